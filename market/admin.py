@@ -1,0 +1,36 @@
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+
+from market.models import PriceBar
+
+
+class ReadOnly:
+    """For rows that only the program writes."""
+
+    def has_add_permission(self, request: HttpRequest, *_parent: object) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+
+class StockAdmin(ModelAdmin):
+    """Registered by `tasks.admin`, which knows how to fetch."""
+
+    list_display = ("symbol", "name", "exchange", "currency", "status", "checked_at", "source")
+    list_filter = ("status", "exchange", "currency", "source")
+    search_fields = ("symbol", "name")
+    readonly_fields = ("checked_at", "source")
+
+
+@admin.register(PriceBar)
+class PriceBarAdmin(ReadOnly, ModelAdmin):
+    list_display = ("stock", "date", "open", "high", "low", "close", "adj_close", "volume")
+    list_select_related = ("stock",)
+    search_fields = ("stock__symbol",)
+    date_hierarchy = "date"
+    show_full_result_count = False

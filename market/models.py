@@ -1,0 +1,66 @@
+from django.db import models
+from django.db.models import Q
+
+from market.symbols import SymbolField
+
+
+class StockManager(models.Manager["Stock"]):
+    def get_by_natural_key(self, symbol: str) -> "Stock":
+        return self.get(symbol=symbol)
+
+
+class Stock(models.Model):
+    """An instrument, known by its symbol. `checked_at` is when a source last answered for it."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        UNKNOWN = "unknown"
+        DELISTED = "delisted"
+
+    symbol = SymbolField(unique=True)
+    name = models.CharField(max_length=200, blank=True)
+    exchange = models.CharField(max_length=40, blank=True)
+    currency = models.CharField(max_length=8, blank=True)
+    status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
+    checked_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    source = models.CharField(max_length=40, blank=True, help_text="Which source last had bars for it.")
+
+    objects = StockManager()
+
+    class Meta:
+        ordering = ["symbol"]
+
+    def __str__(self) -> str:
+        return self.symbol
+
+    def natural_key(self) -> tuple[str]:
+        return (self.symbol,)
+
+
+# Far beyond any price; NaN and infinity fail a comparison with it in every database.
+_ABSURD_PRICE = 1e15
+
+
+class PriceBar(models.Model):
+    """One day of one stock, in the stock's currency. Prices are doubles, as the sources send them."""
+
+    stock = models.ForeignKey(Stock, on_delete=models.CASCADE, related_name="bars")
+    date = models.DateField(help_text="The exchange's calendar day.")
+    open = models.FloatField(null=True, blank=True)
+    high = models.FloatField(null=True, blank=True)
+    low = models.FloatField(null=True, blank=True)
+    close = models.FloatField()
+    adj_close = models.FloatField(null=True, blank=True)
+    volume = models.BigIntegerField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["stock", "-date"]
+        constraints = [
+            models.UniqueConstraint(fields=["stock", "date"], name="one_bar_a_day"),
+            models.CheckConstraint(
+                condition=Q(close__gt=-_ABSURD_PRICE, close__lt=_ABSURD_PRICE), name="close_is_a_number"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stock} {self.date}"

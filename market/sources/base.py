@@ -1,0 +1,82 @@
+"""What every source of market data gives, and how it fails."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import ClassVar, NamedTuple, Protocol
+
+
+class Bar(NamedTuple):
+    """One day: prices in the stock's currency, `close` as traded, `adj_close` after splits and dividends."""
+
+    date: date
+    open: float | None
+    high: float | None
+    low: float | None
+    close: float
+    adj_close: float | None
+    volume: int | None
+
+
+@dataclass(frozen=True)
+class History:
+    """What a source answered for one symbol: bars in date order, and what it says of the instrument."""
+
+    symbol: str
+    source: str
+    bars: Sequence[Bar]
+    name: str = ""
+    exchange: str = ""
+    currency: str = ""
+
+
+class Source(Protocol):
+    """A place to get daily bars from."""
+
+    name: str
+    """As in `stock_jobs.data_fetch.sources`."""
+    label: str
+    """As people read it."""
+
+    def history(self, symbol: str, days: int) -> History:
+        """The bars of the last `days` calendar days, at least one. Raises SourceError."""
+        ...
+
+
+class SourceError(Exception):
+    """A source gave no usable answer; the message is for the user."""
+
+    passes: ClassVar[bool] = False
+    """Whether asking again later may help."""
+
+
+class SymbolNotFound(SourceError):
+    """The source answered that it has no data for the symbol."""
+
+
+class MalformedAnswer(SourceError):
+    """The source answered something that cannot be read."""
+
+
+class RateLimited(SourceError):
+    """The source refused because it was asked too often (429)."""
+
+    passes = True
+
+
+class SourceDown(SourceError):
+    """The source answered with a server error (5xx), or that it is down."""
+
+    passes = True
+
+
+class SourceTimeout(SourceError):
+    """The source did not answer in time."""
+
+    passes = True
+
+
+class SourceUnreachable(SourceError):
+    """No connection to the source could be made or kept."""
+
+    passes = True

@@ -1,0 +1,135 @@
+"""Yahoo Finance through yfinance."""
+
+import math
+import threading
+from datetime import date, timedelta
+from typing import Any
+
+import pandas as pd
+import yfinance
+from curl_cffi.requests import exceptions as http
+from django.conf import settings
+from django.utils import timezone
+from yfinance.data import YfData
+from yfinance.exceptions import YFException, YFRateLimitError, YFTickerMissingError
+
+from market.sources.base import (
+    Bar,
+    History,
+    MalformedAnswer,
+    RateLimited,
+    SourceDown,
+    SourceError,
+    SourceTimeout,
+    SourceUnreachable,
+)
+from market.sources.yahoo_session import LABEL, YahooSession, no_data
+
+PROBE = "https://query1.finance.yahoo.com/v8/finance/chart/AAPL?range=1d&interval=1d"
+
+# What yfinance raises when an answer lacks something that it takes for granted.
+_MISREADINGS = (AttributeError, LookupError, TypeError, ValueError)
+
+
+class YahooFinance:
+    """One session a process, shared by its threads (yfinance keeps cookie and crumb in a singleton)."""
+
+    name = "yahoo_finance"
+    label = LABEL
+
+    def __init__(self) -> None:
+        self._limit = float(settings.JOB_PROCESSOR.integration.apis.yahoo_finance.timeout)
+        cache = settings.VAR / "yfinance"
+        cache.mkdir(parents=True, exist_ok=True)
+        yfinance.set_tz_cache_location(str(cache))
+        yfinance.config.debug.hide_exceptions = False
+        yfinance.config.network.proxy = settings.YAHOO_PROXY
+        self._session = YahooSession(limit=self._limit, ca_bundle=settings.YAHOO_CA_BUNDLE)
+        self._memo_lock = threading.Lock()
+
+    def history(self, symbol: str, days: int) -> History:
+        ticker = yfinance.Ticker(symbol, session=self._session)
+        start = timezone.now().date() - timedelta(days=days)
+        try:
+            frame = ticker.history(start=start, auto_adjust=False, actions=False, timeout=self._limit)
+            about: dict[str, Any] = ticker.history_metadata
+        except YFTickerMissingError:
+            raise no_data(symbol) from None
+        except YFRateLimitError:
+            raise RateLimited(f"{LABEL} refused {symbol}: too many requests (429)") from None
+        except http.Timeout:
+            raise SourceTimeout(f"{LABEL} did not answer for {symbol} within {self._limit:.0f} s") from None
+        except http.RequestException as error:
+            raise SourceUnreachable(f"{LABEL} could not be reached for {symbol}: {_reason(error)}") from None
+        except YFException as error:
+            raise SourceDown(f"{LABEL} failed for {symbol}: {error}") from error
+        except _MISREADINGS as error:
+            self._forget_memoised_answers()
+            raise MalformedAnswer(f"{LABEL} sent an answer for {symbol} that yfinance cannot read") from error
+        bars = _bars(frame)
+        if not bars:
+            raise no_data(symbol)
+        return History(
+            symbol,
+            self.name,
+            bars,
+            name=str(about.get("longName") or about.get("shortName") or ""),
+            exchange=str(about.get("exchangeName") or ""),
+            currency=str(about.get("currency") or ""),
+        )
+
+    def why_unreachable(self) -> str:
+        """Empty where Yahoo answers at all, be it with a refusal; else the reason."""
+        try:
+            self._session.get(PROBE)
+        except SourceError:
+            return ""
+        except http.RequestException as error:
+            return f"{LABEL} could not be reached ({_reason(error)})"
+        return ""
+
+    def _forget_memoised_answers(self) -> None:
+        # yfinance keeps the first answer to a time zone look-up for the life of the process, a bad one too.
+        with self._memo_lock:
+            YfData.cache_get.cache_clear()
+
+
+def _bars(frame: pd.DataFrame) -> list[Bar]:
+    """The rows that have a close; Yahoo sends rows without one for days on which nothing was traded."""
+    bars = []
+    for row in frame.to_dict("index").items():
+        stamp, values = row
+        close = _number(values.get("Close"))
+        if close is None:
+            continue
+        volume = _number(values.get("Volume"))
+        bars.append(
+            Bar(
+                date=_day(stamp),
+                open=_number(values.get("Open")),
+                high=_number(values.get("High")),
+                low=_number(values.get("Low")),
+                close=close,
+                adj_close=_number(values.get("Adj Close")),
+                volume=None if volume is None else int(volume),
+            )
+        )
+    return bars
+
+
+def _day(stamp: Any) -> date:
+    """The exchange's calendar day of a row (yfinance's index is at midnight there)."""
+    day: date = stamp.date()
+    return day
+
+
+def _number(value: Any) -> float | None:
+    """`value` as a double; None for NaN, infinity and nothing."""
+    if value is None or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _reason(error: http.RequestException) -> str:
+    # curl's message ends in a pointer to its documentation.
+    return str(error).partition(" See https://")[0].rstrip(".")

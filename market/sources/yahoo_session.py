@@ -1,0 +1,59 @@
+"""The HTTP session under yfinance: bounded in time, and it names what Yahoo's chart answers mean.
+
+yfinance turns many failures into an empty table or an exception about something else, and memoises some bad
+answers. Here they are told apart by status and body, before yfinance sees them.
+"""
+
+import json
+import re
+from typing import Any
+from urllib.parse import unquote
+
+from curl_cffi.requests import Response, Session
+
+from market.sources.base import MalformedAnswer, RateLimited, SourceDown, SymbolNotFound
+
+LABEL = "Yahoo Finance"
+CONNECT_TIMEOUT = 5.0
+
+_CHART = re.compile(r"/v8/finance/chart/([^/?]+)")
+
+
+class YahooSession(Session[Response]):
+    """A curl_cffi session that looks like Chrome; no request takes longer than `limit` seconds."""
+
+    def __init__(self, *, limit: float, ca_bundle: str | None = None) -> None:
+        verify: Any = ca_bundle or True  # declared as a bool, and read as curl_cffi's documentation says: or a path
+        super().__init__(impersonate="chrome", verify=verify)
+        self.limit = limit
+
+    def request(self, method: Any, url: str, **kwargs: Any) -> Response:  # type: ignore[override]
+        asked = kwargs.pop("timeout", None)
+        limit = min(asked, self.limit) if isinstance(asked, int | float) else self.limit
+        response = super().request(method, url, timeout=(min(CONNECT_TIMEOUT, limit), limit), **kwargs)
+        if chart := _CHART.search(url):
+            _check_chart(unquote(chart[1]), response)
+        return response
+
+
+def no_data(symbol: str) -> SymbolNotFound:
+    """The error for a symbol that Yahoo has nothing of."""
+    return SymbolNotFound(f"{LABEL} has no data for {symbol}")
+
+
+def _check_chart(symbol: str, response: Response) -> None:
+    """Raise what a chart answer stands for, unless it is one that yfinance can read."""
+    status = response.status_code
+    if status == 429:
+        raise RateLimited(f"{LABEL} refused {symbol}: too many requests (429)")
+    if status >= 500:
+        raise SourceDown(f"{LABEL} answered {status} for {symbol}")
+    if "Will be right back" in response.text:
+        raise SourceDown(f"{LABEL} says that it is down for now")
+    try:
+        chart = json.loads(response.content)["chart"]
+        error = chart["error"]
+    except (ValueError, TypeError, KeyError):
+        raise MalformedAnswer(f"{LABEL} sent an answer for {symbol} that is not a chart") from None
+    if status == 404 and error:
+        raise no_data(symbol)

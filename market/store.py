@@ -1,0 +1,66 @@
+"""Writes what a source answered: bars that are new or changed, and what is known of the stock."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from django.db import transaction
+
+from market.models import PriceBar, Stock
+from market.sources.base import Bar, History
+
+_VALUES = ("open", "high", "low", "close", "adj_close", "volume")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a fetch changed. `written` counts the bars that were new or different."""
+
+    received: int
+    written: int
+    latest_before: date | None
+    latest_after: date
+
+
+def upsert_bars(stock: Stock, bars: Sequence[Bar]) -> int:
+    """Insert the bars that are new and overwrite those that differ; how many were written. Others cost no write."""
+    if not bars:
+        return 0
+    known = {
+        row[0]: row[1:]
+        for row in stock.bars.filter(date__gte=min(bar.date for bar in bars)).values_list("date", *_VALUES)
+    }
+    changed = [
+        PriceBar(stock=stock, **bar._asdict())
+        for bar in bars
+        if known.get(bar.date) != tuple(getattr(bar, name) for name in _VALUES)
+    ]
+    PriceBar.objects.bulk_create(
+        changed, update_conflicts=True, unique_fields=["stock", "date"], update_fields=list(_VALUES)
+    )
+    return len(changed)
+
+
+def store_history(history: History, checked_at: datetime) -> Stored:
+    """Write a source's answer; the stock counts as checked at `checked_at`."""
+    with transaction.atomic():
+        stock = Stock.objects.get(symbol=history.symbol)
+        before = _latest_date(stock)
+        written = upsert_bars(stock, history.bars)
+        stock.name = history.name or stock.name
+        stock.exchange = history.exchange or stock.exchange
+        stock.currency = history.currency or stock.currency
+        stock.source = history.source
+        stock.checked_at = checked_at
+        stock.save(update_fields=["name", "exchange", "currency", "source", "checked_at"])
+        newest = history.bars[-1].date
+        return Stored(len(history.bars), written, before, max(newest, before or newest))
+
+
+def mark_checked(symbol: str, checked_at: datetime) -> None:
+    """An answer without bars counts too, so that it is not asked for again within the limit."""
+    Stock.objects.filter(symbol=symbol).update(checked_at=checked_at)
+
+
+def _latest_date(stock: Stock) -> date | None:
+    return stock.bars.order_by("-date").values_list("date", flat=True).first()

@@ -1,0 +1,61 @@
+"""What a symbol may look like. The names are Yahoo Finance's: `AAPL`, `BRK-B`, `^GSPC`, `EURUSD=X`, `M&M.NS`."""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+
+LONGEST_SYMBOL = 32
+_SYMBOL = re.compile(r"[A-Z0-9^][A-Z0-9.^=&-]*", re.ASCII)
+
+
+class InvalidSymbol(ValueError):
+    """The text cannot be a stock's symbol."""
+
+
+def parse_symbol(text: str) -> str:
+    """The symbol in `text`: spaces around it dropped, upper case. InvalidSymbol says what is wrong."""
+    symbol = text.strip()
+    shown = repr(symbol if len(symbol) <= LONGEST_SYMBOL else symbol[:LONGEST_SYMBOL] + "…")
+    if not symbol:
+        raise InvalidSymbol("A symbol is needed, such as AAPL or BRK-B.")
+    if len(symbol) > LONGEST_SYMBOL:
+        raise InvalidSymbol(f"{shown} is {len(symbol)} characters long; a symbol has at most {LONGEST_SYMBOL}.")
+    # Upper-casing first would turn letters such as the dotless i into ASCII.
+    if not symbol.isascii() or not _SYMBOL.fullmatch(symbol.upper()):
+        raise InvalidSymbol(
+            f"{shown} is not a symbol: it starts with a letter, a digit or ^, "
+            "and goes on with letters, digits and . - = ^ &"
+        )
+    return symbol.upper()
+
+
+def validate_symbol(text: str) -> None:
+    """parse_symbol() as a Django validator."""
+    try:
+        parse_symbol(text)
+    except InvalidSymbol as error:
+        raise ValidationError(str(error), code="invalid_symbol") from None
+
+
+if TYPE_CHECKING:
+    _CharField = models.CharField[str, str]
+else:
+    _CharField = models.CharField
+
+
+class SymbolField(_CharField):
+    """A column for a symbol; forms and full_clean() bring what was typed into its one spelling."""
+
+    default_validators = [validate_symbol]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"max_length": LONGEST_SYMBOL, **kwargs})
+
+    def to_python(self, value: Any) -> Any:
+        text = super().to_python(value)
+        try:
+            return parse_symbol(text) if text else text
+        except InvalidSymbol as error:
+            raise ValidationError(str(error), code="invalid_symbol") from None

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class MqttBridgeConfig(AppConfig):
+    name = "mqtt_bridge"
+    default_auto_field = "django.db.models.BigAutoField"

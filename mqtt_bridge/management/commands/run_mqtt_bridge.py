@@ -1,0 +1,17 @@
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from mqtt_bridge.relay import Relay
+
+
+class Command(BaseCommand):
+    help = "Publish every job's lifecycle on MQTT until SIGTERM or Ctrl-C; the window under way is finished first."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        Relay(stop).run()

@@ -1,0 +1,145 @@
+"""Relays the outbox to the MQTT broker: at least once, and in order within a job."""
+
+import logging
+import os
+import socket
+import threading
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+from django.db.models import Prefetch
+from django.utils import timezone
+
+from mqtt_bridge.client import MqttConnection, MqttError
+from mqtt_bridge.payloads import for_topic, lifecycle_payload
+from mqtt_bridge.topics import InvalidTopic, lifecycle_targets
+from tasks.models import Job, JobEvent, JobRequest
+
+logger = logging.getLogger(__name__)
+
+WINDOW = 40
+"""Events that are under way at once; each is two to five messages."""
+POLL = 0.1
+"""Seconds between two looks into an empty outbox."""
+ANSWER_TIMEOUT = 10.0
+"""Seconds after which a connection that answers nothing is given up."""
+LONGEST_PAUSE = 10.0
+"""Seconds between two attempts while the broker or the database is away."""
+
+
+@dataclass
+class _Sent:
+    event: JobEvent
+    mids: dict[int, str]
+
+
+class Relay:
+    """Publishes events and marks them once the broker has acknowledged all messages of theirs.
+
+    The outbox is the only queue: after a lost connection or a restart, what is not marked is published again, with
+    the same `event_id`.
+    """
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._pause = 0.0
+        self._complaint = ""
+
+    def run(self) -> None:
+        """Relay until `stop` is set; the window under way is finished first."""
+        while not self._stop.is_set():
+            try:
+                self._relay_while_connected()
+            except (MqttError, DatabaseError) as error:
+                self._wait_after(error)
+
+    def _relay_while_connected(self) -> None:
+        mqtt = settings.JOB_PROCESSOR.queue.mqtt
+        client_id = f"{mqtt.client_id_prefix}-bridge-{socket.gethostname()}-{os.getpid()}"
+        broker = MqttConnection(settings.MQTT, client_id, keepalive=mqtt.keepalive)
+        try:
+            broker.open()
+            logger.info("connected to %s", settings.MQTT)
+            while not self._stop.is_set():
+                if not self.relay_window(broker):
+                    self._stop.wait(POLL)
+                if not broker.is_open:
+                    raise MqttError(f"{settings.MQTT}: the connection was lost")
+                self._pause, self._complaint = 0.0, ""
+        finally:
+            broker.close()
+
+    def relay_window(self, broker: MqttConnection) -> int:
+        """Publish the oldest unpublished events and mark those that arrived; how many there were."""
+        events = unpublished(WINDOW)
+        sent: list[_Sent] = []
+        try:
+            for event in events:
+                sent.append(_publish(broker, event))
+        except MqttError:
+            pass  # what was sent before may still have been acknowledged; the caller finds the connection closed
+        if sent:
+            _settle(broker, sent)
+        return len(events)
+
+    def _wait_after(self, error: Exception) -> None:
+        complaint = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if complaint != self._complaint:  # once for an outage, not once for an attempt
+            logger.warning("waiting: %s", complaint)
+            self._complaint = complaint
+        if isinstance(error, DatabaseError) and not connection.in_atomic_block:
+            connection.close()
+        self._pause = min(max(0.25, self._pause * 2), LONGEST_PAUSE)
+        self._stop.wait(self._pause)
+
+
+def unpublished(limit: int) -> list[JobEvent]:
+    """The oldest events that wait, each with its job and the job's requesters by login.
+
+    Never "everything after the last one": ids commit out of order, and a late one would be passed over.
+    """
+    logins = JobRequest.objects.filter(trigger=Job.Trigger.USER_LOGIN).exclude(user=None)
+    waiting = JobEvent.objects.filter(published_at__isnull=True, error="").order_by("id")
+    return list(
+        waiting.select_related("job").prefetch_related(Prefetch("job__requests", logins, "login_requests"))[:limit]
+    )
+
+
+def _publish(broker: MqttConnection, event: JobEvent) -> _Sent:
+    """Hand all messages of an event to the broker. One that cannot be sent at all is set aside."""
+    users = list(dict.fromkeys(request.user_id for request in event.job.login_requests))  # type: ignore[attr-defined]
+    try:
+        targets = lifecycle_targets(event, users)
+    except InvalidTopic as error:
+        event.error = str(error)
+        return _Sent(event, {})
+    payload = lifecycle_payload(event)
+    return _Sent(
+        event,
+        {
+            broker.publish(target.topic, for_topic(payload, target.template), target.qos): target.topic
+            for target in targets
+        },
+    )
+
+
+def _settle(broker: MqttConnection, sent: list[_Sent]) -> None:
+    """Wait for the broker's answers; mark what it has, set aside what it refuses, leave the rest for later."""
+    answers = broker.wait([mid for one in sent for mid in one.mids], timeout=ANSWER_TIMEOUT)
+    arrived: list[JobEvent] = []
+    refused: list[JobEvent] = []
+    for one in sent:
+        if one.event.error:
+            refused.append(one.event)
+        elif one.mids.keys() <= answers.keys():
+            failures = [f"{topic}: {answers[mid]}" for mid, topic in one.mids.items() if answers[mid].is_failure]
+            one.event.error = "; ".join(failures)
+            (refused if failures else arrived).append(one.event)
+    with transaction.atomic():
+        JobEvent.objects.filter(pk__in=[event.pk for event in arrived]).update(published_at=timezone.now())
+        JobEvent.objects.bulk_update(refused, ["error"])
+    for event in refused:
+        logger.error("event %s is set aside: %s", event.pk, event.error)
+    if broker.is_open and len(arrived) + len(refused) < len(sent):
+        raise MqttError(f"{settings.MQTT}: no answer in {ANSWER_TIMEOUT:.0f} s")

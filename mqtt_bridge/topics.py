@@ -1,0 +1,71 @@
+"""Where a lifecycle event is published: the one place that knows MQTT topics.
+
+The templates are `queue.mqtt.topics` of the configuration. Nothing here is retained.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from django.conf import settings
+
+from tasks.models import Job, JobEvent
+
+LONGEST_TOPIC = 65_535
+"""Bytes that a topic may have (MQTT 5.0, section 4.7.3)."""
+
+Event = JobEvent.Event
+
+_ENDS_BADLY = (Event.FAILED, Event.EXPIRED, Event.CANCELLED)
+
+
+class InvalidTopic(ValueError):
+    """A broker would refuse the topic, or cut the connection."""
+
+
+class Target(NamedTuple):
+    """A topic with its QoS, and the template's name, which tells what the message is for."""
+
+    template: str
+    topic: str
+    qos: int
+
+
+def lifecycle_targets(event: JobEvent, login_user_ids: list[int]) -> list[Target]:
+    """All topics of one event; `login_user_ids` are the requesters who asked by logging in. InvalidTopic."""
+    return list(_targets(event, event.job, login_user_ids))
+
+
+def level_of(priority: int) -> str:
+    """The predecessor's word for a priority, as in `jobs/queue/{priority}/{job_type}`."""
+    if priority <= 3:
+        return "high"
+    return "normal" if priority <= 6 else "low"
+
+
+def _targets(event: JobEvent, job: Job, login_user_ids: list[int]) -> Iterator[Target]:
+    yield _target(job.job_type, symbol=job.symbol)
+    yield _target("job_status", job_id=str(job.pk))
+    for user_id in login_user_ids:
+        yield _target("portfolio_priority", user_id=str(user_id))
+    if event.event == Event.QUEUED:
+        level = level_of(event.payload["priority"])
+        yield _target("job_queue", qos=2 if level == "high" else 1, priority=level, job_type=job.job_type)
+    elif event.event == Event.COMPLETED:
+        yield _target("job_completed", job_id=str(job.pk))
+    elif event.event == Event.RETRIED:
+        yield _target("job_failed", job_id=str(job.pk))
+        yield _target("job_retry", job_id=str(job.pk))
+    elif event.event in _ENDS_BADLY:
+        yield _target("job_failed", job_id=str(job.pk))
+
+
+def _target(template: str, *, qos: int = 1, **values: str) -> Target:
+    topic: str = getattr(settings.JOB_PROCESSOR.queue.mqtt.topics, template)
+    for name, value in values.items():
+        placeholder = "{" + name + "}"
+        if placeholder in topic and (not value or set(value) & set("/+#\0")):
+            raise InvalidTopic(f"{template}: {value!r} cannot be a level of a topic")
+        topic = topic.replace(placeholder, value)
+    if len(topic.encode()) > LONGEST_TOPIC or topic.startswith("$"):
+        raise InvalidTopic(f"{template}: {topic[:60]!r} cannot be a topic")
+    return Target(template, topic, qos)

@@ -1,0 +1,33 @@
+"""Django system checks of the configuration; every start of a command or a worker runs them."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+
+
+@register()
+def check_ignored_keys(**_: Any) -> list[CheckMessage]:
+    """W001: keys of the configuration file that have no effect here."""
+    return [
+        Warning(
+            f"job_processor.yml: {note}",
+            hint="Remove the key, or leave it for the predecessor.",
+            id="stockqueue.W001",
+        )
+        for note in settings.JOB_PROCESSOR.notes
+    ]
+
+
+@register()
+def check_sample_source(**_: Any) -> list[CheckMessage]:
+    """E001: invented prices must not reach real users."""
+    if settings.DEBUG or "sample" not in settings.JOB_PROCESSOR.stock_jobs.data_fetch.sources:
+        return []
+    return [
+        Error(
+            "stock_jobs.data_fetch.sources names sample, whose prices are invented, and DJANGO_DEBUG is off.",
+            hint="Remove sample from the sources.",
+            id="stockqueue.E001",
+        )
+    ]

@@ -1,0 +1,73 @@
+"""The processes that make up the system, on one machine."""
+
+import ipaddress
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from django.conf import settings
+
+from operations.embedded import mqtt_broker, redis_server
+from stockqueue.addresses import MqttAddress, embedded_redis_socket
+from stockqueue.processes import is_listening
+
+QUEUES = {"foreground": "foreground", "background": "background_fetch,background_analysis"}
+"""The workers and their queues: users who wait have a worker of their own."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Command lines by name, in the order to start them, and what their environment has on top."""
+
+    commands: Mapping[str, list[str]]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def plan(*, http_port: int, mqtt: MqttAddress) -> Deployment:
+    """All processes; a Redis where no broker is configured, an MQTT broker where `mqtt` is loopback and silent."""
+    commands: dict[str, list[str]] = {}
+    environment = {"PYTHONUNBUFFERED": "1"}
+    socket = embedded_redis_socket(settings.VAR)
+    if str(socket) in settings.CELERY_BROKER_URL:
+        commands["redis"] = list(redis_server(socket, settings.VAR / "redis").argv)
+    if is_loopback(mqtt.host) and not is_listening(mqtt.host, mqtt.port):
+        broker = mqtt_broker(mqtt.host, mqtt.port, settings.VAR / "mqtt")
+        commands["mqtt"] = list(broker.argv)
+        environment["MQTT_URL"] = f"mqtt://{mqtt.host}:{mqtt.port}?protocol={broker.protocol}"
+    python = sys.executable
+    manage = [python, str(settings.BASE_DIR / "manage.py")]
+    celery = [python, "-m", "celery", "-A", "stockqueue"]
+    commands["web"] = [
+        *(python, "-m", "gunicorn", "stockqueue.wsgi", "--preload", "--no-control-socket"),
+        *(
+            "--bind",
+            f"127.0.0.1:{http_port}",
+            "--worker-class",
+            "gthread",
+            "--workers",
+            "1",
+            "--threads",
+            "4",
+        ),
+    ]
+    for name, queues in QUEUES.items():
+        commands[name] = [*celery, "worker", "-Q", queues, "-n", f"{name}@%h", "--loglevel", "INFO"]
+    commands["beat"] = [*celery, "beat", "--loglevel", "WARNING", "--pidfile", ""]
+    commands["bridge"] = [*manage, "run_mqtt_bridge"]
+    return Deployment(commands, environment)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` names this machine and nothing else can reach it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def log_file(name: str) -> Path:
+    """Where a process's output goes when it has no terminal."""
+    folder: Path = settings.VAR / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.log"

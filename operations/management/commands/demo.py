@@ -1,0 +1,187 @@
+import contextlib
+import json
+import os
+import sys
+import time
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from market.freshness import freshness_limit
+from market.models import Stock
+from market.sources.yahoo_finance import YahooFinance
+from operations.browser import Browser
+from operations.deployment import Deployment, log_file, plan
+from operations.subscriber import Message, Subscriber
+from operations.tables import format_table
+from portfolio.holdings import statements
+from stockqueue.addresses import MqttAddress
+from stockqueue.processes import free_port, is_listening, spawn, stop, wait_until
+from tasks.models import Job
+
+FOLDER = Path("var/demo")
+USER = "demo"
+# What would lead the demonstration to servers and data that are not its own.
+FOREIGN = ("DATABASE_URL", "CELERY_BROKER_URL", "MQTT_URL", "STOCKQUEUE_CONFIG", "STOCKQUEUE_ENV")
+ENDS = ("completed", "failed", "expired", "cancelled")
+PATIENCE = 120.0
+"""Seconds that a login's jobs may take; Yahoo may be slow."""
+
+
+class Command(BaseCommand):
+    help = (
+        "Show the main job once, with servers and data of its own: a user logs in, stale stocks are fetched, "
+        "and the events arrive over MQTT. Ends by itself."
+    )
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--folder",
+            type=Path,
+            default=settings.BASE_DIR / FOLDER,
+            help=f"where its data goes (default: {FOLDER})",
+        )
+
+    def handle(self, *args: Any, folder: Path, **options: Any) -> None:
+        folder = folder.absolute()
+        if folder != settings.VAR or any(name in os.environ for name in FOREIGN):
+            environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+            environment |= {"STOCKQUEUE_VAR": str(folder), "DJANGO_DEBUG": "1"}
+            manage = str(settings.BASE_DIR / "manage.py")
+            os.execve(sys.executable, [sys.executable, manage, "demo", "--folder", str(folder)], environment)  # noqa: S606
+        self._prepare()
+        mqtt = MqttAddress("127.0.0.1", free_port(), None, None, tls=False, protocol="5")
+        http_port = free_port()
+        deployment = plan(http_port=http_port, mqtt=mqtt)
+        sources = self._choose_sources()
+        environment = {**deployment.environment, "STOCKQUEUE_CONFIG": str(sources)}
+        self._say(f"Starting {', '.join(deployment.commands)} (their output: {log_file('NAME')})")
+        with (
+            _running(deployment, os.environ | environment, mqtt, http_port),
+            Subscriber(mqtt.host, mqtt.port, "stock/+/+") as subscriber,
+        ):
+            browser = Browser(f"http://127.0.0.1:{http_port}")
+            self._log_in(browser, subscriber, "everything is stale")
+            aged = list(Stock.objects.filter(holdings__portfolio__user__username=USER).order_by("symbol")[:2])
+            Stock.objects.filter(pk__in=[stock.pk for stock in aged]).update(
+                checked_at=timezone.now() - freshness_limit()
+            )
+            minutes = int(freshness_limit().total_seconds() // 60)
+            self._log_in(
+                browser, subscriber, f"{' and '.join(map(str, aged))} were last checked {minutes} minutes ago"
+            )
+            self._log_in(browser, subscriber, "nothing is stale")
+            received = subscriber.messages
+        self._show_events(received)
+        self._show_holdings()
+        self._judge(received)
+
+    def _prepare(self) -> None:
+        call_command("migrate", verbosity=0)
+        call_command("flush", verbosity=0, interactive=False)
+        call_command("loaddata", USER, verbosity=0)
+
+    def _choose_sources(self) -> Path:
+        """A configuration that asks Yahoo first where it can be reached, and falls back to the sample data."""
+        unreachable = YahooFinance().why_unreachable()
+        if unreachable:
+            self._say(f"{unreachable}: the prices below are invented samples.")
+        names = ["sample"] if unreachable else [YahooFinance.name, "sample"]
+        content = yaml.safe_load((settings.BASE_DIR / "job_processor.yml").read_text(encoding="utf-8"))
+        content["job_processor"].setdefault("stock_jobs", {}).setdefault("data_fetch", {})["sources"] = names
+        file: Path = settings.VAR / "job_processor.yml"
+        file.write_text(yaml.safe_dump(content), encoding="utf-8")
+        return file
+
+    def _log_in(self, browser: Browser, subscriber: Subscriber, situation: str) -> None:
+        before = set(Job.objects.values_list("pk", flat=True))
+        began = time.monotonic()
+        browser.log_in(USER, USER)
+        answered = time.monotonic() - began
+        jobs = {str(pk) for pk in Job.objects.exclude(pk__in=before).values_list("pk", flat=True)}
+        in_time = subscriber.wait_for(lambda messages: jobs <= _ended(messages), PATIENCE)
+        took = time.monotonic() - began
+        symbols = ", ".join(
+            Job.objects.filter(pk__in=jobs).order_by("queued_at", "started_at").values_list("symbol", flat=True)
+        )
+        self._say(
+            f"Login ({situation}): page after {answered:.2f} s; "
+            + (f"fetched {symbols}, the last after {took:.2f} s" if jobs else "no job")
+        )
+        if not in_time:
+            raise CommandError(f"no end of {len(jobs - _ended(subscriber.messages))} jobs within {PATIENCE:.0f} s")
+
+    def _show_events(self, received: list[Message]) -> None:
+        self._say(f"\n{len(received)} messages that a subscriber to stock/+/+ received:")
+        rows = []
+        for message in received:
+            payload = json.loads(message.payload)
+            detail = payload.get("error", "")
+            if result := payload.get("result"):
+                detail = f"{result['records_stored']} of {result['days_fetched']} bars stored, from {result['source']}"
+            rows.append([message.topic, payload["event"], payload["trigger"], payload["priority"], detail])
+        self._say(format_table(["topic", "event", "trigger", "priority", ""], rows))
+
+    def _show_holdings(self) -> None:
+        self._say("\nWhat the user sees now:")
+        rows = [
+            [
+                position.stock.symbol,
+                f"{position.shares.normalize():f}",
+                position.price,
+                position.value and f"{position.value:,.2f}",
+                position.stock.currency,
+                "stale" if position.is_stale else "fresh",
+                position.price_date,
+                position.stock.source or position.error,
+            ]
+            for statement in statements(User.objects.get(username=USER))
+            for position in statement.positions
+        ]
+        self._say(format_table(["stock", "shares", "price", "value", "", "", "close of", "source"], rows))
+
+    def _judge(self, received: list[Message]) -> None:
+        jobs = Job.objects.all()
+        failed = [f"{job.symbol}: {job.error}" for job in jobs if job.status != Job.Status.COMPLETED]
+        missing = {str(job.pk) for job in jobs} - _ended(received)
+        if failed or missing:
+            raise CommandError("; ".join([*failed, *(f"no event of job {job_id} arrived" for job_id in missing)]))
+        self._say(f"\nAll {len(jobs)} jobs are completed, and all their events arrived. Next: make run")
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
+
+
+def _ended(messages: list[Message]) -> set[str]:
+    """The ids of the jobs whose last event is among the messages."""
+    payloads = (json.loads(message.payload) for message in messages)
+    return {payload["job_id"] for payload in payloads if payload["event"] in ENDS}
+
+
+@contextlib.contextmanager
+def _running(deployment: Deployment, environment: dict[str, str], mqtt: MqttAddress, http_port: int) -> Iterator[None]:
+    """All processes, from when the last port answers until the block ends."""
+    ports = {"mqtt": mqtt.port, "web": http_port}
+    with contextlib.ExitStack() as started:
+        processes = {}
+        for name, argv in deployment.commands.items():
+            output = started.enter_context(log_file(name).open("wb"))
+            processes[name] = spawn(argv, env=environment, cwd=settings.BASE_DIR, output=output.fileno())
+            started.callback(stop, processes[name])
+        for name, port in ports.items():
+            wait_until(
+                lambda port=port: is_listening("127.0.0.1", port),  # type: ignore[misc]
+                f"{name} (see {log_file(name)})",
+                process=processes[name],
+            )
+        yield

@@ -1,0 +1,148 @@
+"""What a user holds, what it is worth, and how fresh that is."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db.models import Exists, F, OuterRef, QuerySet, Subquery, Sum
+from django.utils import timezone
+
+from market.freshness import is_stale
+from market.models import PriceBar, Stock
+from portfolio.models import Holding, Portfolio
+from tasks.models import Job
+
+
+@dataclass(frozen=True)
+class Position:
+    """One holding as a page shows it; money is in the stock's currency, None where no price is known."""
+
+    stock: Stock
+    shares: Decimal
+    cost: Decimal
+    price: Decimal | None
+    price_date: date | None
+    is_stale: bool
+    is_updating: bool
+    error: str
+
+    @property
+    def value(self) -> Decimal | None:
+        return None if self.price is None else self.price * self.shares
+
+    @property
+    def gain(self) -> Decimal | None:
+        return None if self.value is None else self.value - self.cost
+
+
+@dataclass(frozen=True)
+class Total:
+    """Positions of one currency, added up; `unpriced` counts those without a price, which are left out."""
+
+    currency: str
+    value: Decimal
+    gain: Decimal
+    unpriced: int
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One portfolio: its positions, the most valuable first, and a total for each currency."""
+
+    portfolio: Portfolio
+    positions: Sequence[Position]
+
+    @property
+    def totals(self) -> list[Total]:
+        currencies = dict.fromkeys(
+            position.stock.currency for position in self.positions if position.price is not None
+        )
+        unpriced = sum(position.price is None for position in self.positions)
+        return [_total(currency, self.positions, unpriced) for currency in currencies]
+
+    @property
+    def is_updating(self) -> bool:
+        return any(position.is_updating for position in self.positions)
+
+
+def _total(currency: str, positions: Iterable[Position], unpriced: int) -> Total:
+    priced = [position for position in positions if position.value is not None and position.stock.currency == currency]
+    value = sum((position.value for position in priced if position.value is not None), Decimal(0))
+    return Total(currency, value, value - sum((position.cost for position in priced), Decimal(0)), unpriced)
+
+
+def statements(user: User) -> list[Statement]:
+    """The user's portfolios with all that the page shows, in two queries."""
+    now = timezone.now()
+    jobs = Job.objects.filter(job_type=Job.Type.STOCK_FETCH, symbol=OuterRef("stock__symbol"))
+    holdings = (
+        Holding.objects.filter(portfolio__user=user)
+        .select_related("stock")
+        .annotate(
+            close=_latest_bar("close", stock="stock"),
+            close_date=_latest_bar("date", stock="stock"),
+            updating=Exists(jobs.filter(status__in=Job.ACTIVE)),
+            last_error=Subquery(jobs.exclude(status__in=Job.ACTIVE).order_by("-created_at").values("error")[:1]),
+        )
+    )
+    positions: dict[int, list[Position]] = {}
+    for holding in holdings:
+        positions.setdefault(holding.portfolio_id, []).append(
+            Position(
+                stock=holding.stock,
+                shares=holding.shares,
+                cost=holding.shares * holding.buy_price,
+                price=None if holding.close is None else Decimal(repr(holding.close)),
+                price_date=holding.close_date,
+                is_stale=is_stale(holding.stock.checked_at, now),
+                is_updating=holding.updating,
+                error=holding.last_error or "",
+            )
+        )
+    return [
+        Statement(portfolio, sorted(positions.get(portfolio.pk, []), key=_worth, reverse=True))
+        for portfolio in Portfolio.objects.filter(user=user)
+    ]
+
+
+def held_stocks(user: User) -> list[Stock]:
+    """The stocks that the user holds, the largest holding first, in one query.
+
+    A holding's size is its value at the last close, or at what it cost where there is none; currencies are not
+    converted, which is good enough for an order.
+    """
+    return _largest_first(Stock.objects.filter(holdings__portfolio__user=user))
+
+
+def stocks_of(portfolios: Iterable[Portfolio]) -> list[Stock]:
+    """The stocks that the portfolios hold, the largest holding first, in one query."""
+    return _largest_first(Stock.objects.filter(holdings__portfolio__in=portfolios))
+
+
+def stale_at(stocks: Iterable[Stock], now: datetime) -> list[Stock]:
+    """Those of the stocks that have to be fetched, in the order given."""
+    return [stock for stock in stocks if is_stale(stock.checked_at, now)]
+
+
+def _largest_first(stocks: QuerySet[Stock]) -> list[Stock]:
+    sized = stocks.annotate(
+        close=_latest_bar("close", stock="pk"),
+        held=Sum("holdings__shares"),
+        cost=Sum(F("holdings__shares") * F("holdings__buy_price")),
+    )
+    return sorted(sized, key=_size, reverse=True)
+
+
+def _size(stock: Any) -> float:
+    return float(stock.cost) if stock.close is None else float(stock.held) * stock.close
+
+
+def _latest_bar(field: str, *, stock: str) -> Subquery:
+    return Subquery(PriceBar.objects.filter(stock=OuterRef(stock)).order_by("-date").values(field)[:1])
+
+
+def _worth(position: Position) -> Decimal:
+    return position.cost if position.value is None else position.value

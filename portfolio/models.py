@@ -1,0 +1,86 @@
+from decimal import Decimal
+
+from django.conf import settings
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import Q
+
+from market.models import Stock
+
+
+class PortfolioManager(models.Manager["Portfolio"]):
+    def get_by_natural_key(self, username: str, name: str) -> "Portfolio":
+        return self.get(user__username=username, name=name)
+
+
+class Portfolio(models.Model):
+    """A user's named collection of holdings."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="portfolios")
+    name = models.CharField(max_length=100)
+
+    objects = PortfolioManager()
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["user", "name"], name="one_portfolio_a_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def natural_key(self) -> tuple[str, str]:
+        return (self.user.username, self.name)
+
+
+class HoldingManager(models.Manager["Holding"]):
+    def get_by_natural_key(self, username: str, name: str, symbol: str) -> "Holding":
+        return self.get(portfolio__user__username=username, portfolio__name=name, stock__symbol=symbol)
+
+
+class Holding(models.Model):
+    """So many shares of a stock; `buy_price` is what one cost, in the stock's currency."""
+
+    portfolio = models.ForeignKey(Portfolio, on_delete=models.CASCADE, related_name="holdings")
+    stock = models.ForeignKey(Stock, on_delete=models.PROTECT, related_name="holdings")
+    shares = models.DecimalField(max_digits=20, decimal_places=6, validators=[MinValueValidator(Decimal("0.000001"))])
+    buy_price = models.DecimalField(max_digits=20, decimal_places=6, validators=[MinValueValidator(Decimal(0))])
+
+    objects = HoldingManager()
+
+    class Meta:
+        ordering = ["portfolio", "stock"]
+        constraints = [
+            models.UniqueConstraint(fields=["portfolio", "stock"], name="one_holding_a_stock"),
+            models.CheckConstraint(condition=Q(shares__gt=0), name="shares_above_zero"),
+            models.CheckConstraint(condition=Q(buy_price__gte=0), name="buy_price_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.shares.normalize():f} {self.stock}"
+
+    def natural_key(self) -> tuple[str, str, str]:
+        return (*self.portfolio.natural_key(), self.stock.symbol)
+
+
+FIRST_SCORE = 100
+
+
+class PortfolioPriority(models.Model):
+    """How much a user cares about a stock: 100 at first, and `portfolio_priority_boost` more with every later login.
+
+    The predecessor's table `user_portfolio_priority`. A row whose stock the user holds no more is not active.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="portfolio_priorities")
+    stock = models.ForeignKey(Stock, on_delete=models.CASCADE, related_name="portfolio_priorities")
+    priority_score = models.PositiveIntegerField(default=FIRST_SCORE)
+    is_active = models.BooleanField(default=True)
+
+    class Meta:
+        db_table = "user_portfolio_priority"
+        ordering = ["user", "-priority_score"]
+        verbose_name_plural = "portfolio priorities"
+        constraints = [models.UniqueConstraint(fields=["user", "stock"], name="one_priority_a_stock")]
+
+    def __str__(self) -> str:
+        return f"{self.user} {self.stock} {self.priority_score}"

@@ -1,0 +1,18 @@
+import logging
+from typing import Any
+
+from django.contrib.auth.models import User
+
+from portfolio.fetching import fetch_stale_holdings
+
+logger = logging.getLogger(__name__)
+
+
+def fetch_what_is_stale(sender: type[User], user: User, **_more: Any) -> None:
+    """On login: ask for the user's stale stocks. Never fails the login; what goes wrong is logged."""
+    try:
+        requested = fetch_stale_holdings(user)
+    except Exception:
+        logger.exception("login of user %s: the stale stocks could not be asked for", user.pk)
+    else:
+        logger.info("login of user %s: %s", user.pk, requested)

@@ -1,0 +1,41 @@
+"""How amounts are written on pages."""
+
+from decimal import Decimal
+
+from django import template
+
+register = template.Library()
+
+_SIGNS = {"USD": "$", "EUR": "€", "GBP": "£"}
+
+
+@register.filter
+def money(amount: Decimal, currency: str) -> str:
+    """`$1,234.50`, `1,234.50 SEK`; four decimals for a price below 1."""
+    digits = 4 if Decimal(0) < abs(amount) < 1 else 2
+    sign = _SIGNS.get(currency)
+    return (
+        f"{'-' if amount < 0 else ''}{sign}{abs(amount):,.{digits}f}"
+        if sign
+        else f"{amount:,.{digits}f} {currency}".strip()
+    )
+
+
+@register.filter
+def gain(amount: Decimal) -> str:
+    """`+12.00` or `-3.40`."""
+    return f"{amount:+,.2f}"
+
+
+@register.filter
+def direction(amount: Decimal | None) -> str:
+    """The style class of a gain."""
+    if not amount:
+        return ""
+    return "up" if amount > 0 else "down"
+
+
+@register.filter
+def shares(count: Decimal) -> str:
+    """`10`, `0.5`: no zeros at the end."""
+    return f"{count.normalize():,f}"

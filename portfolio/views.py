@@ -1,0 +1,47 @@
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from portfolio.fetching import fetch_portfolios
+from portfolio.holdings import statements
+from portfolio.models import Portfolio
+
+
+@login_required
+@never_cache
+@require_GET
+def portfolio(request: HttpRequest) -> HttpResponse:
+    """The user's holdings, each with price, value and how fresh it is."""
+    return render(request, "portfolio/portfolio.html", _holdings_of(_user(request)))
+
+
+@login_required
+@never_cache
+@require_GET
+def holdings(request: HttpRequest) -> HttpResponse:
+    """The tables alone; the page asks for them again while prices are on their way."""
+    return render(request, "portfolio/holdings.html", _holdings_of(_user(request)))
+
+
+@login_required
+@require_POST
+def refresh(request: HttpRequest) -> HttpResponse:
+    """Ask for fresh prices of everything that the user holds."""
+    user = _user(request)
+    requested = fetch_portfolios(Portfolio.objects.filter(user=user), user)
+    messages.info(request, f"Refresh: {requested}.")
+    return redirect("portfolio")
+
+
+def _holdings_of(user: User) -> dict[str, object]:
+    shown = statements(user)
+    return {"statements": shown, "is_updating": any(statement.is_updating for statement in shown)}
+
+
+def _user(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)  # noqa: S101  (every view here is behind login_required)
+    return request.user

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Installs the servers that the tests start for themselves, where they are missing.
+set -eu
+PATH=$PATH:/usr/sbin:/usr/local/sbin
+
+missing=
+command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
+command -v mosquitto >/dev/null 2>&1 || missing="$missing mosquitto"
+command -v mosquitto_sub >/dev/null 2>&1 || missing="$missing mosquitto-clients"
+command -v postgres >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 \
+    || missing="$missing postgresql"
+
+# shellcheck disable=SC2086  (a list of packages)
+[ -z "$missing" ] || exec sh "$(dirname "$0")/packages.sh" $missing

@@ -1,0 +1,215 @@
+"""Django's settings. Secrets and addresses come from the environment, behaviour from job_processor.yml."""
+
+import os
+import sys
+from pathlib import Path
+
+import dj_database_url
+from kombu.entity import Exchange, Queue
+
+from stockqueue.addresses import broker_url, mqtt_address
+from stockqueue.config import ConfigError, load_config
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+def _required(name: str, meaning: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise ConfigError(f"{name}: not set; {meaning} is needed where DJANGO_DEBUG is off")
+    return value
+
+
+def _flag(name: str, default: bool) -> bool:
+    value = os.environ.get(name, "").strip().lower()
+    if value in ("", "1", "true", "yes", "on", "0", "false", "no", "off"):
+        return value in ("1", "true", "yes", "on") if value else default
+    raise ConfigError(f"{name}: {value!r} is not one of 1, 0, true, false, yes, no, on, off")
+
+
+def _words(name: str, default: str = "") -> list[str]:
+    return [word.strip() for word in os.environ.get(name, default).split(",") if word.strip()]
+
+
+try:
+    ENVIRONMENT = os.environ.get("STOCKQUEUE_ENV") or "development"
+    JOB_PROCESSOR = load_config(
+        Path(os.environ.get("STOCKQUEUE_CONFIG") or BASE_DIR / "job_processor.yml"), ENVIRONMENT
+    )
+    VAR = Path(os.environ.get("STOCKQUEUE_VAR") or BASE_DIR / "var").absolute()
+    DEBUG = _flag("DJANGO_DEBUG", default=ENVIRONMENT == "development")
+    if DEBUG:
+        SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or "insecure-for-development-only"
+        ALLOWED_HOSTS = _words("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+    else:
+        SECRET_KEY = _required("DJANGO_SECRET_KEY", "a long random text")
+        _required("DJANGO_ALLOWED_HOSTS", "a comma-separated list of this site's host names")
+        ALLOWED_HOSTS = _words("DJANGO_ALLOWED_HOSTS")
+    CELERY_BROKER_URL = broker_url(JOB_PROCESSOR.queue, os.environ, VAR)
+    MQTT = mqtt_address(JOB_PROCESSOR.queue.mqtt, os.environ)
+    try:
+        DATABASES = {
+            "default": dj_database_url.parse(os.environ.get("DATABASE_URL") or f"sqlite:///{VAR}/stockqueue.sqlite3")
+        }
+    except ValueError as error:
+        raise ConfigError(f"DATABASE_URL: {str(error).splitlines()[0]}") from None
+    VAR.mkdir(parents=True, exist_ok=True)
+except ConfigError as error:
+    sys.exit(str(error))
+except OSError as error:
+    sys.exit(f"STOCKQUEUE_VAR: {error}")
+
+YAHOO_PROXY = os.environ.get("YAHOO_PROXY") or None
+YAHOO_CA_BUNDLE = os.environ.get("YAHOO_CA_BUNDLE") or None
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_celery_results",
+    "django_htmx",
+    "market",
+    "tasks",
+    "portfolio",
+    "mqtt_bridge",
+    "operations",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "stockqueue.urls"
+WSGI_APPLICATION = "stockqueue.wsgi.application"
+LOGIN_REDIRECT_URL = "portfolio"
+LOGOUT_REDIRECT_URL = "login"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+_database = DATABASES["default"]
+if _database["ENGINE"] == "django.db.backends.sqlite3":
+    _database["ENGINE"] = "stockqueue.sqlite"
+    _database["OPTIONS"] = {
+        # A transaction that reads first and writes later would fail at once when another has written in between.
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+    # Tests start workers and bridges of their own, which an in-memory database would be hidden from.
+    _database["TEST"] = {"NAME": f"{_database['NAME']}.test"}
+else:
+    _database["CONN_MAX_AGE"] = 60
+    _database["CONN_HEALTH_CHECKS"] = True
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "static/"
+STATIC_ROOT = VAR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = DEBUG
+FIXTURE_DIRS = [BASE_DIR / "fixtures"]
+
+CSRF_TRUSTED_ORIGINS = _words("DJANGO_CSRF_TRUSTED_ORIGINS")
+if not DEBUG:
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+    SECURE_SSL_REDIRECT = True
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+
+CELERY_RESULT_BACKEND = "django-db"
+CELERY_RESULT_EXTENDED = True
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_SERIALIZER = "json"
+CELERY_RESULT_SERIALIZER = "json"
+CELERY_TIMEZONE = TIME_ZONE
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_TRACK_STARTED = True
+CELERY_TASK_CREATE_MISSING_QUEUES = False
+CELERY_TASK_DEFAULT_QUEUE = "foreground"
+_exchange = Exchange("stockqueue", type="direct")
+CELERY_TASK_QUEUES = [
+    Queue(name, _exchange, routing_key=name, queue_arguments={"x-max-priority": 10})
+    for name in ("foreground", "background_fetch", "background_analysis")
+]
+# The most urgent, for the sweeper; a job's message always says its own (tasks.priority).
+CELERY_TASK_DEFAULT_PRIORITY = 10 if CELERY_BROKER_URL.startswith("amqp") else 0
+if not CELERY_BROKER_URL.startswith("amqp"):
+    # kombu's default keeps four lists a queue, which would put priorities 3 and 4 into one.
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"priority_steps": list(range(10)), "queue_order_strategy": "priority"}
+CELERY_WORKER_CONCURRENCY = JOB_PROCESSOR.worker.max_concurrent_jobs
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {
+        "task": "stockqueue.sweep",
+        "schedule": 10.0,
+        "options": {"queue": "foreground", "expires": 10},
+    },
+}
+CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "celerybeat-schedule")
+
+UNFOLD = {
+    "SITE_TITLE": "stockqueue",
+    "SITE_HEADER": "stockqueue",
+    "SITE_SYMBOL": "monitoring",
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": JOB_PROCESSOR.logging.level},
+    # yfinance logs as errors what is raised to us as well.
+    "loggers": {"yfinance": {"level": "CRITICAL"}},
+}

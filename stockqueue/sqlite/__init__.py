@@ -1,0 +1,1 @@
+"""Django's SQLite backend with the parameter limit that SQLite really has."""

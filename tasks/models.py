@@ -1,0 +1,149 @@
+import uuid
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from market.symbols import LONGEST_SYMBOL
+
+
+class Job(models.Model):
+    """One request for work. Its id is also the id of the Celery task that does it.
+
+    `pending` (committed; waits for its turn, its retry time or a broker) → `queued` (the broker has it) → `running`
+    → `completed`, `failed`, `expired` (waited past its queue's `ttl`) or `cancelled`. A retry goes from `running`
+    back to `pending`. The last four never change again. Only `tasks.lifecycle` writes a status.
+    """
+
+    class Type(models.TextChoices):
+        STOCK_FETCH = "stock_fetch"
+        STOCK_BATCH_FETCH = "stock_batch_fetch"
+        STOCK_ANALYSIS = "stock_analysis"
+        STOCK_RESEARCH = "stock_research"
+
+    class Trigger(models.TextChoices):
+        USER_LOGIN = "user_login"
+        USER_REQUEST = "user_request"
+        SCHEDULED_UPDATE = "scheduled_update"
+        BACKGROUND_ANALYSIS = "background_analysis"
+        MAINTENANCE = "maintenance"
+
+    class Queue(models.TextChoices):
+        FOREGROUND = "foreground"
+        BACKGROUND_FETCH = "background_fetch"
+        BACKGROUND_ANALYSIS = "background_analysis"
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        QUEUED = "queued"
+        RUNNING = "running"
+        COMPLETED = "completed"
+        FAILED = "failed"
+        EXPIRED = "expired"
+        CANCELLED = "cancelled"
+
+    class Outcome(models.TextChoices):
+        UPDATED = "updated"
+        UNCHANGED = "unchanged"
+        PARTIAL = "partial"
+
+    ACTIVE: ClassVar = (Status.PENDING, Status.QUEUED, Status.RUNNING)
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    job_type = models.CharField(max_length=20, choices=Type)
+    subtype = models.CharField(max_length=40, blank=True)
+    trigger = models.CharField(max_length=20, choices=Trigger)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="jobs"
+    )
+    symbol = models.CharField(max_length=LONGEST_SYMBOL, blank=True, db_index=True)
+    parameters = models.JSONField(default=dict, blank=True)
+    unique_key = models.CharField(max_length=200, editable=False, help_text="What there is one active job of.")
+    priority = models.PositiveSmallIntegerField(help_text="1 is the most urgent, 10 the least.")
+    queue = models.CharField(max_length=20, choices=Queue)
+    status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
+    attempt = models.PositiveIntegerField(default=0, help_text="How often it was started; the fencing token.")
+    last_seq = models.PositiveIntegerField(default=0, editable=False, help_text="The newest event's number.")
+    worker_id = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    queued_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    run_at = models.DateTimeField(null=True, blank=True, help_text="Not before; empty: at once.")
+    outcome = models.CharField(max_length=10, choices=Outcome, blank=True)
+    result = models.JSONField(null=True, blank=True)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [
+            models.Index(fields=["status", "queue", "priority", "created_at"], name="job_work_order"),
+            models.Index(fields=["-created_at"], name="job_newest_first"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["unique_key"],
+                condition=Q(status__in=["pending", "queued", "running"]),
+                name="one_active_job_a_thing",
+            ),
+            models.CheckConstraint(condition=Q(priority__gte=1, priority__lte=10), name="priority_1_to_10"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.job_type} {self.symbol}".strip()
+
+
+class JobRequest(models.Model):
+    """Someone's wish for a job: the one who caused it and those who joined it."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="requests")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True)
+    trigger = models.CharField(max_length=20, choices=Job.Trigger)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["created_at", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.user or 'system'} ({self.trigger})"
+
+
+class JobEvent(models.Model):
+    """One step in a job's life, and the outbox: `published_at` is empty until the MQTT broker has it.
+
+    `seq` counts from 1 without gaps within a job. `payload` is what was true at that moment and changes from event
+    to event: `state`, `priority`, `queue`, `attempt`, `worker_id`, and the event's own details.
+    """
+
+    class Event(models.TextChoices):
+        CREATED = "created"
+        QUEUED = "queued"
+        STARTED = "started"
+        PROGRESS = "progress"
+        RETRIED = "retried"
+        PROMOTED = "promoted"
+        COMPLETED = "completed"
+        FAILED = "failed"
+        EXPIRED = "expired"
+        CANCELLED = "cancelled"
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="events")
+    seq = models.PositiveIntegerField()
+    event = models.CharField(max_length=10, choices=Event)
+    payload = models.JSONField(default=dict)
+    created_at = models.DateTimeField(default=timezone.now)
+    published_at = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True, help_text="Why it cannot be published; such an event is set aside.")
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["job", "seq"], name="one_event_a_seq")]
+        indexes = [
+            models.Index(fields=["id"], name="outbox", condition=Q(published_at__isnull=True, error="")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.job_id} {self.seq} {self.event}"

@@ -1,0 +1,51 @@
+"""pytest plugin: which database the tests use, and nothing of the developer's own.
+
+Loaded by `-p tests.database`, so that it acts before pytest-django reads the settings.
+"""
+
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.servers import PostgresServer
+
+# Everything that leads the product to a server, a secret or a file of its user.
+_AMBIENT = (
+    *("ALPHA_VANTAGE_", "CELERY_", "DATABASE_URL", "DEFAULT_FROM_EMAIL", "DJANGO_", "EMAIL_URL"),
+    *("MQTT_", "OPENAI_", "STOCKQUEUE_", "YAHOO_"),
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database",
+        choices=("sqlite", "postgresql"),
+        default="sqlite",
+        help="the database of the tests: a SQLite file (default), or a PostgreSQL server for this run",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Point the environment at a new folder and database. pytest-django's hook of this name comes later."""
+    for name in [name for name in os.environ if name.startswith(_AMBIENT)]:
+        del os.environ[name]
+
+    resources = ExitStack()
+    early_config.add_cleanup(resources.close)
+    var = Path(tempfile.mkdtemp(prefix="stockqueue-tests-"))
+    resources.callback(shutil.rmtree, var, ignore_errors=True)
+    os.environ["STOCKQUEUE_ENV"] = "development"
+    os.environ["STOCKQUEUE_VAR"] = str(var)
+    if early_config.known_args_namespace.database == "postgresql":
+        os.environ["DATABASE_URL"] = resources.enter_context(PostgresServer()).url
+    else:
+        os.environ["DATABASE_URL"] = f"sqlite:///{var / 'db.sqlite3'}"
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"database: {config.getoption('database')}"

@@ -1,0 +1,141 @@
+"""An HTTP proxy that answers HTTPS requests itself, with certificates of its own authority."""
+
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.client import parse_headers
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import urlsplit
+
+from tests.certificates import make_server_context
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client gets. `status` None: nothing, the connection is closed."""
+
+    status: int | None
+    body: bytes = b""
+    content_type: str = "application/json;charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    hangs: bool = False
+    """Wait until the client or the proxy ends the connection."""
+
+
+class HttpsProxy:
+    """Answers CONNECT for `domain` and its subdomains, speaks TLS for them, and refuses other hosts with 403.
+
+    `answer(method, host, target)` is called for each request, in the thread of its connection;
+    `refused(method, host)` for each that was refused. `names` are those of the certificate.
+    """
+
+    def __init__(
+        self,
+        domain: str,
+        names: Sequence[str],
+        answer: Callable[[str, str, str], Answer],
+        refused: Callable[[str, str], None],
+    ) -> None:
+        self._domain = domain
+        self._answer = answer
+        self._refused = refused
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        # A duplicate of each connection's socket: shutting it down wakes the thread, inside TLS too.
+        self._connections: dict[threading.Thread, socket.socket] = {}
+        self._folder = Path(tempfile.mkdtemp(prefix="stockqueue-proxy-"))
+        self.ca_bundle = self._folder / "ca.pem"
+        self._tls = make_server_context(self.ca_bundle, names)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._acceptor = threading.Thread(target=self._accept, name="https-proxy", daemon=True)
+        self._acceptor.start()
+
+    def close(self) -> None:
+        """End every connection and thread, at once."""
+        self._closing.set()
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._acceptor.join()
+        self._listener.close()
+        with self._lock:
+            threads = list(self._connections)
+            for connection in self._connections.values():
+                with suppress(OSError):  # the client has left already
+                    connection.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _accept(self) -> None:
+        while not self._closing.is_set():
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # shut down by close()
+                return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            thread = threading.Thread(
+                target=self._converse, args=(connection,), name="https-proxy-client", daemon=True
+            )
+            with self._lock:
+                self._connections[thread] = connection.dup()
+            thread.start()
+
+    def _converse(self, connection: socket.socket) -> None:
+        try:
+            with suppress(OSError), connection:  # a client may leave at any moment
+                self._tunnel(connection)
+        finally:
+            with self._lock:
+                self._connections.pop(threading.current_thread()).close()
+
+    def _tunnel(self, connection: socket.socket) -> None:
+        with connection.makefile("rb") as stream:
+            head = _read_request(stream)
+        if head is None:
+            return
+        method, target = head
+        host = (target if method == "CONNECT" else urlsplit(target).netloc).partition(":")[0].lower()
+        if method != "CONNECT" or not f".{host}".endswith(f".{self._domain}"):
+            self._refused(method, host)
+            _send(connection, Answer(HTTPStatus.FORBIDDEN, content_type="text/plain"))
+            return
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with self._tls.wrap_socket(connection, server_side=True) as secure, secure.makefile("rb") as stream:
+            while (head := _read_request(stream)) is not None:
+                method, target = head
+                answer = self._answer(method, host, target)
+                if answer.hangs:
+                    stream.read(1)  # returns at the end of the connection
+                if answer.status is None or self._closing.wait(answer.delay):
+                    return
+                _send(secure, answer)
+
+
+def _read_request(stream: BinaryIO) -> tuple[str, str] | None:
+    """Method and target of the next request, its body read away; None where the client has left."""
+    line = stream.readline(65537)
+    if not line:
+        return None
+    method, target, _ = line.decode("latin-1").split()
+    headers = parse_headers(stream)
+    stream.read(int(headers.get("Content-Length", 0)))
+    return method, target
+
+
+def _send(connection: socket.socket, answer: Answer) -> None:
+    status = HTTPStatus(answer.status or HTTPStatus.INTERNAL_SERVER_ERROR)
+    headers = {
+        "Content-Type": answer.content_type,
+        "Content-Length": str(len(answer.body)),
+        **answer.headers,
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    connection.sendall(f"HTTP/1.1 {status} {status.phrase}\r\n{head}\r\n".encode() + answer.body)

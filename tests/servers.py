@@ -1,0 +1,334 @@
+"""Real servers for tests and benchmarks: private, on 127.0.0.1, with a folder that is thrown away."""
+
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+
+import psycopg
+
+from stockqueue.processes import ProcessFailed, free_port, is_listening, kill_group, spawn, stop, wait_until
+
+_PR_SET_PDEATHSIG = 1
+_IPC_RMID = 0
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class MissingServer(Exception):
+    """A server that the tests need is not installed."""
+
+
+def find_server(name: str) -> str:
+    """The path of the program `name`: on PATH, else where Debian puts servers. MissingServer otherwise."""
+    versions = Path("/usr/lib/postgresql").glob("[0-9]*/bin")
+    newest_first = sorted(versions, key=lambda folder: float(folder.parent.name), reverse=True)
+    places = [os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", *map(str, newest_first)]
+    found = shutil.which(name, path=os.pathsep.join(places))
+    if found is None:
+        raise MissingServer(f"{name} is not installed: run `make servers`")
+    return found
+
+
+class Server(ABC):
+    """A server process on `host`:`port`. As a context manager it runs inside the block, and leaves nothing.
+
+    `start()` after `stop()` or `kill()` uses the same port and folder. The kernel ends the process when
+    the thread that called `start()` ends, however that happens: call it from a thread that lives on.
+    """
+
+    program: ClassVar[str]
+    host: ClassVar[str] = "127.0.0.1"
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._paused = False
+
+    @cached_property
+    def port(self) -> int:
+        return free_port()
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the server keeps its data and its log, until `close()`."""
+        return Path(tempfile.mkdtemp(prefix=f"stockqueue-{self.program}-"))
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start, and return once it answers."""
+        if self._process is not None:
+            raise RuntimeError(f"{self.program} is already running")
+        self._prepare()
+        with (self.folder / "log").open("ab") as log:
+            self._process = self._spawn(log.fileno())
+        try:
+            wait_until(self._answers, self.program, process=self._process)
+        except ProcessFailed as failure:
+            self.kill()
+            raise ProcessFailed(f"{failure}\n{self.log[-2000:]}") from None
+
+    def stop(self) -> None:
+        """Let it end in good order. No effect when it does not run."""
+        if self._process is not None:
+            self.resume()
+            self._end(self._process)
+            self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL for the server and its children. No effect when it does not run."""
+        if self._process is not None:
+            self._signal(signal.SIGKILL)
+            kill_group(self._process)
+            self._process.wait()
+            self._process = None
+            self._paused = False
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open, and nothing is answered until `resume()`."""
+        self._signal(signal.SIGSTOP)
+        self._paused = True
+
+    def resume(self) -> None:
+        """SIGCONT. No effect when it was not paused."""
+        if self._paused:
+            self._signal(signal.SIGCONT)
+            self._paused = False
+
+    def close(self) -> None:
+        """Stop, and throw the folder away."""
+        self.stop()
+        if "folder" in self.__dict__:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            del self.folder
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Write what the server reads when it starts. Called before each start."""
+
+    @abstractmethod
+    def _command(self) -> list[str]: ...
+
+    @abstractmethod
+    def _answers(self) -> bool: ...
+
+    def _spawn(self, log: int) -> subprocess.Popen[bytes]:
+        return spawn(self._command(), cwd=self.folder, output=log)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        stop(process)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None:
+            raise RuntimeError(f"{self.program} is not running")
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+
+class RedisServer(Server):
+    """Redis. `persistent` keeps what it holds over stop, kill and start; without it, all is forgotten."""
+
+    program = "redis-server"
+
+    def __init__(self, *, persistent: bool = False) -> None:
+        super().__init__()
+        self.persistent = persistent
+
+    @property
+    def url(self) -> str:
+        return f"redis://{self.host}:{self.port}/0"
+
+    def _prepare(self) -> None:
+        lines = [
+            f"bind {self.host}",
+            f"port {self.port}",
+            f"dir {self.folder}",
+            'save ""',
+            f"appendonly {'yes' if self.persistent else 'no'}",
+            "appendfsync everysec",
+        ]
+        (self.folder / "redis.conf").write_text("\n".join(lines) + "\n")
+
+    def _command(self) -> list[str]:
+        return [find_server(self.program), str(self.folder / "redis.conf")]
+
+    def _answers(self) -> bool:
+        with suppress(OSError), socket.create_connection((self.host, self.port), 0.5) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith(b"+PONG")  # while it loads, it answers -LOADING
+        return False
+
+
+class MosquittoServer(Server):
+    """mosquitto, for anonymous clients. It writes its database at every change."""
+
+    program = "mosquitto"
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://{self.host}:{self.port}"
+
+    @property
+    def database(self) -> Path:
+        """The file of retained messages, sessions and their queues; payloads are readable in it."""
+        return self.folder / "mosquitto.db"
+
+    def _prepare(self) -> None:
+        lines = [
+            f"listener {self.port} {self.host}",
+            "allow_anonymous true",
+            "persistence true",
+            f"persistence_location {self.folder}/",
+            "autosave_on_changes true",
+            "autosave_interval 1",
+            "max_queued_messages 1000000",
+        ]
+        if os.geteuid() == 0:
+            # It would become its own user, who may not enter a folder that root made.
+            lines.append("user root")
+        (self.folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
+
+    def _command(self) -> list[str]:
+        return [find_server(self.program), "-c", str(self.folder / "mosquitto.conf")]
+
+    def _answers(self) -> bool:
+        return is_listening(self.host, self.port)
+
+
+class PostgresServer(Server):
+    """PostgreSQL with an empty database. `kill()` loses nothing that was committed."""
+
+    program = "postgres"
+    database: ClassVar[str] = "stockqueue"
+
+    @property
+    def url(self) -> str:
+        return self._url(self.database)
+
+    def start(self) -> None:
+        super().start()
+        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [self.database])
+            if known.fetchone() is None:
+                connection.execute(f"CREATE DATABASE {self.database}")
+
+    def kill(self) -> None:
+        super().kill()
+        self._remove_shared_memory()
+
+    def _url(self, database: str) -> str:
+        return f"postgres://stockqueue@{self.host}:{self.port}/{database}"
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    def _prepare(self) -> None:
+        if self._data.exists():
+            return
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "postgres", "postgres")
+        command = f"{find_server('initdb')} --username stockqueue --auth trust --encoding UTF8 --locale C.UTF-8"
+        words = [*command.split(), "--no-sync", "--no-instructions", "--pgdata", str(self._data)]
+        with (self.folder / "log").open("ab") as log:
+            if self._run(words, log.fileno()).wait() != 0:
+                raise ProcessFailed(f"initdb failed\n{self.log[-2000:]}")
+
+    def _command(self) -> list[str]:
+        settings = {
+            "listen_addresses": self.host,
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "max_connections": "200",
+            "fsync": "off",
+            # Not in /dev/shm, where a killed server's memory would stay.
+            "dynamic_shared_memory_type": "mmap",
+        }
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        return [find_server(self.program), "-D", str(self._data), *options]
+
+    def _spawn(self, log: int) -> subprocess.Popen[bytes]:
+        return self._run(self._command(), log)
+
+    def _run(self, command: list[str], log: int) -> subprocess.Popen[bytes]:
+        """Like `processes.spawn`, but never as root, which PostgreSQL refuses, and with an orderly death.
+
+        Popen changes the user before it calls `preexec_fn`: the kernel clears the death signal when a
+        process changes its user, so it could not be inherited through runuser. SIGQUIT is PostgreSQL's
+        immediate shutdown: it ends the children and gives shared memory back, as SIGKILL would not.
+        """
+        parent = os.getpid()
+
+        def die_with_parent() -> None:
+            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
+            if os.getppid() != parent:
+                os._exit(1)
+
+        account = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            user=account.pw_uid if account else None,
+            group=account.pw_gid if account else None,
+            extra_groups=[] if account else None,
+            preexec_fn=die_with_parent,
+        )
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self._url("postgres"), connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        process.send_signal(signal.SIGINT)  # SIGTERM would wait for every client to leave
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def _signal(self, number: signal.Signals) -> None:
+        """`number` for the postmaster and its children, each of which leads a session of its own."""
+        super()._signal(signal.SIGSTOP if number == signal.SIGKILL else number)  # no new child meanwhile
+        if self._process is None or self._process.poll() is not None:
+            return
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for process in [*map(int, children), pid]:
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+
+    def _remove_shared_memory(self) -> None:
+        """Give back the segment of a killed postmaster, by the key and id in its postmaster.pid."""
+        with suppress(FileNotFoundError):
+            for line in (self._data / "postmaster.pid").read_text().splitlines()[6:7]:
+                _libc.shmctl(int(line.split()[1]), _IPC_RMID, None)

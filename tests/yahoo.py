@@ -1,0 +1,257 @@
+"""A stand-in for Yahoo: an HTTPS server behind an HTTP proxy, with a certificate authority of its own."""
+
+import datetime
+import json
+import re
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from tests.https_proxy import Answer, HttpsProxy
+from tests.yahoo_chart import Bar, ChartError, Listing, chart_body, daily_bars
+
+__all__ = ["ANY_SYMBOL", "Bar", "Misbehaviour", "Request", "YahooStandIn", "daily_bars"]
+
+ANY_SYMBOL = "*"
+_CHART = re.compile(r"/v8/finance/chart/(.+)")
+_CONSENT_FORM = (
+    '<html><form><input name="csrfToken" value="token"><input name="sessionId" value="session"></form></html>'
+)
+_DOWN = "<html><head><title>Yahoo</title></head><body><h1>Will be right back...</h1></body></html>"
+
+
+class Misbehaviour(StrEnum):
+    """What the stand-in does instead of answering as Yahoo does on a good day."""
+
+    RATE_LIMITED = "rate_limited"
+    """429, with `retry_after` if given."""
+    SERVER_ERROR = "server_error"
+    """503 with a page."""
+    HTML = "html"
+    """200 with the page "Will be right back"."""
+    MALFORMED = "malformed"
+    """200 with JSON that breaks off."""
+    NULL_BODY = "null_body"
+    """200 with `null`."""
+    EMPTY = "empty"
+    """What is known of the symbol, without bars, as for one that was delisted."""
+    NAN = "nan"
+    """Null prices in the newest row and in every fifth before it; their volumes stay."""
+    ALL_NAN = "all_nan"
+    """Null prices in every row."""
+    TIMEOUT = "timeout"
+    """No answer until the client gives up or the stand-in closes."""
+    DROP = "drop"
+    """The connection is closed without an answer."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it came in. `status` is None where no answer was given."""
+
+    at: float
+    """time.monotonic() when it had been read"""
+    method: str
+    host: str
+    path: str
+    symbol: str | None
+    params: Mapping[str, str]
+    status: int | None
+
+    @property
+    def is_lookup(self) -> bool:
+        """Whether yfinance only wants to know the symbol's time zone."""
+        return self.params.get("range") == "1d" and "events" not in self.params
+
+
+@dataclass(frozen=True)
+class _Plan:
+    how: Misbehaviour
+    after_lookup: bool
+    retry_after: int | None
+
+
+class YahooStandIn:
+    """Yahoo's chart endpoint, cookie and crumb, for the symbols that `serve()` was given.
+
+    Clients reach it through `proxy_url` at Yahoo's own addresses and trust `ca_bundle`. Any other host
+    is refused with 403. `latency` seconds pass before each answer. Use it as a context manager.
+    """
+
+    def __init__(self, latency: float = 0.0) -> None:
+        self.latency = latency
+        self._listings: dict[str, Listing] = {}
+        self._plans: dict[str, _Plan] = {}
+        self._requests: list[Request] = []
+        self._changed = threading.Condition()
+        names = ["yahoo.com", "*.yahoo.com", "*.finance.yahoo.com"]
+        self._proxy = HttpsProxy("yahoo.com", names, self._answer, self._refused)
+        self.proxy_url = self._proxy.url
+        self.ca_bundle = self._proxy.ca_bundle
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every connection and thread, at once."""
+        self._proxy.close()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that lead the program to the stand-in."""
+        return {"YAHOO_PROXY": self.proxy_url, "YAHOO_CA_BUNDLE": str(self.ca_bundle)}
+
+    def serve(
+        self,
+        symbol: str,
+        bars: Sequence[Bar],
+        *,
+        currency: str = "USD",
+        exchange: str = "NMS",
+        timezone: str = "America/New_York",
+        name: str = "",
+        instrument: str = "EQUITY",
+        splits: Mapping[datetime.date, tuple[int, int]] | None = None,
+        dividends: Mapping[datetime.date, float] | None = None,
+    ) -> None:
+        """Know `symbol` from now on, with these bars in place of earlier ones. A 4-for-1 split is (4, 1)."""
+        ordered = tuple(sorted(bars, key=lambda bar: bar.date))
+        self._listings[symbol] = Listing(
+            symbol, ordered, currency, exchange, timezone, name, instrument, splits or {}, dividends or {}
+        )
+
+    def forget(self, symbol: str) -> None:
+        """Answer 404 for `symbol` from now on."""
+        self._listings.pop(symbol, None)
+
+    def misbehave(
+        self,
+        symbol: str,
+        how: Misbehaviour | str,
+        *,
+        after_lookup: bool = False,
+        retry_after: int | None = None,
+    ) -> None:
+        """Answer so for `symbol`, or for every one that has no own order with ANY_SYMBOL.
+
+        `after_lookup` leaves the look-up of the time zone alone. `retry_after` seconds go with a 429.
+        """
+        self._plans[symbol] = _Plan(Misbehaviour(how), after_lookup, retry_after)
+
+    def behave(self, symbol: str) -> None:
+        """End what `misbehave` began for `symbol`."""
+        self._plans.pop(symbol, None)
+
+    def closes(self, symbol: str) -> dict[datetime.date, float]:
+        """The closing prices of the bars that `symbol` was served with."""
+        return {bar.date: bar.close for bar in self._listings[symbol].bars}
+
+    @property
+    def requests(self) -> list[Request]:
+        """Every request so far, refused hosts included, in the order of arrival."""
+        with self._changed:
+            return list(self._requests)
+
+    def chart_requests(self, symbol: str | None = None) -> list[Request]:
+        """The requests for charts, of `symbol` if given."""
+        return [
+            request
+            for request in self.requests
+            if request.symbol is not None and (symbol is None or request.symbol == symbol)
+        ]
+
+    def wait_for_requests(self, count: int, symbol: str | None = None, timeout: float = 10.0) -> list[Request]:
+        """The chart requests once there are at least `count`; TimeoutError after `timeout` seconds."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self.chart_requests(symbol)) >= count, timeout):
+                seen = len(self.chart_requests(symbol))
+                raise TimeoutError(f"{seen} of {count} chart requests for {symbol or 'any symbol'} after {timeout} s")
+            return self.chart_requests(symbol)
+
+    def _answer(self, method: str, host: str, target: str) -> Answer:
+        arrived = time.monotonic()
+        parts = urlsplit(target)
+        path, params = unquote(parts.path), dict(parse_qsl(parts.query, keep_blank_values=True))
+        chart = _CHART.fullmatch(path)
+        request = Request(arrived, method, host, path, chart[1] if chart else None, params, None)
+        answer = self._chart(request) if chart else _formality(host, path)
+        self._record(replace(request, status=answer.status))
+        return replace(answer, delay=self.latency)
+
+    def _refused(self, method: str, host: str) -> None:
+        self._record(Request(time.monotonic(), method, host, "", None, {}, HTTPStatus.FORBIDDEN))
+
+    def _record(self, request: Request) -> None:
+        with self._changed:
+            self._requests.append(request)
+            self._changed.notify_all()
+
+    def _chart(self, request: Request) -> Answer:
+        symbol = request.symbol or ""
+        plan = self._plans.get(symbol) or self._plans.get(ANY_SYMBOL)
+        if plan is not None and plan.after_lookup and request.is_lookup:
+            plan = None
+        if plan is not None and (answer := _failure(plan)) is not None:
+            return answer
+        listing = self._listings.get(symbol)
+        try:
+            if listing is None:
+                raise ChartError(404, "Not Found", "No data found, symbol may be delisted")
+            if plan and plan.how is Misbehaviour.EMPTY:
+                listing = replace(listing, bars=())
+            step = {Misbehaviour.NAN: 5, Misbehaviour.ALL_NAN: 1}.get(plan.how) if plan else None
+            blank = [bar.date for bar in listing.bars[::-1][::step]] if step else []
+            return _json(200, chart_body(listing, request.params, blank=frozenset(blank)))
+        except ChartError as error:
+            return _json(error.status, error.body)
+
+
+def _failure(plan: _Plan) -> Answer | None:
+    """The answer to `plan`, where it does not depend on the symbol's bars."""
+    match plan.how:
+        case Misbehaviour.RATE_LIMITED:
+            headers = {} if plan.retry_after is None else {"Retry-After": str(plan.retry_after)}
+            return Answer(429, b"Too Many Requests\r\n", "text/plain", headers)
+        case Misbehaviour.SERVER_ERROR:
+            return Answer(503, b"<html><body>Service Unavailable</body></html>", "text/html")
+        case Misbehaviour.HTML:
+            return Answer(200, _DOWN.encode(), "text/html")
+        case Misbehaviour.MALFORMED:
+            return Answer(200, b'{"chart":{"result":[{"meta":{"currency":"US')
+        case Misbehaviour.NULL_BODY:
+            return Answer(200, b"null")
+        case Misbehaviour.TIMEOUT:
+            return Answer(None, hangs=True)
+        case Misbehaviour.DROP:
+            return Answer(None)
+    return None
+
+
+def _formality(host: str, path: str) -> Answer:
+    """Cookie, crumb and consent, which yfinance asks for before or between charts; 404 for all else."""
+    if host == "fc.yahoo.com":
+        cookie = "A3=d=stand-in; Max-Age=31557600; Domain=.yahoo.com; Path=/; SameSite=None; Secure; HttpOnly"
+        return Answer(404, b"<html>Not Found</html>", "text/html", {"Set-Cookie": cookie})
+    if path == "/v1/test/getcrumb":
+        return Answer(200, b"stand-in", "text/plain;charset=utf-8")
+    if host == "guce.yahoo.com" and path == "/consent":
+        return Answer(200, _CONSENT_FORM.encode(), "text/html")
+    if host in ("guce.yahoo.com", "consent.yahoo.com"):
+        return Answer(200, b"<html></html>", "text/html")
+    kind = "quoteSummary" if path.startswith("/v10/finance/quoteSummary/") else "finance"
+    return _json(404, {kind: {"result": None, "error": {"code": "Not Found", "description": "Quote not found"}}})
+
+
+def _json(status: int, body: Any) -> Answer:
+    return Answer(status, json.dumps(body, separators=(",", ":")).encode())
