@@ -47,9 +47,9 @@ def store_history(history: History, checked_at: datetime) -> Stored:
         stock = Stock.objects.get(symbol=history.symbol)
         before = _latest_date(stock)
         written = upsert_bars(stock, history.bars)
-        stock.name = history.name or stock.name
-        stock.exchange = history.exchange or stock.exchange
-        stock.currency = history.currency or stock.currency
+        for field in ("name", "exchange", "currency"):
+            if told := getattr(history, field)[: getattr(Stock, field).field.max_length]:
+                setattr(stock, field, told)
         stock.source = history.source
         stock.checked_at = checked_at
         stock.save(update_fields=["name", "exchange", "currency", "source", "checked_at"])

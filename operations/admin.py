@@ -1,4 +1,4 @@
-"""The tables of Django and django-celery-results, in the admin's own look."""
+"""The tables of Django and django-celery-results, in the admin's own look. Groups of tasks are not used."""
 
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin

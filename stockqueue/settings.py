@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import dj_database_url
+from django.templatetags.static import static
 from kombu.entity import Exchange, Queue
 
 from stockqueue.addresses import broker_url, mqtt_address
@@ -53,7 +54,8 @@ try:
         }
     except ValueError as error:
         raise ConfigError(f"DATABASE_URL: {str(error).splitlines()[0]}") from None
-    VAR.mkdir(parents=True, exist_ok=True)
+    STATIC_ROOT = VAR / "static"
+    STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 except ConfigError as error:
     sys.exit(str(error))
 except OSError as error:
@@ -143,7 +145,6 @@ USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "static/"
-STATIC_ROOT = VAR / "static"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
@@ -172,7 +173,6 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_RESULT_SERIALIZER = "json"
 CELERY_TIMEZONE = TIME_ZONE
 CELERY_TASK_ACKS_LATE = True
-CELERY_TASK_TRACK_STARTED = True
 CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_DEFAULT_QUEUE = "foreground"
 _exchange = Exchange("stockqueue", type="direct")
@@ -202,6 +202,7 @@ UNFOLD = {
     "SITE_TITLE": "stockqueue",
     "SITE_HEADER": "stockqueue",
     "SITE_SYMBOL": "monitoring",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("portfolio/icon.svg")}],
 }
 
 LOGGING = {

@@ -49,15 +49,13 @@ class JobEventInline(ReadOnly, TabularInline):
 class JobAdmin(ReadOnly, ModelAdmin):
     list_display = (
         "created_at",
-        "job_type",
         "symbol",
+        "job_type",
         "requesters",
         "trigger",
         "priority",
-        "queue",
         "status",
         "outcome",
-        "attempt",
         "error",
     )
     list_filter = ("status", "queue", "priority", "trigger", "outcome", "job_type")

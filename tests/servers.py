@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -184,9 +185,16 @@ class RedisServer(Server):
 
 
 class MosquittoServer(Server):
-    """mosquitto, for anonymous clients. It writes its database at every change."""
+    """mosquitto. It writes its database at every change.
+
+    `passwords` are those of its users; without any, clients are anonymous.
+    """
 
     program = "mosquitto"
+
+    def __init__(self, *, passwords: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self.passwords = passwords or {}
 
     @property
     def url(self) -> str:
@@ -200,7 +208,7 @@ class MosquittoServer(Server):
     def _prepare(self) -> None:
         lines = [
             f"listener {self.port} {self.host}",
-            "allow_anonymous true",
+            f"allow_anonymous {'false' if self.passwords else 'true'}",
             "persistence true",
             f"persistence_location {self.folder}/",
             "autosave_on_changes true",
@@ -210,6 +218,12 @@ class MosquittoServer(Server):
         if os.geteuid() == 0:
             # It would become its own user, who may not enter a folder that root made.
             lines.append("user root")
+        if self.passwords:
+            file = self.folder / "passwords"
+            file.touch(0o600)
+            for user, password in self.passwords.items():
+                subprocess.run([find_server("mosquitto_passwd"), "-b", file, user, password], check=True)
+            lines.append(f"password_file {file}")
         (self.folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
 
     def _command(self) -> list[str]:

@@ -33,9 +33,8 @@ def new_session(yahoo: YahooStandIn) -> Session[Any]:
 
 
 @pytest.fixture(scope="module")
-def yahoo() -> Iterator[YahooStandIn]:
-    with YahooStandIn() as stand_in:
-        yield stand_in
+def yahoo(yahoo_server: YahooStandIn) -> YahooStandIn:
+    return yahoo_server
 
 
 @pytest.fixture(scope="module")

@@ -90,6 +90,8 @@ class YahooStandIn:
         self._plans: dict[str, _Plan] = {}
         self._requests: list[Request] = []
         self._changed = threading.Condition()
+        self._released = threading.Event()
+        self._released.set()
         names = ["yahoo.com", "*.yahoo.com", "*.finance.yahoo.com"]
         self._proxy = HttpsProxy("yahoo.com", names, self._answer, self._refused)
         self.proxy_url = self._proxy.url
@@ -105,6 +107,7 @@ class YahooStandIn:
 
     def close(self) -> None:
         """End every connection and thread, at once."""
+        self._released.set()
         self._proxy.close()
 
     @property
@@ -153,6 +156,14 @@ class YahooStandIn:
         """End what `misbehave` began for `symbol`."""
         self._plans.pop(symbol, None)
 
+    def hold_back(self) -> None:
+        """Let requests for charts in, and answer none before `release()`."""
+        self._released.clear()
+
+    def release(self) -> None:
+        """Answer what was held back, and everything from now on."""
+        self._released.set()
+
     def closes(self, symbol: str) -> dict[datetime.date, float]:
         """The closing prices of the bars that `symbol` was served with."""
         return {bar.date: bar.close for bar in self._listings[symbol].bars}
@@ -187,6 +198,8 @@ class YahooStandIn:
         request = Request(arrived, method, host, path, chart[1] if chart else None, params, None)
         answer = self._chart(request) if chart else _formality(host, path)
         self._record(replace(request, status=answer.status))
+        if chart:
+            self._released.wait()
         return replace(answer, delay=self.latency)
 
     def _refused(self, method: str, host: str) -> None:

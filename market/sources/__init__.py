@@ -12,15 +12,16 @@ from market.sources.yahoo_finance import YahooFinance
 def fetch_history(symbol: str, days: int) -> History:
     """The first answer of the configured sources; a source that fails gives way to the next.
 
-    That a symbol is unknown is an answer. When every source fails, the first one's error is raised.
+    That a symbol is unknown is an answer, unless a source before it failed, which might have known it. When
+    every source fails, the first one's error is raised.
     """
     first_error: SourceError | None = None
     for source in configured_sources():
         try:
             return source.history(symbol, days)
-        except SymbolNotFound:
-            raise
         except SourceError as error:
+            if isinstance(error, SymbolNotFound) and first_error is None:
+                raise
             first_error = first_error or error
     raise first_error or SourceError("None of stock_jobs.data_fetch.sources is available here")
 

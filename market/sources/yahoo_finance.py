@@ -1,8 +1,11 @@
 """Yahoo Finance through yfinance."""
 
+import fcntl
 import math
+import re
 import threading
 from datetime import date, timedelta
+from json import JSONDecodeError
 from typing import Any
 
 import pandas as pd
@@ -10,6 +13,8 @@ import yfinance
 from curl_cffi.requests import exceptions as http
 from django.conf import settings
 from django.utils import timezone
+from peewee import PeeweeException
+from yfinance.cache import get_cookie_cache, get_tz_cache
 from yfinance.data import YfData
 from yfinance.exceptions import YFException, YFRateLimitError, YFTickerMissingError
 
@@ -42,15 +47,28 @@ class YahooFinance:
         cache = settings.VAR / "yfinance"
         cache.mkdir(parents=True, exist_ok=True)
         yfinance.set_tz_cache_location(str(cache))
+        with (cache / "lock").open("w") as lock:
+            # Processes that start together must not create yfinance's caches together: "database is locked".
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            get_tz_cache().lookup("")
+            get_cookie_cache().lookup("")
         yfinance.config.debug.hide_exceptions = False
         yfinance.config.network.proxy = settings.YAHOO_PROXY
-        self._session = YahooSession(limit=self._limit, ca_bundle=settings.YAHOO_CA_BUNDLE)
+        self._session = YahooSession(limit=self._limit, proxy=settings.YAHOO_PROXY, ca_bundle=settings.YAHOO_CA_BUNDLE)
         self._memo_lock = threading.Lock()
 
     def history(self, symbol: str, days: int) -> History:
-        ticker = yfinance.Ticker(symbol, session=self._session)
+        try:
+            return self._ask(symbol, days)
+        except PeeweeException:
+            # Two processes wrote their first cookie to yfinance's cache at the same moment, which it does not expect.
+            # What the other one wrote is there now.
+            return self._ask(symbol, days)
+
+    def _ask(self, symbol: str, days: int) -> History:
         start = timezone.now().date() - timedelta(days=days)
         try:
+            ticker = self._ticker(symbol)
             frame = ticker.history(start=start, auto_adjust=False, actions=False, timeout=self._limit)
             about: dict[str, Any] = ticker.history_metadata
         except YFTickerMissingError:
@@ -58,7 +76,7 @@ class YahooFinance:
         except YFRateLimitError:
             raise RateLimited(f"{LABEL} refused {symbol}: too many requests (429)") from None
         except http.Timeout:
-            raise SourceTimeout(f"{LABEL} did not answer for {symbol} within {self._limit:.0f} s") from None
+            raise SourceTimeout(f"{LABEL} did not answer for {symbol} in time (at most {self._limit:g} s)") from None
         except http.RequestException as error:
             raise SourceUnreachable(f"{LABEL} could not be reached for {symbol}: {_reason(error)}") from None
         except YFException as error:
@@ -77,6 +95,14 @@ class YahooFinance:
             exchange=str(about.get("exchangeName") or ""),
             currency=str(about.get("currency") or ""),
         )
+
+    def _ticker(self, symbol: str) -> yfinance.Ticker:
+        try:
+            return yfinance.Ticker(symbol, session=self._session)  # asks Yahoo at once what an ISIN stands for
+        except JSONDecodeError:
+            raise
+        except ValueError:
+            raise no_data(symbol) from None
 
     def why_unreachable(self) -> str:
         """Empty where Yahoo answers at all, be it with a refusal; else the reason."""
@@ -131,5 +157,5 @@ def _number(value: Any) -> float | None:
 
 
 def _reason(error: http.RequestException) -> str:
-    # curl's message ends in a pointer to its documentation.
-    return str(error).partition(" See https://")[0].rstrip(".")
+    """What curl says, without its preamble and its pointer to the documentation."""
+    return re.sub(r"^Failed to perform, curl: \(\d+\) | See https://.*$", "", str(error)).rstrip(".")

@@ -22,15 +22,17 @@ _CHART = re.compile(r"/v8/finance/chart/([^/?]+)")
 class YahooSession(Session[Response]):
     """A curl_cffi session that looks like Chrome; no request takes longer than `limit` seconds."""
 
-    def __init__(self, *, limit: float, ca_bundle: str | None = None) -> None:
+    def __init__(self, *, limit: float, proxy: str | None = None, ca_bundle: str | None = None) -> None:
         verify: Any = ca_bundle or True  # declared as a bool, and read as curl_cffi's documentation says: or a path
-        super().__init__(impersonate="chrome", verify=verify)
+        super().__init__(impersonate="chrome", proxy=proxy, verify=verify)
         self.limit = limit
 
     def request(self, method: Any, url: str, **kwargs: Any) -> Response:  # type: ignore[override]
         asked = kwargs.pop("timeout", None)
         limit = min(asked, self.limit) if isinstance(asked, int | float) else self.limit
-        response = super().request(method, url, timeout=(min(CONNECT_TIMEOUT, limit), limit), **kwargs)
+        connect = min(CONNECT_TIMEOUT, limit)
+        # curl_cffi takes their sum as the limit of the whole request.
+        response = super().request(method, url, timeout=(connect, limit - connect), **kwargs)
         if chart := _CHART.search(url):
             _check_chart(unquote(chart[1]), response)
         return response

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from celery import current_app
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
@@ -19,10 +20,11 @@ from market.freshness import freshness_limit
 from market.models import Stock
 from market.sources.yahoo_finance import YahooFinance
 from operations.browser import Browser
-from operations.deployment import Deployment, log_file, plan
+from operations.deployment import QUEUES, Deployment, log_file, plan
 from operations.subscriber import Message, Subscriber
 from operations.tables import format_table
 from portfolio.holdings import statements
+from portfolio.templatetags.money import money
 from stockqueue.addresses import MqttAddress
 from stockqueue.processes import free_port, is_listening, spawn, stop, wait_until
 from tasks.models import Job
@@ -110,9 +112,7 @@ class Command(BaseCommand):
         jobs = {str(pk) for pk in Job.objects.exclude(pk__in=before).values_list("pk", flat=True)}
         in_time = subscriber.wait_for(lambda messages: jobs <= _ended(messages), PATIENCE)
         took = time.monotonic() - began
-        symbols = ", ".join(
-            Job.objects.filter(pk__in=jobs).order_by("queued_at", "started_at").values_list("symbol", flat=True)
-        )
+        symbols = ", ".join(Job.objects.filter(pk__in=jobs).order_by("started_at").values_list("symbol", flat=True))
         self._say(
             f"Login ({situation}): page after {answered:.2f} s; "
             + (f"fetched {symbols}, the last after {took:.2f} s" if jobs else "no job")
@@ -137,9 +137,8 @@ class Command(BaseCommand):
             [
                 position.stock.symbol,
                 f"{position.shares.normalize():f}",
-                position.price,
-                position.value and f"{position.value:,.2f}",
-                position.stock.currency,
+                "" if position.price is None else money(position.price, position.stock.currency),
+                "" if position.value is None else money(position.value, position.stock.currency),
                 "stale" if position.is_stale else "fresh",
                 position.price_date,
                 position.stock.source or position.error,
@@ -147,7 +146,7 @@ class Command(BaseCommand):
             for statement in statements(User.objects.get(username=USER))
             for position in statement.positions
         ]
-        self._say(format_table(["stock", "shares", "price", "value", "", "", "close of", "source"], rows))
+        self._say(format_table(["stock", "shares", "price", "value", "", "close of", "source"], rows))
 
     def _judge(self, received: list[Message]) -> None:
         jobs = Job.objects.all()
@@ -184,4 +183,10 @@ def _running(deployment: Deployment, environment: dict[str, str], mqtt: MqttAddr
                 f"{name} (see {log_file(name)})",
                 process=processes[name],
             )
+        wait_until(
+            lambda: len(current_app.control.ping(timeout=0.5, limit=len(QUEUES))) == len(QUEUES),
+            f"workers (see {log_file('foreground')})",
+            process=processes["foreground"],
+            timeout=60,
+        )
         yield

@@ -1,0 +1,211 @@
+"""Fixtures that several test files share: people with holdings, a stand-in for Yahoo, servers, processes."""
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.contrib.auth.models import User
+from django.db import connection
+
+from market.models import Stock
+from market.sources import configured_sources
+from operations.subscriber import Subscriber
+from portfolio.models import Holding, Portfolio
+from stockqueue.addresses import MqttAddress
+from stockqueue.processes import spawn, stop, wait_until
+from tasks import dispatch
+from tests.servers import MosquittoServer, RedisServer
+from tests.yahoo import ANY_SYMBOL, YahooStandIn, daily_bars
+
+ROOT = Path(__file__).parents[1]
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def user(db: None) -> User:
+    return User.objects.create_user(f"user{next(_numbers)}", password="secret")
+
+
+@pytest.fixture
+def hold() -> Callable[..., list[Stock]]:
+    """hold(user, "AAPL", "MSFT"): a portfolio that holds these, the first one the largest."""
+
+    def hold(user: User, *symbols: str) -> list[Stock]:
+        portfolio, _ = Portfolio.objects.get_or_create(user=user, name="Main")
+        stocks = [Stock.objects.get_or_create(symbol=symbol)[0] for symbol in symbols]
+        for rank, stock in enumerate(stocks):
+            Holding.objects.create(
+                portfolio=portfolio, stock=stock, shares=Decimal(10), buy_price=Decimal(len(stocks) - rank)
+            )
+        return stocks
+
+    return hold
+
+
+@pytest.fixture(scope="session")
+def yahoo_server() -> Iterator[YahooStandIn]:
+    with YahooStandIn() as stand_in:
+        yield stand_in
+
+
+@dataclass
+class Yahoo:
+    """The stand-in, as one test uses it: what it serves and how it fails is forgotten afterwards."""
+
+    server: YahooStandIn
+    touched: list[str] = field(default_factory=list)
+    seen_before: int = 0
+
+    def serve(self, *symbols: str, days: int = 25, **listing: Any) -> None:
+        for symbol in symbols:
+            self.touched.append(symbol)
+            self.server.serve(symbol, daily_bars(symbol, days), **listing)
+
+    def misbehave(self, how: str, symbol: str = ANY_SYMBOL, **options: Any) -> None:
+        self.touched.append(symbol)
+        self.server.misbehave(symbol, how, **options)
+
+    def asked_for(self) -> list[str]:
+        """The symbols that charts were asked for in this test, in order, each once."""
+        asked = (request.symbol or "" for request in self.server.chart_requests()[self.seen_before :])
+        return list(dict.fromkeys(asked))
+
+
+@pytest.fixture
+def yahoo(yahoo_server: YahooStandIn, settings: Any) -> Iterator[Yahoo]:
+    """Yahoo for this process, and for the workers that fixtures start."""
+    settings.YAHOO_PROXY = yahoo_server.proxy_url
+    settings.YAHOO_CA_BUNDLE = str(yahoo_server.ca_bundle)
+    configured_sources.cache_clear()
+    used = Yahoo(yahoo_server, seen_before=len(yahoo_server.chart_requests()))
+    yield used
+    for symbol in used.touched:
+        yahoo_server.behave(symbol)
+        yahoo_server.forget(symbol)
+    yahoo_server.latency = 0.0
+    yahoo_server.release()
+    configured_sources.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def new_redis() -> Iterator[RedisServer]:
+    """A Redis that the test may stop."""
+    with RedisServer(persistent=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mosquitto_server() -> Iterator[MosquittoServer]:
+    with MosquittoServer() as server:
+        yield server
+
+
+@pytest.fixture
+def new_mosquitto() -> Iterator[MosquittoServer]:
+    """A mosquitto that the test may stop."""
+    with MosquittoServer() as server:
+        yield server
+
+
+@pytest.fixture
+def point_to() -> Iterator[Callable[[str], None]]:
+    """point_to(url): publish this process's jobs there. Without it, nothing answers at the broker's address."""
+
+    def point_to(url: str) -> None:
+        current_app.conf.broker_url = url
+        dispatch._connection.cache_clear()
+
+    before = current_app.conf.broker_url
+    yield point_to
+    point_to(before)
+
+
+@pytest.fixture
+def broker(redis_server: RedisServer, point_to: Callable[[str], None]) -> RedisServer:
+    """The Redis that `worker` takes its jobs from."""
+    point_to(redis_server.url)
+    return redis_server
+
+
+@pytest.fixture
+def subscribe() -> Callable[..., Subscriber]:
+    """subscribe(server): a subscriber to `stock/+/+`, or to another filter, as a context manager."""
+
+    def subscribe(server: MosquittoServer, topic_filter: str = "stock/+/+") -> Subscriber:
+        return Subscriber(server.host, server.port, topic_filter)
+
+    return subscribe
+
+
+def database_url() -> str:
+    """The test database, for programs that the tests start."""
+    found = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{found['NAME']}"
+    return f"postgres://{found['USER']}:{found['PASSWORD']}@{found['HOST']}:{found['PORT']}/{found['NAME']}"
+
+
+Start = Callable[..., AbstractContextManager["subprocess.Popen[bytes]"]]
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
+    """start("celery", …, ready="text in its output", **environment): a program of ours on the test database."""
+
+    @contextmanager
+    def start(*words: str, ready: str, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
+        log = tmp_path_factory.mktemp("process") / "output.log"
+        with log.open("wb") as output:
+            process = spawn(
+                [sys.executable, *words],
+                cwd=ROOT,
+                env=os.environ | {"DATABASE_URL": database_url(), "PYTHONUNBUFFERED": "1"} | environment,
+                output=output.fileno(),
+            )
+        try:
+            wait_until(lambda: ready in log.read_text(), f"{words}: {ready!r} in {log}", process=process, timeout=60)
+            yield process
+        finally:
+            stop(process)
+            print(f"{' '.join(words)}:\n{log.read_text()}")
+
+    return start
+
+
+WORKER = ("-m", "celery", "-A", "stockqueue", "worker", "-Q", "foreground", "-c", "2", "--loglevel", "INFO")
+BRIDGE = ("manage.py", "run_mqtt_bridge")
+
+
+@pytest.fixture(scope="session")
+def worker(
+    django_db_setup: None, redis_server: RedisServer, yahoo_server: YahooStandIn, start: Start, django_db_blocker: Any
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """The shipped worker on `foreground`, on the test database, the test Redis and the stand-in for Yahoo."""
+    with start(*WORKER, ready=" ready.", CELERY_BROKER_URL=redis_server.url, **yahoo_server.environment) as process:
+        yield process
+
+
+@pytest.fixture
+def mqtt(mosquitto_server: MosquittoServer, settings: Any) -> MosquittoServer:
+    """A mosquitto for a relay in this process."""
+    settings.MQTT = mqtt_address(mosquitto_server)
+    return mosquitto_server
+
+
+def mqtt_address(server: MosquittoServer) -> MqttAddress:
+    return MqttAddress(server.host, server.port, None, None, tls=False, protocol="5")

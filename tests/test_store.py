@@ -1,0 +1,217 @@
+"""What a source answered becomes rows: only those that are new or different."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from market.models import PriceBar, Stock
+from market.sources.base import Bar, History
+from market.store import mark_checked, store_history, upsert_bars
+
+pytestmark = pytest.mark.django_db
+
+MONDAY = date(2026, 3, 2)
+CHECKED = datetime(2026, 3, 9, 12, 30, tzinfo=UTC)
+NOT_A_NUMBER = [float("nan"), float("inf"), float("-inf")]
+
+
+@pytest.fixture
+def stock() -> Stock:
+    return Stock.objects.create(symbol="AAPL")
+
+
+def bar(day: int, **changes: Any) -> Bar:
+    """A bar on the `day`-th day from a Monday."""
+    values = {"open": 100.1, "high": 101.7, "low": 99.3, "close": 100.9 + day, "adj_close": 99.891, "volume": 10**10}
+    return Bar(MONDAY + timedelta(days=day), **(values | changes))
+
+
+def history(*bars: Bar, **told: str) -> History:
+    return History("AAPL", "yahoo_finance", bars, **told)
+
+
+def stored_bars(stock: Stock) -> list[Bar]:
+    rows = stock.bars.order_by("date").values_list(*Bar._fields)
+    return [Bar(*row) for row in rows]
+
+
+def writes_to_bars(queries: CaptureQueriesContext) -> list[str]:
+    table = PriceBar._meta.db_table
+    statements = [query["sql"] for query in queries.captured_queries]
+    return [sql for sql in statements if sql.startswith(("INSERT", "UPDATE", "DELETE")) and table in sql]
+
+
+def test_new_bars_are_written_with_all_their_values(stock):
+    bars = [bar(0), bar(1), bar(2, open=None, high=None, low=None, adj_close=None, volume=None)]
+
+    stored = store_history(history(*bars), CHECKED)
+
+    assert stored_bars(stock) == bars
+    assert (stored.received, stored.written) == (3, 3)
+
+
+def test_the_same_bars_again_write_none(stock):
+    bars = [bar(day) for day in range(5)]
+    store_history(history(*bars), CHECKED)
+
+    with CaptureQueriesContext(connection) as queries:
+        stored = store_history(history(*bars), CHECKED + timedelta(hours=1))
+
+    assert writes_to_bars(queries) == []
+    assert (stored.received, stored.written) == (5, 0)
+    assert stored_bars(stock) == bars
+
+
+def test_a_value_that_is_missing_again_writes_nothing(stock):
+    bars = [bar(0, volume=None, adj_close=None)]
+    upsert_bars(stock, bars)
+
+    assert upsert_bars(stock, bars) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"open": 1.5}, {"high": 1e6}, {"low": 0.01}, {"close": 100.90001}, {"adj_close": 98.0}, {"volume": 7}),
+        *({"open": None}, {"adj_close": None}, {"volume": None}),
+    ],
+    ids=str,
+)
+def test_one_bar_that_changed_is_the_only_one_written(stock, change):
+    upsert_bars(stock, [bar(day) for day in range(5)])
+    untouched = set(stock.bars.exclude(date=bar(3).date).values_list("pk", *Bar._fields))
+    changed = [bar(0), bar(1), bar(2), bar(3, **change), bar(4)]
+
+    stored = store_history(history(*changed), CHECKED)
+
+    assert (stored.received, stored.written) == (5, 1)
+    assert stored_bars(stock) == changed
+    assert set(stock.bars.exclude(date=bar(3).date).values_list("pk", *Bar._fields)) == untouched
+
+
+def test_many_bars_take_one_statement(stock):
+    with CaptureQueriesContext(connection) as queries:
+        upsert_bars(stock, [bar(day, close=1.0) for day in range(1000)])
+
+    assert len(writes_to_bars(queries)) == 1
+    assert stock.bars.count() == 1000
+
+
+def test_bars_that_the_answer_leaves_out_stay(stock):
+    upsert_bars(stock, [bar(day) for day in range(5)])
+
+    upsert_bars(stock, [bar(3), bar(5)])
+
+    assert stored_bars(stock) == [bar(day) for day in range(6)]
+
+
+def test_the_bars_of_other_stocks_stay(stock):
+    other = Stock.objects.create(symbol="MSFT")
+    upsert_bars(other, [bar(0)])
+
+    upsert_bars(stock, [bar(0, close=7.0), bar(1)])
+
+    assert stored_bars(other) == [bar(0)]
+    assert stored_bars(stock) == [bar(0, close=7.0), bar(1)]
+
+
+def test_no_bars_write_nothing(stock):
+    assert upsert_bars(stock, []) == 0
+    assert not stock.bars.exists()
+
+
+def test_what_the_source_tells_of_the_stock_is_kept(stock):
+    store_history(history(bar(0), name="Apple Inc.", exchange="NMS", currency="USD"), CHECKED)
+
+    stock.refresh_from_db()
+    assert (stock.name, stock.exchange, stock.currency) == ("Apple Inc.", "NMS", "USD")
+    assert (stock.source, stock.checked_at, stock.status) == ("yahoo_finance", CHECKED, "active")
+
+
+def test_what_the_source_does_not_tell_stays(stock):
+    store_history(history(bar(0), name="Apple Inc.", exchange="NMS", currency="USD"), CHECKED)
+    later = CHECKED + timedelta(days=1)
+
+    store_history(History("AAPL", "sample", [bar(1)]), later)
+
+    stock.refresh_from_db()
+    assert (stock.name, stock.exchange, stock.currency) == ("Apple Inc.", "NMS", "USD")
+    assert (stock.source, stock.checked_at) == ("sample", later)
+
+
+def test_a_check_that_finds_nothing_new_is_a_check(stock):
+    store_history(history(bar(0)), CHECKED)
+    later = CHECKED + timedelta(hours=1)
+
+    store_history(history(bar(0)), later)
+
+    stock.refresh_from_db()
+    assert stock.checked_at == later
+
+
+def test_a_name_too_long_for_its_column_does_not_cost_the_prices(stock):
+    store_history(history(bar(0), name="N" * 300, exchange="E" * 300, currency="C" * 300), CHECKED)
+
+    stock.refresh_from_db()
+    assert stored_bars(stock) == [bar(0)]
+    assert (stock.name, stock.exchange, stock.currency) == ("N" * 200, "E" * 40, "C" * 8)
+
+
+def test_the_latest_day_before_and_after_is_told(stock):
+    first = store_history(history(bar(0), bar(1)), CHECKED)
+    second = store_history(history(bar(1), bar(2)), CHECKED)
+    older = store_history(history(bar(0)), CHECKED)
+
+    assert (first.latest_before, first.latest_after) == (None, bar(1).date)
+    assert (second.latest_before, second.latest_after) == (bar(1).date, bar(2).date)
+    assert (older.latest_before, older.latest_after) == (bar(2).date, bar(2).date)
+
+
+@pytest.mark.parametrize("close", NOT_A_NUMBER)
+def test_a_close_that_is_no_number_cannot_be_stored(stock, close):
+    with pytest.raises(IntegrityError), transaction.atomic():
+        PriceBar.objects.create(stock=stock, date=MONDAY, close=close)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        upsert_bars(stock, [bar(0), bar(1, close=close)])
+
+    assert not PriceBar.objects.exists()
+
+
+@pytest.mark.parametrize("close", NOT_A_NUMBER)
+def test_a_close_cannot_become_no_number(stock, close):
+    upsert_bars(stock, [bar(0)])
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        upsert_bars(stock, [bar(0, close=close)])
+    with pytest.raises(IntegrityError), transaction.atomic():
+        PriceBar.objects.update(close=close)
+
+    assert stored_bars(stock) == [bar(0)]
+
+
+def test_an_answer_that_cannot_be_stored_changes_nothing(stock):
+    with pytest.raises(IntegrityError):
+        store_history(history(bar(0), bar(1, close=float("nan")), name="Apple Inc."), CHECKED)
+
+    stock.refresh_from_db()
+    assert (stock.name, stock.checked_at, stock.bars.count()) == ("", None, 0)
+
+
+def test_a_stock_has_one_bar_a_day(stock):
+    PriceBar.objects.create(stock=stock, date=MONDAY, close=1.0)
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        PriceBar.objects.create(stock=stock, date=MONDAY, close=2.0)
+
+
+def test_an_answer_without_bars_marks_that_stock_alone_as_checked(stock):
+    other = Stock.objects.create(symbol="MSFT")
+
+    mark_checked("AAPL", CHECKED)
+
+    stock.refresh_from_db()
+    other.refresh_from_db()
+    assert (stock.checked_at, other.checked_at) == (CHECKED, None)
