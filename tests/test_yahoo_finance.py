@@ -28,6 +28,7 @@ WINDOW = 60
 
 FAILURES = [
     ("rate_limited", RateLimited, "Yahoo Finance refused {symbol}: too many requests (429)"),
+    ("unauthorized", SourceDown, "Yahoo Finance refused {symbol} (401), with a new cookie too"),
     ("server_error", SourceDown, "Yahoo Finance answered 503 for {symbol}"),
     ("html", SourceDown, "Yahoo Finance says that it is down for now"),
     ("malformed", MalformedAnswer, "Yahoo Finance sent an answer for {symbol} that is not a chart"),
@@ -296,6 +297,11 @@ def test_a_look_up_that_yfinance_cannot_read_is_asked_for_again(yahoo, symbol, h
     settings.YAHOO_PROXY, settings.YAHOO_CA_BUNDLE = yahoo.server.proxy_url, str(yahoo.server.ca_bundle)
 
     assert six_values(YahooFinance().history(symbol, WINDOW).bars) == six_values(daily_bars(symbol, 25))
+
+
+def test_a_crumb_that_has_run_out_is_renewed(yahoo, source, either):
+    yahoo.misbehave("unauthorized", either, times=1)
+    assert source.history(either, WINDOW).bars
 
 
 def test_too_many_requests_are_not_answered_with_another(yahoo, source, either):

@@ -5,10 +5,11 @@ import json
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from http import HTTPStatus
+from itertools import repeat
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -31,6 +32,8 @@ class Misbehaviour(StrEnum):
 
     RATE_LIMITED = "rate_limited"
     """429, with `retry_after` if given."""
+    UNAUTHORIZED = "unauthorized"
+    """401, as for a crumb that has run out."""
     SERVER_ERROR = "server_error"
     """503 with a page."""
     HTML = "html"
@@ -75,6 +78,8 @@ class _Plan:
     how: Misbehaviour
     after_lookup: bool
     retry_after: int | None
+    answers: Iterator[None]
+    """One for each answer that is still to be so."""
 
 
 class YahooStandIn:
@@ -145,12 +150,15 @@ class YahooStandIn:
         *,
         after_lookup: bool = False,
         retry_after: int | None = None,
+        times: int | None = None,
     ) -> None:
         """Answer so for `symbol`, or for every one that has no own order with ANY_SYMBOL.
 
-        `after_lookup` leaves the look-up of the time zone alone. `retry_after` seconds go with a 429.
+        `after_lookup` leaves the look-up of the time zone alone. `retry_after` seconds go with a 429. After
+        `times` such answers all is well again.
         """
-        self._plans[symbol] = _Plan(Misbehaviour(how), after_lookup, retry_after)
+        answers = repeat(None) if times is None else iter([None] * times)
+        self._plans[symbol] = _Plan(Misbehaviour(how), after_lookup, retry_after, answers)
 
     def behave(self, symbol: str) -> None:
         """End what `misbehave` began for `symbol`."""
@@ -215,6 +223,8 @@ class YahooStandIn:
         plan = self._plans.get(symbol) or self._plans.get(ANY_SYMBOL)
         if plan is not None and plan.after_lookup and request.is_lookup:
             plan = None
+        if plan is not None and next(plan.answers, self) is self:
+            plan = None
         if plan is not None and (answer := _failure(plan)) is not None:
             return answer
         listing = self._listings.get(symbol)
@@ -236,6 +246,9 @@ def _failure(plan: _Plan) -> Answer | None:
         case Misbehaviour.RATE_LIMITED:
             headers = {} if plan.retry_after is None else {"Retry-After": str(plan.retry_after)}
             return Answer(429, b"Too Many Requests\r\n", "text/plain", headers)
+        case Misbehaviour.UNAUTHORIZED:
+            error = {"code": "Unauthorized", "description": "Invalid Crumb"}
+            return _json(401, {"chart": {"result": None, "error": error}})
         case Misbehaviour.SERVER_ERROR:
             return Answer(503, b"<html><body>Service Unavailable</body></html>", "text/html")
         case Misbehaviour.HTML:

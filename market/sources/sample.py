@@ -29,6 +29,8 @@ class SampleSource:
         today = timezone.now().date()
         dated = zip(_weekdays_until(today, len(rows)), rows, strict=True)
         bars = [_bar(day, row) for day, row in dated if day > today - timedelta(days=days)]
+        if not bars:
+            raise SymbolNotFound(f"{self.label} has no data for {symbol} in the last {days} days")
         return History(symbol, self.name, bars, name=f"{symbol} (sample)", exchange="SAMPLE", currency="USD")
 
 

@@ -6,6 +6,7 @@ answers. Here they are told apart by status and body, before yfinance sees them.
 
 import json
 import re
+import threading
 from typing import Any
 from urllib.parse import unquote
 
@@ -26,6 +27,7 @@ class YahooSession(Session[Response]):
         verify: Any = ca_bundle or True  # declared as a bool, and read as curl_cffi's documentation says: or a path
         super().__init__(impersonate="chrome", proxy=proxy, verify=verify)
         self.limit = limit
+        self._refused = threading.local()
 
     def request(self, method: Any, url: str, **kwargs: Any) -> Response:  # type: ignore[override]
         asked = kwargs.pop("timeout", None)
@@ -33,9 +35,17 @@ class YahooSession(Session[Response]):
         connect = min(CONNECT_TIMEOUT, limit)
         # curl_cffi takes their sum as the limit of the whole request.
         response = super().request(method, url, timeout=(connect, limit - connect), **kwargs)
-        if chart := _CHART.search(url):
-            _check_chart(unquote(chart[1]), response)
+        # An answer from elsewhere, such as the form that asks for consent to cookies, is yfinance's to deal with.
+        if _CHART.search(url) and (chart := _CHART.search(response.url)):
+            self._check(unquote(chart[1]), response)
         return response
+
+    def _check(self, symbol: str, response: Response) -> None:
+        """Let yfinance renew its cookie and crumb once when they are refused; then check the chart."""
+        first = response.status_code in (401, 403) and getattr(self._refused, "symbol", None) != symbol
+        self._refused.symbol = symbol if first else None
+        if not first:
+            _check_chart(symbol, response)
 
 
 def no_data(symbol: str) -> SymbolNotFound:
@@ -48,6 +58,8 @@ def _check_chart(symbol: str, response: Response) -> None:
     status = response.status_code
     if status == 429:
         raise RateLimited(f"{LABEL} refused {symbol}: too many requests (429)")
+    if status in (401, 403):
+        raise SourceDown(f"{LABEL} refused {symbol} ({status}), with a new cookie too")
     if status >= 500:
         raise SourceDown(f"{LABEL} answered {status} for {symbol}")
     if "Will be right back" in response.text:
