@@ -1,7 +1,9 @@
 """One connection to the MQTT broker: publish, and wait for the acknowledgements."""
 
+import socket
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -12,6 +14,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 from stockqueue.addresses import MqttAddress
 
 CONNECT_TIMEOUT = 5.0
+GOODBYE_TIMEOUT = 1.0
+IN_FLIGHT = 20
+"""Messages on the wire without an answer; paho holds back the rest. mosquitto's `max_inflight_messages`: of QoS 2
+messages beyond it, it loses some without a word, and others it refuses with `Quota exceeded`."""
 
 _PROTOCOLS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 
@@ -40,7 +46,7 @@ class MqttConnection:
             reconnect_on_failure=False,
         )
         self._client.connect_timeout = CONNECT_TIMEOUT
-        self._client.max_inflight_messages_set(1_000)  # the caller keeps a smaller window
+        self._client.max_inflight_messages_set(IN_FLIGHT)
         if address.username is not None:
             self._client.username_pw_set(address.username, address.password)
         if address.tls:
@@ -64,9 +70,15 @@ class MqttConnection:
                 raise MqttError(f"{self._address}: {reason}")
 
     def close(self) -> None:
-        """Say goodbye and end the network thread."""
-        self._client.disconnect()
-        self._client.loop_stop()
+        """Say goodbye, and hang up on a broker that does not read it. The network thread then ends by itself."""
+        if self._client.disconnect() != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return  # there is no connection
+        with self._changed:
+            self._changed.wait_for(lambda: self._lost is not None, GOODBYE_TIMEOUT)
+        unread = self._client.socket()
+        if isinstance(unread, socket.socket):
+            with suppress(OSError):
+                unread.shutdown(socket.SHUT_RDWR)
 
     def publish(self, topic: str, payload: bytes, qos: int) -> int:
         """Hand a message to the broker; its id, for `wait`. MqttError when the connection is gone."""

@@ -71,7 +71,8 @@ def for_topic(payload: dict[str, Any], template: str) -> bytes:
     """`payload` as the bytes for one topic: on `job_failed` the status is `failed`, even when a retry follows."""
     if template == "job_failed":
         payload = payload | {"status": "failed"}
-    return json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
+    text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
+    return text.encode(errors="backslashreplace")  # half of a surrogate pair becomes JSON's own escape for it
 
 
 def _unix(moment: datetime) -> int:

@@ -4,12 +4,15 @@ import logging
 import os
 import socket
 import threading
+import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.db.models import Prefetch
 from django.utils import timezone
+from paho.mqtt.reasoncodes import ReasonCode
 
 from mqtt_bridge.client import MqttConnection, MqttError
 from mqtt_bridge.payloads import for_topic, lifecycle_payload
@@ -23,7 +26,9 @@ WINDOW = 40
 POLL = 0.1
 """Seconds between two looks into an empty outbox."""
 ANSWER_TIMEOUT = 10.0
-"""Seconds after which a connection that answers nothing is given up."""
+"""Seconds without a single answer after which a connection is given up."""
+STOP_TIMEOUT = 2.0
+"""Seconds that the window under way may still take once the relay is to stop."""
 LONGEST_PAUSE = 10.0
 """Seconds between two attempts while the broker or the database is away."""
 
@@ -51,7 +56,7 @@ class Relay:
         while not self._stop.is_set():
             try:
                 self._relay_while_connected()
-            except (MqttError, DatabaseError) as error:
+            except (MqttError, DatabaseError, InterfaceError) as error:
                 self._wait_after(error)
 
     def _relay_while_connected(self) -> None:
@@ -80,15 +85,40 @@ class Relay:
         except MqttError:
             pass  # what was sent before may still have been acknowledged; the caller finds the connection closed
         if sent:
-            _settle(broker, sent)
+            answers = self._answers(broker, [mid for one in sent for mid in one.mids])
+            _settle(sent, answers)
+            if broker.is_open and any(mid not in answers for one in sent for mid in one.mids):
+                raise MqttError(f"{settings.MQTT}: it does not answer")
         return len(events)
+
+    def _answers(self, broker: MqttConnection, mids: Collection[int]) -> dict[int, ReasonCode]:
+        """The broker's answers to `mids`: all of them, unless the connection breaks or time is up.
+
+        A broker with a long queue to save may take longer over a window than it may be silent.
+        """
+        answers: dict[int, ReasonCode] = {}
+        missing = set(mids)
+        deadline = time.monotonic() + ANSWER_TIMEOUT
+        stopping = False
+        while missing:
+            news = broker.wait(missing, timeout=0.2)
+            answers |= news
+            missing -= news.keys()
+            if self._stop.is_set() and not stopping:
+                stopping = True
+                deadline = min(deadline, time.monotonic() + STOP_TIMEOUT)
+            elif news and not stopping:
+                deadline = time.monotonic() + ANSWER_TIMEOUT
+            if not broker.is_open or time.monotonic() > deadline:
+                break
+        return answers
 
     def _wait_after(self, error: Exception) -> None:
         complaint = str(error).splitlines()[0] if str(error) else type(error).__name__
         if complaint != self._complaint:  # once for an outage, not once for an attempt
             logger.warning("waiting: %s", complaint)
             self._complaint = complaint
-        if isinstance(error, DatabaseError) and not connection.in_atomic_block:
+        if not isinstance(error, MqttError) and not connection.in_atomic_block:
             connection.close()
         self._pause = min(max(0.25, self._pause * 2), LONGEST_PAUSE)
         self._stop.wait(self._pause)
@@ -124,9 +154,8 @@ def _publish(broker: MqttConnection, event: JobEvent) -> _Sent:
     )
 
 
-def _settle(broker: MqttConnection, sent: list[_Sent]) -> None:
-    """Wait for the broker's answers; mark what it has, set aside what it refuses, leave the rest for later."""
-    answers = broker.wait([mid for one in sent for mid in one.mids], timeout=ANSWER_TIMEOUT)
+def _settle(sent: list[_Sent], answers: dict[int, ReasonCode]) -> None:
+    """Mark what the broker has, set aside what it refuses, leave the rest for later."""
     arrived: list[JobEvent] = []
     refused: list[JobEvent] = []
     for one in sent:
@@ -141,5 +170,3 @@ def _settle(broker: MqttConnection, sent: list[_Sent]) -> None:
         JobEvent.objects.bulk_update(refused, ["error"])
     for event in refused:
         logger.error("event %s is set aside: %s", event.pk, event.error)
-    if broker.is_open and len(arrived) + len(refused) < len(sent):
-        raise MqttError(f"{settings.MQTT}: no answer in {ANSWER_TIMEOUT:.0f} s")

@@ -63,7 +63,8 @@ def _target(template: str, *, qos: int = 1, **values: str) -> Target:
     topic: str = getattr(settings.JOB_PROCESSOR.queue.mqtt.topics, template)
     for name, value in values.items():
         placeholder = "{" + name + "}"
-        if placeholder in topic and (not value or set(value) & set("/+#\0")):
+        # mosquitto cuts the connection for control characters and for code points that are no characters.
+        if placeholder in topic and (not value or set(value) & set("/+#") or not value.isprintable()):
             raise InvalidTopic(f"{template}: {value!r} cannot be a level of a topic")
         topic = topic.replace(placeholder, value)
     if len(topic.encode()) > LONGEST_TOPIC or topic.startswith("$"):
