@@ -54,7 +54,7 @@ def main() -> None:
 def start_site(stack: ExitStack, yahoo: YahooStandIn) -> str:
     """The shipped web server and foreground worker; the site's address."""
     port = free_port()
-    commands = plan(http_port=port, mqtt=settings.MQTT).commands
+    commands = plan(http_port=port, mqtt=settings.MQTT).programs
     log = stack.enter_context((settings.VAR / "output.log").open("wb"))
     for name in ("web", "foreground"):
         process = spawn(commands[name], cwd=ROOT, env=os.environ | yahoo.environment, output=log.fileno())

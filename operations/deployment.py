@@ -18,27 +18,30 @@ QUEUES = {"foreground": "foreground", "background": "background_fetch,background
 
 @dataclass(frozen=True)
 class Deployment:
-    """Command lines by name, in the order to start them, and what their environment has on top."""
+    """Command lines by name, and what their environment has on top."""
 
-    commands: Mapping[str, list[str]]
+    servers: Mapping[str, list[str]]
+    """Embedded ones: to be started before the programs, and to be stopped after them."""
+    programs: Mapping[str, list[str]]
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan(*, http_port: int, mqtt: MqttAddress) -> Deployment:
     """All processes; a Redis where no broker is configured, an MQTT broker where `mqtt` is loopback and silent."""
-    commands: dict[str, list[str]] = {}
+    servers: dict[str, list[str]] = {}
     environment = {"PYTHONUNBUFFERED": "1"}
     socket = embedded_redis_socket(settings.VAR)
     if str(socket) in settings.CELERY_BROKER_URL:
-        commands["redis"] = list(redis_server(socket, settings.VAR / "redis").argv)
+        servers["redis"] = list(redis_server(socket, settings.VAR / "redis").argv)
     if is_loopback(mqtt.host) and not is_listening(mqtt.host, mqtt.port):
         broker = mqtt_broker(mqtt.host, mqtt.port, settings.VAR / "mqtt")
-        commands["mqtt"] = list(broker.argv)
+        servers["mqtt"] = list(broker.argv)
         environment["MQTT_URL"] = f"mqtt://{mqtt.host}:{mqtt.port}?protocol={broker.protocol}"
     python = sys.executable
     manage = [python, str(settings.BASE_DIR / "manage.py")]
     celery = [python, "-m", "celery", "-A", "stockqueue"]
-    commands["web"] = [
+    programs = {}
+    programs["web"] = [
         *(python, "-m", "gunicorn", "stockqueue.wsgi", "--preload", "--no-control-socket"),
         *(
             "--bind",
@@ -52,10 +55,10 @@ def plan(*, http_port: int, mqtt: MqttAddress) -> Deployment:
         ),
     ]
     for name, queues in QUEUES.items():
-        commands[name] = [*celery, "worker", "-Q", queues, "-n", f"{name}@%h", "--loglevel", "INFO"]
-    commands["beat"] = [*celery, "beat", "--loglevel", "WARNING", "--pidfile", ""]
-    commands["bridge"] = [*manage, "run_mqtt_bridge"]
-    return Deployment(commands, environment)
+        programs[name] = [*celery, "worker", "-Q", queues, "-n", f"{name}@%h", "--loglevel", "INFO"]
+    programs["beat"] = [*celery, "beat", "--loglevel", "WARNING", "--pidfile", ""]
+    programs["bridge"] = [*manage, "run_mqtt_bridge"]
+    return Deployment(servers, programs, environment)
 
 
 def is_loopback(host: str) -> bool:

@@ -66,7 +66,9 @@ class Command(BaseCommand):
         deployment = plan(http_port=http_port, mqtt=mqtt)
         sources = self._choose_sources()
         environment = {**deployment.environment, "STOCKQUEUE_CONFIG": str(sources)}
-        self._say(f"Starting {', '.join(deployment.commands)} (their output: {log_file('NAME')})")
+        self._say(
+            f"Starting {', '.join([*deployment.servers, *deployment.programs])} (their output: {log_file('NAME')})"
+        )
         with (
             _running(deployment, os.environ | environment, mqtt, http_port),
             Subscriber(mqtt.host, mqtt.port, "stock/+/+") as subscriber,
@@ -173,7 +175,7 @@ def _running(deployment: Deployment, environment: dict[str, str], mqtt: MqttAddr
     ports = {"mqtt": mqtt.port, "web": http_port}
     with contextlib.ExitStack() as started:
         processes = {}
-        for name, argv in deployment.commands.items():
+        for name, argv in [*deployment.servers.items(), *deployment.programs.items()]:
             output = started.enter_context(log_file(name).open("wb"))
             processes[name] = spawn(argv, env=environment, cwd=settings.BASE_DIR, output=output.fileno())
             started.callback(stop, processes[name])

@@ -1,5 +1,7 @@
+import contextlib
 import os
 import shlex
+import signal
 from argparse import ArgumentParser
 from typing import Any
 
@@ -7,10 +9,22 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from honcho.manager import Manager
+from honcho import manager as honcho
+from honcho.compat import ProcessManager
 
-from operations.deployment import plan
-from stockqueue.processes import is_listening
+from operations.deployment import log_file, plan
+from stockqueue.processes import is_listening, spawn, stop
+
+# Seconds that a worker has to finish the jobs that it runs; then it is killed.
+honcho.KILL_WAIT = 35
+
+
+class _AskTheParent(ProcessManager):  # type: ignore[misc]
+    """Asks a process to end, and leaves its children to it: a worker finishes its jobs, which its children run."""
+
+    def terminate(self, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
 
 
 class Command(BaseCommand):
@@ -27,13 +41,19 @@ class Command(BaseCommand):
             call_command("loaddata", "demo", verbosity=0)
             self.stdout.write("The database was empty: it has the demo data now. Log in as demo/demo or admin/admin.")
         deployment = plan(http_port=port, mqtt=settings.MQTT)
-        manager = Manager()
-        for name, argv in deployment.commands.items():
-            # Without exec, a shell would stay between us and the process, and keep our signals to itself.
-            manager.add_process(name, f"exec {shlex.join(argv)}", env=os.environ | deployment.environment)
+        environment = os.environ | deployment.environment
+        manager = honcho.Manager()
+        manager._procmgr = _AskTheParent()
+        for name, argv in deployment.programs.items():
+            # Without exec, a shell would stay between us and the program, and keep our signals to itself.
+            manager.add_process(name, f"exec {shlex.join(argv)}", env=environment)
         self.stdout.write(
             f"http://127.0.0.1:{port}/   mosquitto_sub -p {settings.MQTT.port} -t 'stock/+/+' -v   Ctrl-C ends it"
         )
-        manager.loop()
+        with contextlib.ExitStack() as servers:
+            for name, argv in deployment.servers.items():
+                log = servers.enter_context(log_file(name).open("wb"))
+                servers.callback(stop, spawn(argv, env=environment, output=log.fileno()))
+            manager.loop()
         if manager.returncode not in (0, 130, 143):
             raise CommandError("a process ended by itself; its last lines are above", returncode=1)
