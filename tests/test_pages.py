@@ -43,7 +43,7 @@ def test_a_visitor_is_led_to_the_login(client):
 def test_the_page_shows_price_value_gain_and_freshness(user, page):
     held(user, priced("AAPL", 3.25))
     shown = page()
-    for text in ("AAPL", "$3.25", "$32.50", "+12.50", "fresh", "close of 2026-11-20"):
+    for text in ("AAPL", "$3.25", "$32.50", "+12.50", "fresh", "just now", "close of 2026-11-20"):
         assert text in shown
     assert "stale" not in shown
 
@@ -51,7 +51,9 @@ def test_the_page_shows_price_value_gain_and_freshness(user, page):
 def test_a_stock_past_its_limit_is_shown_as_stale(user, page):
     held(user, priced("AAPL", 3.25))
     Stock.objects.update(checked_at=timezone.now() - timedelta(hours=5))
-    assert "stale" in page()
+    shown = page()
+    assert "stale" in shown
+    assert "5\xa0hours ago" in shown
 
 
 def test_a_stock_without_a_price_shows_none_and_is_left_out_of_the_total(user, page):

@@ -24,7 +24,7 @@ from operations.deployment import QUEUES, Deployment, log_file, plan
 from operations.subscriber import Message, Subscriber
 from operations.tables import format_table
 from portfolio.holdings import statements
-from portfolio.templatetags.money import money
+from portfolio.templatetags.display import money
 from stockqueue.addresses import MqttAddress
 from stockqueue.processes import free_port, is_listening, spawn, stop, wait_until
 from tasks.models import Job

@@ -1,8 +1,11 @@
-"""How amounts are written on pages."""
+"""How amounts and times are written on pages."""
 
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django import template
+from django.utils import timezone
+from django.utils.timesince import timesince
 
 register = template.Library()
 
@@ -39,3 +42,11 @@ def direction(amount: Decimal | None) -> str:
 def shares(count: Decimal) -> str:
     """`10`, `0.5`: no zeros at the end."""
     return f"{count.normalize():,f}"
+
+
+@register.filter
+def ago(moment: datetime) -> str:
+    """`just now`, `5 minutes ago`."""
+    if timezone.now() - moment < timedelta(minutes=1):
+        return "just now"
+    return f"{timesince(moment)} ago"
