@@ -141,10 +141,13 @@ def _publish(broker: MqttConnection, event: JobEvent) -> _Sent:
     users = list(dict.fromkeys(request.user_id for request in event.job.login_requests))  # type: ignore[attr-defined]
     try:
         targets = lifecycle_targets(event, users)
+        payload = lifecycle_payload(event)
     except InvalidTopic as error:
         event.error = str(error)
         return _Sent(event, {})
-    payload = lifecycle_payload(event)
+    except KeyError as error:
+        event.error = f"the event's payload lacks {error}"
+        return _Sent(event, {})
     return _Sent(
         event,
         {

@@ -319,6 +319,16 @@ def test_an_event_that_no_topic_can_carry_is_set_aside_and_the_others_flow(symbo
     assert set(bad.events.values_list("error", flat=True)) == {f"stock_fetch: {symbol!r} cannot be a level of a topic"}
 
 
+def test_an_event_whose_payload_is_not_whole_is_set_aside_and_the_others_flow(mosquitto_server, start):
+    broken, whole = request("AAPL", "MSFT")
+    JobEvent.objects.filter(job=broken).update(payload={"queue": "foreground"})
+    with start(*BRIDGE, ready="connected to", MQTT_URL=mosquitto_server.url):
+        work([whole])
+        wait_until_all_is_published([whole])
+        wait_until(lambda: broken.events.exclude(error="").exists(), "the broken event to be set aside")
+    assert broken.events.get().error == "the event's payload lacks 'priority'"
+
+
 def test_sigterm_ends_an_idle_bridge(mosquitto_server, start):
     with start(*BRIDGE, ready="connected to", MQTT_URL=mosquitto_server.url) as bridge:
         bridge.send_signal(signal.SIGTERM)
