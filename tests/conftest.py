@@ -30,6 +30,12 @@ ROOT = Path(__file__).parents[1]
 _numbers = itertools.count(1)
 
 
+@pytest.fixture(autouse=True)
+def quick_passwords(settings: Any) -> None:
+    """The real hash takes a quarter of a second for each user and login."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 @pytest.fixture
 def user(db: None) -> User:
     return User.objects.create_user(f"user{next(_numbers)}", password="secret")
