@@ -3,7 +3,6 @@
 import fcntl
 import math
 import re
-import threading
 from datetime import date, timedelta
 from json import JSONDecodeError
 from typing import Any
@@ -55,7 +54,6 @@ class YahooFinance:
         yfinance.config.debug.hide_exceptions = False
         yfinance.config.network.proxy = settings.YAHOO_PROXY
         self._session = YahooSession(limit=self._limit, proxy=settings.YAHOO_PROXY, ca_bundle=settings.YAHOO_CA_BUNDLE)
-        self._memo_lock = threading.Lock()
 
     def history(self, symbol: str, days: int) -> History:
         try:
@@ -116,8 +114,7 @@ class YahooFinance:
 
     def _forget_memoised_answers(self) -> None:
         # yfinance keeps the first answer to a time zone look-up for the life of the process, a bad one too.
-        with self._memo_lock:
-            YfData.cache_get.cache_clear()
+        YfData.cache_get.cache_clear()
 
 
 def _bars(frame: pd.DataFrame) -> list[Bar]:
