@@ -149,7 +149,8 @@ def _describe_expected(node: dict[str, Any], value: object) -> str:
         case "integer" if isinstance(value, int) and not isinstance(value, bool):
             return span.strip()
         case "number" if isinstance(value, int | float) and not isinstance(value, bool):
-            return span.strip() if math.isfinite(value) else f"a number{span}"
+            # A whole number may be too large to be a float.
+            return span.strip() if isinstance(value, int) or math.isfinite(value) else f"a number{span}"
         case "integer":
             return f"a whole number{span}"
         case "number":

@@ -370,6 +370,8 @@ class Jobs(Section):
     """Attempts after the first one, for jobs that do not fetch."""
     retry_delay: Delay = 60.0
     """Seconds before a retry, for jobs that do not fetch."""
+    keep_task_results: bool = True
+    """Whether Celery keeps a TaskResult of each job, beside the job's own row; without, jobs take less time."""
     cleanup_after_days: Annotated[int, Field(ge=1, le=36_500)] = 7
     """Days that finished jobs and their events are kept."""
     timeouts: Timeouts = Timeouts()
@@ -564,7 +566,7 @@ class Integration(Section):
 
     apis: Apis = Apis()
     rollout_percent: Annotated[int, Field(ge=0, le=100)] = 100
-    """Users, in per cent, whose logins make jobs; the others stay with the predecessor."""
+    """Users, in per cent, whose jobs go through the queues; those of the others are processed directly."""
     cache: Anything = None
     """Ignored: what was fetched is kept in the database."""
     web_ui: Anything = None

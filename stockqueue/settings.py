@@ -184,10 +184,19 @@ CELERY_TASK_QUEUES = [
 CELERY_TASK_DEFAULT_PRIORITY = 10 if CELERY_BROKER_URL.startswith("amqp") else 0
 if not CELERY_BROKER_URL.startswith("amqp"):
     # kombu's default keeps four lists a queue, which would put priorities 3 and 4 into one.
-    CELERY_BROKER_TRANSPORT_OPTIONS = {"priority_steps": list(range(10)), "queue_order_strategy": "priority"}
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "priority_steps": list(range(10)),
+        "queue_order_strategy": "priority",
+        # A message is delivered again after that; no job may take so long.
+        "visibility_timeout": 3_600
+        + max(JOB_PROCESSOR.worker.max_execution_time, *dict(JOB_PROCESSOR.jobs.timeouts).values()),
+    }
 CELERY_WORKER_CONCURRENCY = JOB_PROCESSOR.worker.max_concurrent_jobs
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+# A job goes on when the broker is lost: a message that is delivered again finds it claimed.
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+# Celery closes the database connection after each task; keeping it doubles the rate on PostgreSQL.
+CELERY_DB_REUSE_MAX = 1_000
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULE = {
     "sweep": {

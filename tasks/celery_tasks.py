@@ -1,25 +1,56 @@
-"""The Celery tasks. A message carries a job's id; the job's row says what to do."""
+"""The Celery tasks, one for each type of job. A message carries a job's id; the job's row says what to do."""
 
+import logging
 from typing import Any
 from uuid import UUID
 
 from celery import Task, shared_task
 from celery.exceptions import Ignore
+from django.conf import settings
 
-from tasks.execution import JobFailed, run_stock_fetch
-from tasks.sweeper import sweep as send_what_waits
+from tasks.broker import is_amqp
+from tasks.execution import JobFailed, run_job
+from tasks.models import Job
+from tasks.priority import priority_from_broker
+from tasks.sweeper import sweep as sweep_once
+from tasks.worker import JobMessage, worker_id
+
+logger = logging.getLogger(__name__)
 
 
-@shared_task(name="stockqueue.stock_fetch", bind=True, throws=(JobFailed,))
-def stock_fetch(task: Task, job_id: str) -> dict[str, Any]:
-    """Fetch one stock's bars and store them."""
-    result = run_stock_fetch(UUID(job_id), task.request.hostname)
+class JobTask(Task):
+    """What the tasks of all types of job have in common."""
+
+    Request = JobMessage
+    throws = (JobFailed,)
+    typing = False  # a message with other arguments is refused by `do_job`, with a line that says so
+
+
+def do_job(task: JobTask, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Do the job whose id is the only argument; its result, which django-celery-results keeps."""
+    try:
+        (job_id,) = (UUID(text) for text in args)
+    except (AttributeError, TypeError, ValueError):
+        logger.error("a message for %s is refused: %.200r is not the id of a job", task.name, args or kwargs)
+        raise Ignore from None
+    number = (task.request.delivery_info or {}).get("priority")
+    sent_with = None if number is None else priority_from_broker(number, amqp=is_amqp())
+    result = run_job(job_id, worker_id(), at_most=sent_with)
     if result is None:
         raise Ignore  # a message too many must not overwrite the stored result of the one that counted
     return result
 
 
+for _job_type in Job.Type:
+    shared_task(
+        name=f"stockqueue.{_job_type}",
+        base=JobTask,
+        bind=True,
+        ignore_result=not settings.JOB_PROCESSOR.jobs.keep_task_results,
+    )(do_job)
+
+
 @shared_task(name="stockqueue.sweep", ignore_result=True)
 def sweep() -> int:
-    """Send the jobs that the broker has not taken yet."""
-    return send_what_waits()
+    """Put right what is left behind; beat sends this every ten seconds."""
+    return sweep_once()

@@ -1,77 +1,113 @@
-"""Hands committed jobs to the broker, within a second even when it refuses or hangs."""
+"""Hands committed jobs over: to the broker, or to this process itself where there is none.
 
+request or end of a job → commit → turns (within the caps) → commit → broker → queued
+                                                               ↘ direct processing
+"""
+
+import hashlib
 import logging
-import time
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
-from celery import current_app
-from kombu import pools
-from kombu.connection import Connection
-from kombu.exceptions import KombuError
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
 
-from tasks.lifecycle import mark_queued
+from tasks import broker, direct
+from tasks.crash import crash_point
+from tasks.lifecycle import lock_rows, mark_queued
 from tasks.models import Job
-from tasks.priority import broker_priority
+from tasks.turns import give_back, take_turns
 
 logger = logging.getLogger(__name__)
 
-PUBLISH_DEADLINE = 0.5
-"""Seconds after which no further message is begun; one that has begun takes at most another 0.5."""
+AT_ONCE = 1_000
+"""Jobs that are given their turn together."""
+IN_A_REQUEST = 0.5
+"""Seconds that somebody who waits for an answer may spend on sending; what is left is sent by others."""
+IN_THE_BACKGROUND = 30.0
+"""Seconds that a command or the sweeper may spend on sending, for each thousand jobs."""
 
-_TIMEOUTS = {"socket_timeout": 0.3, "socket_connect_timeout": 0.3}
-_RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
+
+def dispatch_after_commit(queues: Iterable[str]) -> None:
+    """Dispatch what waits in the queues once the transaction that this is called in has committed."""
+    for queue in sorted(set(queues)):
+        transaction.on_commit(lambda queue=queue: dispatch(queue, within=IN_A_REQUEST), robust=True)  # type: ignore[misc]
 
 
-def dispatch(job_ids: Sequence[UUID]) -> int:
-    """Send the pending ones of `job_ids` to their queues, in this order; how many the broker took.
+def dispatch(queue: str, *, within: float = IN_THE_BACKGROUND) -> int:
+    """Give the pending jobs of a queue their turn, as far as the caps allow, and hand them over; how many."""
+    crash_point("committed")
+    handed = 0
+    while True:
+        with transaction.atomic():
+            jobs = take_turns(queue, AT_ONCE)
+        sent = hand_over(jobs, within=within)
+        handed += sent
+        if len(jobs) < AT_ONCE or sent < len(jobs) or within == IN_A_REQUEST:
+            return handed
 
-    What it does not take stays pending, and the sweeper sends it later. A message carries the job's id alone: the row
-    is the truth, and a message too many finds it claimed.
-    """
-    found = Job.objects.filter(status=Job.Status.PENDING).in_bulk(job_ids)
-    jobs = [found[job_id] for job_id in job_ids if job_id in found]
-    sent = _publish(jobs)
-    if sent:
-        mark_queued(sent)
+
+def send_again_after_commit(jobs: Sequence[Job]) -> None:
+    """Send another message for those of the jobs that had their turn already, as after a promotion."""
+    sent_before = [job.pk for job in jobs if job.dispatched_at is not None]
+    if sent_before:
+        transaction.on_commit(lambda: send_again(sent_before, within=IN_A_REQUEST), robust=True)
+
+
+def send_again(job_ids: Collection[UUID], *, within: float = IN_THE_BACKGROUND) -> int:
+    """Send another message for waiting jobs; how many the broker took. The second to arrive finds the job claimed."""
+    waiting = Job.objects.filter(pk__in=job_ids, status__in=Job.WAITING).order_by("priority", "created_at")
+    sent = broker.publish(list(waiting), within=within)
+    Job.objects.filter(pk__in=sent).update(dispatched_at=timezone.now())
+    note_sent(sent)
     return len(sent)
 
 
-def _publish(jobs: Sequence[Job]) -> list[UUID]:
-    sent: list[UUID] = []
-    if not jobs:
-        return sent
-    deadline = time.monotonic() + PUBLISH_DEADLINE
-    connection = _connection()
-    amqp = connection.transport.driver_type == "amqp"
-    try:
-        with pools.producers[connection].acquire(block=True, timeout=PUBLISH_DEADLINE) as producer:
-            for job in jobs:
-                if time.monotonic() > deadline:
-                    logger.warning("the broker is slow: %d of %d jobs wait", len(jobs) - len(sent), len(jobs))
-                    break
-                current_app.send_task(
-                    f"stockqueue.{job.job_type}",
-                    args=[str(job.pk)],
-                    task_id=str(job.pk),
-                    queue=job.queue,
-                    priority=broker_priority(job.priority, amqp=amqp),
-                    producer=producer,
-                    retry=True,
-                    retry_policy=_RETRY,
-                )
-                sent.append(job.pk)
-    except (OSError, KombuError, *connection.connection_errors, *connection.channel_errors) as error:
-        logger.warning("the broker took %d of %d jobs: %s", len(sent), len(jobs), error or type(error).__name__)
-    return sent
+def release_next(queue: str) -> None:
+    """In the transaction in which a job leaves its queue: give the next one its turn, and hand it over afterwards."""
+    if jobs := take_turns(queue, 1):
+        transaction.on_commit(lambda: hand_over(jobs, within=IN_A_REQUEST), robust=True)
 
 
-@cache
-def _connection() -> Connection:
-    """The address and time-outs for publishing; the open connections are in kombu's pool for it.
+def hand_over(jobs: Sequence[Job], *, within: float) -> int:
+    """Send jobs whose turn it is, or process them here; how many. The others lose their turn, and wait on."""
+    ours = [job for job in jobs if _is_direct(job)]
+    theirs = [job for job in jobs if not _is_direct(job)]
+    sent = broker.publish(theirs, within=within)
+    crash_point("published")
+    note_sent(sent)
+    known = set(sent)
+    unsent = [job for job in theirs if job.pk not in known]
+    if direct.may_stand_in():
+        ours += [job for job in unsent if job.queue == Job.Queue.FOREGROUND]
+    taken = direct.process([job.pk for job in ours])
+    left = {job.pk for job in jobs} - known - taken
+    if left:
+        give_back(left)
+    return len(jobs) - len(left)
 
-    Consumers wait for messages much longer than this, so these time-outs are not in the worker's own settings.
-    """
-    connection: Connection = current_app.connection_for_write(transport_options=_TIMEOUTS, connect_timeout=0.4)
-    return connection
+
+def note_sent(sent: Sequence[UUID]) -> None:
+    """pending → queued for jobs that the broker has taken."""
+    if not sent:
+        return
+    with transaction.atomic():
+        if len(sent) > 1:
+            lock_rows(sent)
+        mark_queued(sent)
+
+
+def _is_direct(job: Job) -> bool:
+    """Whether a job is not for the broker: there is none, or its user is not moved to queued processing yet."""
+    if not direct.may_stand_in():
+        return False
+    if settings.JOB_PROCESSOR.queue.backend == "direct":
+        return True
+    return job.dispatched_for_id is not None and not in_rollout(job.dispatched_for_id)
+
+
+def in_rollout(user_id: int) -> bool:
+    """Whether a user's jobs go through the broker: `integration.rollout_percent` of the users, always the same."""
+    digest = hashlib.sha256(f"rollout {user_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % 100 < settings.JOB_PROCESSOR.integration.rollout_percent

@@ -1,17 +1,22 @@
 """Runs one job: claim it, do the work without a transaction, then write effect and end together."""
 
 import logging
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.utils import timezone
 
-from market.sources import fetch_history
-from market.sources.base import History, SourceError, SymbolNotFound
-from market.store import mark_checked, store_history
 from tasks import lifecycle
+from tasks.broker import time_limit
+from tasks.crash import crash_point
+from tasks.dispatch import release_next
+from tasks.heartbeat import beating
 from tasks.models import Job
+from tasks.retries import next_attempt, retries_left
+from tasks.work import WorkFailed, work_for
 
 logger = logging.getLogger(__name__)
 
@@ -20,55 +25,64 @@ class JobFailed(Exception):
     """The job has ended as failed; the message is its error."""
 
 
-def run_stock_fetch(job_id: UUID, worker_id: str) -> dict[str, Any] | None:
-    """Do a `stock_fetch` job; its result, None when the job is not to be had. JobFailed carries the job's error.
+def run_job(job_id: UUID, worker_id: str, *, at_most: int | None = None) -> dict[str, Any] | None:
+    """Do a job; its result, None when it is not to be had or will be tried again. JobFailed carries the job's error.
 
     A worker that lost its claim on the way writes nothing.
     """
-    job = lifecycle.claim(job_id, worker_id)
+    job = lifecycle.claim(job_id, worker_id, at_most=at_most)
     if job is None:
         logger.info("job %s is not to be had: it runs elsewhere or has ended", job_id)
         return None
-    try:
-        return _fetch(job)
-    except lifecycle.ClaimLost as lost:
-        logger.warning("%s was given to another worker; nothing is written", lost)
-        return None
+    crash_point("claimed")
+    with beating(job):
+        try:
+            return _do(job)
+        except lifecycle.ClaimLost as lost:
+            logger.warning("%s was given to another worker or cancelled; nothing is written", lost)
+            return None
 
 
-def _fetch(job: Job) -> dict[str, Any]:
+def _do(job: Job) -> dict[str, Any] | None:
     try:
-        return _store(job, fetch_history(job.symbol, int(job.parameters["days"])))
+        store = work_for(job)
+        crash_point("worked")
+        with transaction.atomic():
+            lifecycle.hold(job)
+            outcome, result = store()
+            lifecycle.complete(job, outcome, result)
+            release_next(job.queue)
     except lifecycle.ClaimLost:
         raise
-    except SourceError as error:
-        with transaction.atomic():
-            lifecycle.fail(job, str(error))
-            if isinstance(error, SymbolNotFound):
-                mark_checked(job.symbol, timezone.now())
-        raise JobFailed(str(error)) from error
+    except WorkFailed as failure:
+        _end_attempt(job, failure)
+        return None
+    except SoftTimeLimitExceeded:
+        _end_attempt(job, WorkFailed(f"took longer than {time_limit(job.job_type)} s", passes=True))
+        return None
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("job %s: %s", job.pk, error)
+        with suppress(Exception):  # the next statement opens a new one
+            connection.close()
+        _end_attempt(job, WorkFailed(f"{type(error).__name__}: {error}".splitlines()[0], passes=True))
+        return None
     except Exception as error:
         logger.exception("job %s failed", job.pk)
-        message = f"{type(error).__name__}: {error}"
-        lifecycle.fail(job, message)
-        raise JobFailed(message) from error
-
-
-def _store(job: Job, history: History) -> dict[str, Any]:
-    with transaction.atomic():
-        lifecycle.hold(job)
-        stored = store_history(history, timezone.now())
-        result: dict[str, Any] = {
-            "symbol": job.symbol,
-            "source": history.source,
-            "records_stored": stored.written,
-            "days_fetched": stored.received,
-            "latest_before": stored.latest_before and stored.latest_before.isoformat(),
-            "latest_after": stored.latest_after.isoformat(),
-        }
-        outcome = Job.Outcome.UPDATED
-        if not stored.written:
-            outcome = Job.Outcome.UNCHANGED
-            result["reason"] = f"{history.source} has nothing newer than {stored.latest_after}"
-        lifecycle.complete(job, outcome, result)
+        _end_attempt(job, WorkFailed(f"{type(error).__name__}: {error}"))
+        return None
+    crash_point("ended")
     return result
+
+
+def _end_attempt(job: Job, failure: WorkFailed) -> None:
+    """Try again later, or fail for good: then JobFailed."""
+    again = failure.passes and retries_left(job) > 0
+    with transaction.atomic():
+        if again:
+            lifecycle.retry(job, str(failure), next_attempt(job, timezone.now()))
+        else:
+            lifecycle.fail(job, str(failure))
+            failure.effect()
+        release_next(job.queue)
+    if not again:
+        raise JobFailed(str(failure)) from failure

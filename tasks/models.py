@@ -50,6 +50,7 @@ class Job(models.Model):
         PARTIAL = "partial"
 
     ACTIVE: ClassVar = (Status.PENDING, Status.QUEUED, Status.RUNNING)
+    WAITING: ClassVar = (Status.PENDING, Status.QUEUED)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     job_type = models.CharField(max_length=20, choices=Type)
@@ -58,13 +59,17 @@ class Job(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="jobs"
     )
-    symbol = models.CharField(max_length=LONGEST_SYMBOL, blank=True, db_index=True)
+    symbol = models.CharField(max_length=LONGEST_SYMBOL, blank=True)
     parameters = models.JSONField(default=dict, blank=True)
     unique_key = models.CharField(max_length=200, editable=False, help_text="What there is one active job of.")
     priority = models.PositiveSmallIntegerField(help_text="1 is the most urgent, 10 the least.")
+    priority_reason = models.JSONField(default=dict, blank=True, help_text="How the priority came about.")
     queue = models.CharField(max_length=20, choices=Queue)
     status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
     attempt = models.PositiveIntegerField(default=0, help_text="How often it was started; the fencing token.")
+    retries = models.PositiveSmallIntegerField(
+        default=0, help_text="How many attempts failed and were followed by one."
+    )
     last_seq = models.PositiveIntegerField(default=0, editable=False, help_text="The newest event's number.")
     worker_id = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
@@ -73,6 +78,18 @@ class Job(models.Model):
     finished_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     run_at = models.DateTimeField(null=True, blank=True, help_text="Not before; empty: at once.")
+    dispatched_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its turn came, or when it was last sent to the broker."
+    )
+    dispatched_for = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        help_text="The requester whose turn it took; empty: the system's.",
+    )
     outcome = models.CharField(max_length=10, choices=Outcome, blank=True)
     result = models.JSONField(null=True, blank=True)
     error = models.TextField(blank=True)
@@ -80,7 +97,18 @@ class Job(models.Model):
     class Meta:
         ordering = ["-created_at"]
         indexes = [
-            models.Index(fields=["status", "queue", "priority", "created_at"], name="job_work_order"),
+            # Partial, so that it stays small and an ended job costs it nothing.
+            models.Index(
+                fields=["queue", "status", "priority", "created_at"],
+                name="job_work_order",
+                condition=Q(status__in=["pending", "queued", "running"]),
+            ),
+            models.Index(
+                fields=["dispatched_for", "queue"],
+                name="job_turns",
+                condition=Q(status__in=["pending", "queued", "running"], dispatched_for__isnull=False),
+            ),
+            models.Index(fields=["symbol", "-created_at"], name="job_of_a_stock"),
             models.Index(fields=["-created_at"], name="job_newest_first"),
         ]
         constraints = [

@@ -1,9 +1,11 @@
 """Asks for work: makes jobs, or joins those that are already on their way."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -11,13 +13,20 @@ from django.db import transaction
 from django.utils import timezone
 
 from market.models import Stock
-from tasks.dispatch import dispatch
-from tasks.lifecycle import record_created
+from tasks import lifecycle
+from tasks.dispatch import dispatch_after_commit, send_again_after_commit
+from tasks.locks import lock
 from tasks.models import Job, JobRequest
-from tasks.priority import priority_for, queue_for
+from tasks.priority import Factors, queue_for, rank
 
 FETCH_DAYS = 30
 """Calendar days that an ordinary fetch asks for: about 21 bars, enough to mend a few missed weeks."""
+INSERTED_TOGETHER = 1_000
+"""Jobs of one statement."""
+SHOWN = 10
+"""Symbols that a message to people names."""
+
+NOTHING_KNOWN = Factors()
 
 _SUBTYPES = {
     Job.Trigger.USER_LOGIN: "portfolio_priority",
@@ -29,6 +38,18 @@ _SUBTYPES = {
 _ROUNDS = 3
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What somebody asks for. `unique_key` is what there is one active job of; `factors` move its priority."""
+
+    job_type: Job.Type
+    unique_key: str
+    symbol: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    factors: Factors = NOTHING_KNOWN
+    has_range: bool = False
+
+
 @dataclass
 class Requested:
     """What came of a request: jobs that are new, and jobs of others that it joined."""
@@ -36,60 +57,137 @@ class Requested:
     created: list[Job] = field(default_factory=list)
     joined: list[Job] = field(default_factory=list)
 
+    @property
+    def jobs(self) -> list[Job]:
+        """All of them."""
+        return self.created + self.joined
+
     def __str__(self) -> str:
-        if not self.created and not self.joined:
+        if not self.jobs:
             return "nothing to fetch"
         parts = []
         if self.created:
-            parts.append(f"queued {', '.join(job.symbol for job in self.created)}")
+            parts.append(f"queued {_name(self.created)}")
         if self.joined:
-            parts.append(f"already on the way: {', '.join(job.symbol for job in self.joined)}")
+            parts.append(f"already on the way: {_name(self.joined)}")
         return "; ".join(parts)
 
 
-def request_fetches(stocks: Sequence[Stock], trigger: Job.Trigger, user: User | None = None) -> Requested:
+def _name(jobs: Sequence[Job]) -> str:
+    names = [job.symbol or f"a batch of {len(job.parameters.get('symbols', []))}" for job in jobs[:SHOWN]]
+    more = [f"{len(jobs) - SHOWN} more"] if len(jobs) > SHOWN else []
+    return ", ".join(names + more)
+
+
+def request_fetches(
+    stocks: Sequence[Stock],
+    trigger: Job.Trigger,
+    user: User | None = None,
+    *,
+    factors: Mapping[str, Factors] | None = None,
+    start: date | None = None,
+    end: date | None = None,
+) -> Requested:
     """Ask for a `stock_fetch` of each stock, to be done in this order. A stock with an active job gets no second one.
 
-    Takes the same number of queries however many stocks there are. The jobs are dispatched when the transaction that
-    this is called in commits.
+    `factors`, by symbol, move the priorities. With `start` (and `end`, both included) it is a backfill of these days.
     """
-    queue = queue_for(Job.Type.STOCK_FETCH, trigger)
     now = timezone.now()
-    wanted = {
-        _unique_key(Job.Type.STOCK_FETCH, stock.symbol): Job(
-            job_type=Job.Type.STOCK_FETCH,
-            subtype=_SUBTYPES.get(trigger, ""),
+    return request_jobs(
+        [
+            Wanted(
+                job_type=Job.Type.STOCK_FETCH,
+                unique_key=_unique_key(Job.Type.STOCK_FETCH, stock.symbol, start, end),
+                symbol=stock.symbol,
+                parameters=_fetch_parameters(stock, now) | _range(start, end),
+                factors=(factors or {}).get(stock.symbol, NOTHING_KNOWN),
+                has_range=start is not None,
+            )
+            for stock in stocks
+        ],
+        trigger,
+        user,
+    )
+
+
+def request_batches(stocks: Sequence[Stock], trigger: Job.Trigger, user: User | None = None) -> Requested:
+    """Ask for `stock_batch_fetch` jobs of `batch_size` stocks each. A stock that is in one already is left to it."""
+    size = settings.JOB_PROCESSOR.stock_jobs.data_fetch.batch_size
+    with transaction.atomic():
+        lock("batches")  # two schedules at once must not both find a stock in no batch
+        taken = set(_symbols_in_batches())
+        free = [stock.symbol for stock in stocks if stock.symbol not in taken]
+        return request_jobs(
+            [
+                Wanted(
+                    job_type=Job.Type.STOCK_BATCH_FETCH,
+                    unique_key=_batch_key(symbols),
+                    parameters={"symbols": list(symbols), "days": FETCH_DAYS, "source": _first_source()},
+                )
+                for symbols in (free[first : first + size] for first in range(0, len(free), size))
+            ],
+            trigger,
+            user,
+        )
+
+
+def request_jobs(
+    wanted: Iterable[Wanted],
+    trigger: Job.Trigger,
+    user: User | None = None,
+    *,
+    subtype: str | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> Requested:
+    """Make a job for each thing that has no active one, and join those that exist, which take the better priority.
+
+    Takes the same number of queries however many things there are (for each thousand). The jobs are dispatched when
+    the transaction that this is called in commits. `details` go into the events.
+    """
+    now = timezone.now()
+    jobs: dict[str, Job] = {}
+    for number, thing in enumerate(wanted):
+        queue = queue_for(thing.job_type, trigger, has_range=thing.has_range)
+        ranked = rank(trigger, queue, thing.factors)
+        jobs[thing.unique_key] = Job(
+            job_type=thing.job_type,
+            subtype=_SUBTYPES.get(trigger, "") if subtype is None else subtype,
             trigger=trigger,
             user=user,
-            symbol=stock.symbol,
-            parameters=_parameters(stock, trigger, now),
-            unique_key=_unique_key(Job.Type.STOCK_FETCH, stock.symbol),
-            priority=priority_for(trigger, queue),
+            symbol=thing.symbol,
+            parameters=dict(thing.parameters) | {"triggered_by": trigger},
+            unique_key=thing.unique_key,
+            priority=ranked.priority,
+            priority_reason=ranked.reason,
             queue=queue,
             last_seq=1,
-            created_at=now,
+            # Jobs of one request keep their order: the oldest goes first.
+            created_at=now + timedelta(microseconds=number),
         )
-        for stock in stocks
-    }
     requested = Requested()
-    if not wanted:
-        return requested
-    with transaction.atomic():
-        for _round in range(_ROUNDS):
-            active = _insert_missing(wanted)
-            requested.created += [job for key, job in wanted.items() if key in active and active[key].pk == job.pk]
-            requested.joined += [
-                active[key] for key, job in wanted.items() if key in active and active[key].pk != job.pk
-            ]
-            wanted = {key: job for key, job in wanted.items() if key not in active}
-            if not wanted:
-                break
-        record_created(requested.created)
-        JobRequest.objects.bulk_create(
-            JobRequest(job=job, user=user, trigger=trigger) for job in requested.created + requested.joined
-        )
-        ids = [job.pk for job in requested.created]
-        transaction.on_commit(lambda: dispatch(ids), robust=True)
+    keys = list(jobs)
+    for first in range(0, len(keys), INSERTED_TOGETHER):
+        part = {key: jobs[key] for key in keys[first : first + INSERTED_TOGETHER]}
+        with transaction.atomic():
+            came = _create_or_join(part)
+            lifecycle.record_created(came.created, **(details or {}))
+            JobRequest.objects.bulk_create(JobRequest(job=job, user=user, trigger=trigger) for job in came.jobs)
+            _promote(came.joined, part)
+            dispatch_after_commit(job.queue for job in (*part.values(), *came.joined))
+        requested.created += came.created
+        requested.joined += came.joined
+    return requested
+
+
+def _create_or_join(wanted: dict[str, Job]) -> Requested:
+    requested = Requested()
+    for _round in range(_ROUNDS):
+        active = _insert_missing(wanted)
+        requested.created += [job for key, job in wanted.items() if key in active and active[key].pk == job.pk]
+        requested.joined += [active[key] for key, job in wanted.items() if key in active and active[key].pk != job.pk]
+        wanted = {key: job for key, job in wanted.items() if key not in active}
+        if not wanted:
+            break
     return requested
 
 
@@ -100,17 +198,51 @@ def _insert_missing(wanted: dict[str, Job]) -> dict[str, Job]:
     return {job.unique_key: job for job in Job.objects.filter(unique_key__in=wanted, status__in=Job.ACTIVE)}
 
 
-def _unique_key(job_type: Job.Type, symbol: str) -> str:
-    return f"{job_type}:{symbol}"
+def _promote(joined: Sequence[Job], wanted: Mapping[str, Job]) -> None:
+    """Give waiting jobs the priority of this request where it is the better one."""
+    reasons: dict[tuple[int, Job.Queue], dict[UUID, dict[str, Any]]] = {}
+    for job in joined:
+        asked = wanted[job.unique_key]
+        if job.status in Job.WAITING and asked.priority < job.priority:
+            reasons.setdefault((asked.priority, Job.Queue(asked.queue)), {})[job.pk] = asked.priority_reason
+    if reasons:
+        lifecycle.lock_rows([job_id for group in reasons.values() for job_id in group])
+    for (priority, queue), group in reasons.items():
+        send_again_after_commit(lifecycle.promote(group, priority, queue))
 
 
-def _parameters(stock: Stock, trigger: Job.Trigger, now: datetime) -> dict[str, Any]:
+def _unique_key(job_type: Job.Type, symbol: str, start: date | None, end: date | None) -> str:
+    return ":".join([job_type, symbol, *([] if start is None else [str(start), str(end or "")])])
+
+
+def _batch_key(symbols: Iterable[str]) -> str:
+    digest = hashlib.sha256(" ".join(symbols).encode()).hexdigest()
+    return f"{Job.Type.STOCK_BATCH_FETCH}:{digest}"
+
+
+def _symbols_in_batches() -> Iterable[str]:
+    """The symbols of batches that are on their way."""
+    active = Job.objects.filter(job_type=Job.Type.STOCK_BATCH_FETCH, status__in=Job.ACTIVE)
+    return (symbol for parameters in active.values_list("parameters", flat=True) for symbol in parameters["symbols"])
+
+
+def _fetch_parameters(stock: Stock, now: datetime) -> dict[str, Any]:
     """The predecessor's parameters of a fetch."""
     age = None if stock.checked_at is None else int((now - stock.checked_at).total_seconds() // 60)
     return {
         "symbol": stock.symbol,
         "days": FETCH_DAYS,
-        "source": settings.JOB_PROCESSOR.stock_jobs.data_fetch.sources[0],
-        "triggered_by": trigger,
+        "source": _first_source(),
         "data_age_minutes": age,
     }
+
+
+def _range(start: date | None, end: date | None) -> dict[str, Any]:
+    if start is None:
+        return {}
+    last = end or timezone.now().date()
+    return {"start": start.isoformat(), "end": last.isoformat(), "days": (last - start).days + 1}
+
+
+def _first_source() -> str:
+    return str(settings.JOB_PROCESSOR.stock_jobs.data_fetch.sources[0])

@@ -1,23 +1,146 @@
-"""Sends what the broker did not take when it was asked to."""
+"""Puts right what processes that died, brokers that forgot and time left behind. Safe to run twice at once."""
 
+import logging
+import threading
+import time
 from datetime import timedelta
+from uuid import UUID
 
-from django.db.models import Q
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
-from tasks.dispatch import dispatch
+from tasks import broker, heartbeat, lifecycle
+from tasks.dispatch import dispatch, release_next, send_again
+from tasks.lifecycle import ClaimLost
 from tasks.models import Job
+from tasks.retries import retries_left
+from tasks.turns import forget_unused
 
-SETTLING = timedelta(seconds=5)
-"""A job younger than this is left to the process that made it."""
+logger = logging.getLogger(__name__)
 
-SWEEP_SIZE = 1_000
+UNUSED_AFTER = timedelta(seconds=10)
+"""A turn whose message is not noted as sent by then is taken back."""
+FORGOTTEN_AFTER = timedelta(seconds=20)
+"""A message is left to the broker for so long before anybody asks whether it is still there."""
+OVERTIME = timedelta(seconds=60)
+"""Beyond its time limit: then a job is given up though its process says that it lives."""
+AT_ONCE = 1_000
+CLOCK_TOLERANCE = 5.0
+"""Seconds by which the clock may be set without being taken for a jump."""
+
+
+class _ClockWatch:
+    """Notices that the system's clock was set: by comparing it with the one that only counts on."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+        self._jumped_at = float("-inf")
+        self._lock = threading.Lock()
+
+    def is_settled(self, after: float) -> bool:
+        """Whether the clock has not jumped in the last `after` seconds, as far as this process can tell."""
+        with self._lock:
+            now = time.monotonic()
+            offset = time.time() - now
+            if abs(offset - self._offset) > CLOCK_TOLERANCE:
+                logger.warning("the clock jumped by %.0f s; nothing is given up for now", offset - self._offset)
+                self._jumped_at = now
+            self._offset = offset
+            return now - self._jumped_at >= after
+
+
+_clock = _ClockWatch()
 
 
 def sweep() -> int:
-    """Dispatch the pending jobs that are due, the most urgent and oldest first; how many the broker took."""
-    now = timezone.now()
-    due = Job.objects.filter(
-        Q(run_at=None) | Q(run_at__lte=now), status=Job.Status.PENDING, created_at__lte=now - SETTLING
-    )
-    return dispatch(list(due.order_by("priority", "created_at").values_list("pk", flat=True)[:SWEEP_SIZE]))
+    """One round of everything; how many jobs were handed over."""
+    patience = heartbeat.MISSED * heartbeat.interval()
+    if _clock.is_settled(patience):
+        expire_overdue()
+        rescue_abandoned()
+    forget_unused(UNUSED_AFTER)
+    sent = 0
+    for queue in Job.Queue.values:
+        sent += send_forgotten(queue)
+        sent += dispatch(queue)
+    return sent
+
+
+def expire_overdue() -> int:
+    """End the jobs that the broker has had for longer than their queue's `ttl`; how many."""
+    expired = 0
+    for queue in Job.Queue.values:
+        ttl = getattr(settings.JOB_PROCESSOR.queue.priority_queues, queue).ttl
+        before = timezone.now() - timedelta(seconds=ttl)
+        overdue = Job.objects.filter(queue=queue, status=Job.Status.QUEUED, queued_at__lte=before)
+        job_ids = list(overdue.values_list("pk", flat=True)[:AT_ONCE])
+        if job_ids:
+            with transaction.atomic():
+                lifecycle.lock_rows(job_ids)
+                ended = lifecycle.expire(job_ids, before, f"waited longer than {ttl} s in {queue}")
+            expired += len(ended)
+    return expired
+
+
+def rescue_abandoned() -> int:
+    """Take the jobs of dead workers, and those far beyond their time, from whoever has them; how many."""
+    patience = timedelta(seconds=heartbeat.MISSED * heartbeat.interval())
+    dead = Q(heartbeat_at__lt=Now() - patience)
+    running = Job.objects.filter(status=Job.Status.RUNNING)
+    rescued = 0
+    for job in running.filter(dead)[:AT_ONCE]:
+        rescued += give_up(job, f"the worker {job.worker_id} was lost: no sign of life for {patience.seconds} s")
+    for job_type in Job.Type.values:
+        limit = broker.time_limit(job_type)
+        late = running.filter(job_type=job_type, started_at__lt=timezone.now() - timedelta(seconds=limit) - OVERTIME)
+        for job in late[:AT_ONCE]:
+            rescued += give_up(job, f"took longer than {limit} s, and did not stop")
+    return rescued
+
+
+def give_up(job: Job, error: str, *, counts: bool = True) -> bool:
+    """Take a running job from its worker: it runs again without delay, or has failed when its retries are used up.
+
+    The worker may live on; what it writes late is refused. Whether it was still that worker's.
+    """
+    try:
+        with transaction.atomic():
+            if counts and retries_left(job) == 0:
+                lifecycle.fail(job, error)
+            else:
+                lifecycle.retry(job, error, timezone.now(), counts=counts)
+            release_next(job.queue)
+    except ClaimLost:
+        return False
+    logger.warning("job %s: %s", job.pk, error)
+    return True
+
+
+def send_forgotten(queue: str) -> int:
+    """Send again what the broker has lost; how many it took.
+
+    It has when it holds no message at all, or when a job that was sent later, and is no more urgent, is running. A
+    message too many does no harm.
+    """
+    old = Job.objects.filter(
+        queue=queue, status=Job.Status.QUEUED, dispatched_at__lte=timezone.now() - FORGOTTEN_AFTER
+    ).order_by("priority", "created_at")
+    if not old.exists():
+        return 0
+    try:
+        forgotten = old if broker.depth(queue) == 0 else old.filter(_was_passed(queue))
+    except OSError:
+        return 0
+    return send_again(list(forgotten.values_list("pk", flat=True)[:AT_ONCE]))
+
+
+def _was_passed(queue: str) -> Q:
+    """Sent well before a job of the same or a lower priority that is running now."""
+    running = Job.objects.filter(queue=queue, status=Job.Status.RUNNING, dispatched_at__isnull=False).order_by()
+    passed = Q(pk__in=list[UUID]())
+    for priority, sent_at in running.values_list("priority").annotate(Max("dispatched_at")):
+        passed |= Q(priority__lte=priority, dispatched_at__lt=sent_at - FORGOTTEN_AFTER)
+    return passed

@@ -22,7 +22,8 @@ from operations.subscriber import Subscriber
 from portfolio.models import Holding, Portfolio
 from stockqueue.addresses import MqttAddress
 from stockqueue.processes import spawn, stop, wait_until
-from tasks import dispatch
+from tasks import broker as celery_broker
+from tasks import direct, execution, sweeper
 from tests.servers import MosquittoServer, RedisServer
 from tests.yahoo import ANY_SYMBOL, YahooStandIn, daily_bars
 
@@ -34,6 +35,24 @@ _numbers = itertools.count(1)
 def quick_passwords(settings: Any) -> None:
     """The real hash takes a quarter of a second for each user and login."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def no_direct_processing() -> Iterator[None]:
+    """Jobs that no broker takes wait, unless a test asks for `direct_processing`."""
+    direct.configure(None, None)
+    celery_broker.breaker.succeed()
+    yield
+    direct.configure(None, None)
+
+
+@pytest.fixture
+def direct_processing(transactional_db: None, no_direct_processing: None) -> Iterator[None]:
+    """This process does jobs itself where no broker takes them, as a web server does."""
+    direct.configure(execution.run_job, sweeper.sweep)
+    yield
+    direct.configure(None, None)
+    assert direct.wait_until_idle(30)
 
 
 @pytest.fixture
@@ -134,7 +153,8 @@ def point_to() -> Iterator[Callable[[str], None]]:
 
     def point_to(url: str) -> None:
         current_app.conf.broker_url = url
-        dispatch._connection.cache_clear()
+        celery_broker._connection.cache_clear()
+        celery_broker.breaker.succeed()
 
     before = current_app.conf.broker_url
     yield point_to

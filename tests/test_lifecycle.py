@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.utils import timezone
 
 from market.models import Stock
-from market.sources.base import SymbolNotFound
 from tasks import lifecycle
-from tasks.execution import JobFailed, run_stock_fetch
+from tasks.execution import JobFailed, run_job
 from tasks.models import Job, JobEvent
 from tasks.requests import request_fetches
 
@@ -27,7 +27,7 @@ def claimed_by(worker: str, job: Job) -> Job:
 
 
 def fetched(job: Job) -> dict[str, Any]:
-    result = run_stock_fetch(job.pk, "worker")
+    result = run_job(job.pk, "worker")
     assert result is not None
     return result
 
@@ -123,7 +123,7 @@ def test_a_worker_that_loses_its_claim_while_yahoo_answers_writes_nothing(yahoo)
 
     def work() -> object:
         try:
-            return run_stock_fetch(job.pk, "slow")
+            return run_job(job.pk, "slow")
         finally:
             connection.close()
 
@@ -159,7 +159,7 @@ def test_a_fetch_stores_the_closes_that_yahoo_served(yahoo):
 @pytest.mark.django_db
 def test_a_fetch_that_changes_nothing_says_so(yahoo):
     yahoo.serve("AAPL")
-    run_stock_fetch(new_job().pk, "worker")
+    run_job(new_job().pk, "worker")
     second = new_job()
     result = fetched(second)
     second.refresh_from_db()
@@ -172,8 +172,8 @@ def test_an_unknown_symbol_fails_its_own_job_and_counts_as_checked(yahoo):
     yahoo.serve("AAPL")
     unknown, known = new_job("ZZTOP"), new_job("AAPL")
     with pytest.raises(JobFailed, match=r"^Yahoo Finance has no data for ZZTOP$"):
-        run_stock_fetch(unknown.pk, "worker")
-    run_stock_fetch(known.pk, "worker")
+        run_job(unknown.pk, "worker")
+    run_job(known.pk, "worker")
     unknown.refresh_from_db()
     assert (unknown.status, unknown.error) == ("failed", "Yahoo Finance has no data for ZZTOP")
     assert Stock.objects.get(symbol="ZZTOP").checked_at is not None
@@ -187,37 +187,79 @@ def test_an_unknown_symbol_fails_its_own_job_and_counts_as_checked(yahoo):
         ("rate_limited", "too many requests (429)"),
         ("server_error", "answered 503 for AAPL"),
         ("html", "says that it is down"),
+        ("drop", "could not be reached for AAPL"),
+    ],
+)
+def test_an_error_that_can_pass_is_tried_again_later(yahoo, how, error):
+    yahoo.serve("AAPL")
+    yahoo.misbehave(how)
+    job = new_job()
+    before = timezone.now()
+    assert run_job(job.pk, "worker") is None
+    job.refresh_from_db()
+    assert (job.status, job.retries) == ("pending", 1)
+    assert error in job.error
+    assert job.run_at is not None
+    assert 30 <= (job.run_at - before).total_seconds() < 30 * 1.25 + 5  # retry_backoff's first, with jitter
+    assert [event for _, event in steps(job)] == ["created", "queued", "started", "retried"]
+    assert not Stock.objects.get().bars.exists()
+    assert Stock.objects.get().checked_at is None
+
+
+@pytest.mark.django_db
+def test_an_error_that_passes_fails_the_job_when_its_retries_are_used_up(yahoo):
+    yahoo.serve("AAPL")
+    yahoo.misbehave("server_error")
+    job = new_job()
+    for _retry in range(3):
+        assert run_job(job.pk, "worker") is None
+    with pytest.raises(JobFailed, match="answered 503"):
+        run_job(job.pk, "worker")
+    job.refresh_from_db()
+    assert (job.status, job.attempt, job.retries) == ("failed", 4, 3)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
         ("malformed", "not a chart"),
         ("null_body", "not a chart"),
         ("empty", "has no data for AAPL"),
         ("all_nan", "has no data for AAPL"),
-        ("drop", "could not be reached for AAPL"),
     ],
 )
-def test_a_bad_answer_gives_its_own_error_and_never_an_empty_success(yahoo, how, error):
+def test_an_error_that_cannot_pass_ends_the_job_and_is_never_an_empty_success(yahoo, how, error):
     yahoo.serve("AAPL")
     yahoo.misbehave(how)
     job = new_job()
     with pytest.raises(JobFailed):
-        run_stock_fetch(job.pk, "worker")
+        run_job(job.pk, "worker")
     job.refresh_from_db()
     assert job.status == "failed"
     assert error in job.error
     assert not Stock.objects.get().bars.exists()
-    answered = SymbolNotFound.__name__ if how in ("empty", "all_nan") else ""
-    assert (Stock.objects.get().checked_at is not None) == bool(answered)
+    assert (Stock.objects.get().checked_at is not None) == (how in ("empty", "all_nan"))
 
 
 @pytest.mark.django_db
-def test_an_error_of_our_own_ends_the_job_with_its_name(yahoo):
-    yahoo.serve("AAPL")
+@pytest.mark.parametrize(
+    ("job_type", "parameters", "error"),
+    [
+        ("stock_fetch", {"symbol": "AAPL", "days": "many"}, "parameters.days: 'many': "),
+        ("stock_fetch", {"symbol": "AAPL", "start": "soon"}, "parameters.start: 'soon': "),
+        ("stock_batch_fetch", {"days": 30}, "parameters.symbols: Field required"),
+        ("stock_research", {}, "stock_research jobs are not done by this version"),
+    ],
+)
+def test_parameters_that_do_not_fit_any_more_fail_the_job_with_their_name(job_type, parameters, error):
     job = new_job()
-    Job.objects.filter(pk=job.pk).update(parameters={"symbol": "AAPL", "days": "many"})
+    Job.objects.filter(pk=job.pk).update(job_type=job_type, parameters=parameters)
     with pytest.raises(JobFailed):
-        run_stock_fetch(job.pk, "worker")
+        run_job(job.pk, "worker")
     job.refresh_from_db()
     assert job.status == "failed"
-    assert job.error.startswith("ValueError: ")
+    assert job.error.startswith(error)
 
 
 @pytest.mark.django_db

@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from market.sources import configured_sources, fetch_history
 from market.sources.base import (
@@ -24,7 +25,7 @@ from market.sources.yahoo_finance import YahooFinance
 from tests.https_proxy import Answer, HttpsProxy
 from tests.yahoo import daily_bars
 
-WINDOW = 60
+SINCE = timezone.now().date() - timedelta(days=60)
 
 FAILURES = [
     ("rate_limited", RateLimited, "Yahoo Finance refused {symbol}: too many requests (429)"),
@@ -58,7 +59,7 @@ def symbol(yahoo) -> str:
 def either(request, source, symbol) -> str:
     """A symbol whose time zone yfinance does not know yet, and one whose time zone it knows."""
     if request.param == "warm":
-        source.history(symbol, WINDOW)
+        source.history(symbol, SINCE)
     return symbol
 
 
@@ -111,7 +112,7 @@ def six_values(bars) -> list[tuple[Any, ...]]:
 
 def failure(source, symbol: str) -> SourceError:
     with pytest.raises(SourceError) as caught:
-        source.history(symbol, WINDOW)
+        source.history(symbol, SINCE)
     return caught.value
 
 
@@ -120,7 +121,7 @@ def charts_asked_for(yahoo, symbol: str) -> int:
 
 
 def test_the_bars_are_exactly_the_served_ones(yahoo, source, symbol):
-    history = source.history(symbol, WINDOW)
+    history = source.history(symbol, SINCE)
 
     assert six_values(history.bars) == six_values(daily_bars(symbol, 25))
     assert (history.symbol, history.source) == (symbol, "yahoo_finance")
@@ -130,7 +131,7 @@ def test_what_yahoo_says_of_the_instrument_arrives(yahoo, source):
     symbol = next(_new_symbols)
     yahoo.serve(symbol, name="Test & Söhne plc", currency="GBp", exchange="LSE", timezone="Europe/London")
 
-    history = source.history(symbol, WINDOW)
+    history = source.history(symbol, SINCE)
 
     assert (history.name, history.exchange, history.currency) == ("Test & Söhne plc", "LSE", "GBp")
 
@@ -150,7 +151,7 @@ def test_a_bar_has_the_date_of_its_exchange(yahoo, source, timezone, instrument)
     symbol = next(_new_symbols)
     yahoo.serve(symbol, timezone=timezone, instrument=instrument)
 
-    bars = source.history(symbol, WINDOW).bars
+    bars = source.history(symbol, SINCE).bars
 
     assert [bar.date for bar in bars] == [bar.date for bar in daily_bars(symbol, 25)]
 
@@ -158,7 +159,7 @@ def test_a_bar_has_the_date_of_its_exchange(yahoo, source, timezone, instrument)
 def test_only_the_days_asked_for_are_fetched(yahoo, source, symbol):
     yahoo.serve(symbol, days=200)
 
-    bars = source.history(symbol, 30).bars
+    bars = source.history(symbol, timezone.now().date() - timedelta(days=30)).bars
 
     first = datetime.now(UTC).date() - timedelta(days=30)
     served = [bar for bar in daily_bars(symbol, 200) if bar.date >= first]
@@ -169,7 +170,7 @@ def test_only_the_days_asked_for_are_fetched(yahoo, source, symbol):
 def test_symbols_with_signs_in_them_are_found(yahoo, source, symbol):
     yahoo.serve(symbol)
 
-    assert six_values(source.history(symbol, WINDOW).bars) == six_values(daily_bars(symbol, 25))
+    assert six_values(source.history(symbol, SINCE).bars) == six_values(daily_bars(symbol, 25))
 
 
 @pytest.mark.parametrize(("how", "kind", "message"), FAILURES)
@@ -240,20 +241,20 @@ def test_a_symbol_that_yahoo_does_not_know_is_not_found(source):
 
 
 def test_a_symbol_that_yahoo_knew_once_is_not_found(yahoo, source, symbol):
-    source.history(symbol, WINDOW)
+    source.history(symbol, SINCE)
     yahoo.server.forget(symbol)
 
     assert str(failure(source, symbol)) == f"Yahoo Finance has no data for {symbol}"
 
 
 def test_an_unknown_symbol_costs_one_request_and_spoils_nothing(yahoo, source, symbol):
-    source.history(symbol, WINDOW)  # the first one in a process asks for a cookie too
+    source.history(symbol, SINCE)  # the first one in a process asks for a cookie too
     for unknown in ("ZZTOP", next(_new_symbols), next(_new_symbols)):
         before = len(yahoo.server.requests)
         failure(source, unknown)
         assert [request.symbol for request in yahoo.server.requests[before:]] == [unknown]
 
-    assert six_values(source.history(symbol, WINDOW).bars) == six_values(daily_bars(symbol, 25))
+    assert six_values(source.history(symbol, SINCE).bars) == six_values(daily_bars(symbol, 25))
 
 
 def test_an_unknown_symbol_that_is_listed_later_is_found_then(yahoo, source):
@@ -261,7 +262,7 @@ def test_an_unknown_symbol_that_is_listed_later_is_found_then(yahoo, source):
     failure(source, symbol)
     yahoo.serve(symbol)
 
-    assert six_values(source.history(symbol, WINDOW).bars) == six_values(daily_bars(symbol, 25))
+    assert six_values(source.history(symbol, SINCE).bars) == six_values(daily_bars(symbol, 25))
 
 
 def test_an_unknown_isin_is_not_found(source):
@@ -274,7 +275,7 @@ def test_an_unknown_isin_is_not_found(source):
 def test_days_without_a_price_are_dropped(yahoo, source, either):
     yahoo.misbehave("nan", either)
 
-    bars = source.history(either, WINDOW).bars
+    bars = source.history(either, SINCE).bars
 
     served = daily_bars(either, 25)
     priced = [bar for age, bar in enumerate(reversed(served)) if age % 5]
@@ -287,7 +288,7 @@ def test_a_bad_look_up_is_asked_for_again(yahoo, source, symbol, how):
     failure(source, symbol)
     yahoo.server.behave(symbol)
 
-    assert six_values(source.history(symbol, WINDOW).bars) == six_values(daily_bars(symbol, 25))
+    assert six_values(source.history(symbol, SINCE).bars) == six_values(daily_bars(symbol, 25))
 
 
 def test_a_look_up_that_yfinance_cannot_read_is_asked_for_again(yahoo, symbol, hollow_yahoo, settings):
@@ -296,12 +297,12 @@ def test_a_look_up_that_yfinance_cannot_read_is_asked_for_again(yahoo, symbol, h
     assert str(error) == f"Yahoo Finance sent an answer for {symbol} that yfinance cannot read"
     settings.YAHOO_PROXY, settings.YAHOO_CA_BUNDLE = yahoo.server.proxy_url, str(yahoo.server.ca_bundle)
 
-    assert six_values(YahooFinance().history(symbol, WINDOW).bars) == six_values(daily_bars(symbol, 25))
+    assert six_values(YahooFinance().history(symbol, SINCE).bars) == six_values(daily_bars(symbol, 25))
 
 
 def test_a_crumb_that_has_run_out_is_renewed(yahoo, source, either):
     yahoo.misbehave("unauthorized", either, times=1)
-    assert source.history(either, WINDOW).bars
+    assert source.history(either, SINCE).bars
 
 
 def test_too_many_requests_are_not_answered_with_another(yahoo, source, either):
@@ -320,7 +321,7 @@ def test_twenty_threads_share_one_source(yahoo, source):
 
     def closes(symbol: str) -> list[tuple[Any, ...]] | str:
         try:
-            return six_values(source.history(symbol, WINDOW).bars)
+            return six_values(source.history(symbol, SINCE).bars)
         except SourceError as error:
             return str(error)
 
@@ -363,7 +364,7 @@ def yahoo_then_sample(yahoo, configure) -> None:
 def test_the_first_source_that_answers_is_used(yahoo, yahoo_then_sample):
     yahoo.serve("AAPL")
 
-    history = fetch_history("AAPL", WINDOW)
+    history = fetch_history("AAPL", SINCE)
 
     assert history.source == "yahoo_finance"
     assert six_values(history.bars) == six_values(daily_bars("AAPL", 25))
@@ -373,22 +374,22 @@ def test_the_first_source_that_answers_is_used(yahoo, yahoo_then_sample):
 def test_the_next_source_answers_when_the_first_one_fails(yahoo, yahoo_then_sample, how):
     yahoo.misbehave(how, "AAPL")
 
-    assert fetch_history("AAPL", WINDOW).source == "sample"
+    assert fetch_history("AAPL", SINCE).source == "sample"
 
 
 def test_a_symbol_that_the_first_source_does_not_know_is_unknown(yahoo, yahoo_then_sample):
-    assert SampleSource().history("MSFT", WINDOW).bars
+    assert SampleSource().history("MSFT", SINCE).bars
     yahoo.server.forget("MSFT")
 
     with pytest.raises(SymbolNotFound, match="Yahoo Finance has no data for MSFT"):
-        fetch_history("MSFT", WINDOW)
+        fetch_history("MSFT", SINCE)
 
 
 def test_a_symbol_is_not_unknown_because_a_later_source_does_not_know_it(yahoo, yahoo_then_sample, symbol):
     yahoo.misbehave("rate_limited", symbol)
 
     with pytest.raises(RateLimited, match=r"Yahoo Finance refused .*\(429\)"):
-        fetch_history(symbol, WINDOW)
+        fetch_history(symbol, SINCE)
 
 
 def test_the_error_of_a_lone_source_is_raised(yahoo, configure, symbol):
@@ -396,20 +397,20 @@ def test_the_error_of_a_lone_source_is_raised(yahoo, configure, symbol):
     yahoo.misbehave("server_error", symbol)
 
     with pytest.raises(SourceDown, match="Yahoo Finance answered 503"):
-        fetch_history(symbol, WINDOW)
+        fetch_history(symbol, SINCE)
 
 
 def test_without_an_available_source_the_setting_is_named(configure):
     configure("stock_jobs.data_fetch.sources", ("alpha_vantage", "cached"))
 
     with pytest.raises(SourceError, match=r"None of stock_jobs\.data_fetch\.sources is available"):
-        fetch_history("AAPL", WINDOW)
+        fetch_history("AAPL", SINCE)
 
 
 def test_sources_are_asked_in_the_configured_order(yahoo, configure):
     configure("stock_jobs.data_fetch.sources", ("sample", "yahoo_finance"))
 
-    assert fetch_history("AAPL", WINDOW).source == "sample"
+    assert fetch_history("AAPL", SINCE).source == "sample"
     assert yahoo.asked_for() == []
 
 
@@ -422,19 +423,19 @@ def last_weekday(day: date) -> date:
 
 def test_sample_bars_end_today_or_on_the_last_weekday():
     before = datetime.now(UTC).date()
-    bars = SampleSource().history("AAPL", WINDOW).bars
+    bars = SampleSource().history("AAPL", SINCE).bars
     after = datetime.now(UTC).date()
 
     dates = [bar.date for bar in bars]
     assert dates[-1] in {last_weekday(before), last_weekday(after)}
     assert dates == sorted(set(dates))
-    assert all(day.weekday() < 5 and day > before - timedelta(days=WINDOW) for day in dates)
+    assert all(day.weekday() < 5 and day >= SINCE for day in dates)
 
 
 def test_sample_bars_are_the_newest_rows_of_the_file():
     lines = (SAMPLE_FOLDER / "AAPL.csv").read_text().splitlines()[2:]
 
-    bars = SampleSource().history("AAPL", WINDOW).bars
+    bars = SampleSource().history("AAPL", SINCE).bars
 
     rows = [tuple(float(value) for value in line.split(",")) for line in lines[-len(bars) :]]
     assert [(bar.open, bar.high, bar.low, bar.close, bar.volume) for bar in bars] == rows
@@ -442,11 +443,11 @@ def test_sample_bars_are_the_newest_rows_of_the_file():
 
 def test_the_sample_data_has_no_other_symbols(yahoo):
     with pytest.raises(SymbolNotFound, match="Sample data has no data for ZZTOP"):
-        SampleSource().history("ZZTOP", WINDOW)
+        SampleSource().history("ZZTOP", SINCE)
 
 
 def test_sample_data_says_that_it_is_sample_data():
-    history = SampleSource().history("AAPL", WINDOW)
+    history = SampleSource().history("AAPL", SINCE)
     assert (history.source, history.name, history.exchange) == ("sample", "AAPL (sample)", "SAMPLE")
 
     for file in SAMPLE_FOLDER.glob("*.csv"):

@@ -1,24 +1,30 @@
 """Where market data comes from, in the order that `stock_jobs.data_fetch.sources` gives."""
 
+from datetime import date
 from functools import cache
 
 from django.conf import settings
+from django.utils.module_loading import import_string
 
 from market.sources.base import History, Source, SourceError, SymbolNotFound
-from market.sources.sample import SampleSource
-from market.sources.yahoo_finance import YahooFinance
+
+# By name, as yfinance and pandas take a second to import and most processes never fetch anything.
+_SOURCES = {
+    "yahoo_finance": "market.sources.yahoo_finance.YahooFinance",
+    "sample": "market.sources.sample.SampleSource",
+}
 
 
-def fetch_history(symbol: str, days: int) -> History:
-    """The first answer of the configured sources; a source that fails gives way to the next.
+def fetch_history(symbol: str, start: date, end: date | None = None) -> History:
+    """The bars from `start` to `end`, both included (None: to today), as the first of the configured sources has them.
 
-    That a symbol is unknown is an answer, unless a source before it failed, which might have known it. When
-    every source fails, the first one's error is raised.
+    A source that fails gives way to the next. That a symbol is unknown is an answer, unless a source before it failed,
+    which might have known it. When every source fails, the first one's error is raised.
     """
     first_error: SourceError | None = None
     for source in configured_sources():
         try:
-            return source.history(symbol, days)
+            return source.history(symbol, start, end)
         except SourceError as error:
             if isinstance(error, SymbolNotFound) and first_error is None:
                 raise
@@ -29,7 +35,8 @@ def fetch_history(symbol: str, days: int) -> History:
 @cache
 def configured_sources() -> tuple[Source, ...]:
     """One instance a process of each source that the configuration names and that is available here."""
-    available: dict[str, type[Source]] = {YahooFinance.name: YahooFinance, SampleSource.name: SampleSource}
     return tuple(
-        available[name]() for name in settings.JOB_PROCESSOR.stock_jobs.data_fetch.sources if name in available
+        import_string(_SOURCES[name])()
+        for name in settings.JOB_PROCESSOR.stock_jobs.data_fetch.sources
+        if name in _SOURCES
     )

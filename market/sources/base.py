@@ -38,8 +38,8 @@ class Source(Protocol):
     label: str
     """As people read it."""
 
-    def history(self, symbol: str, days: int) -> History:
-        """The bars of the last `days` calendar days, at least one. Raises SourceError."""
+    def history(self, symbol: str, start: date, end: date | None = None) -> History:
+        """The bars from `start` to `end`, both included (None: to today); at least one. Raises SourceError."""
         ...
 
 

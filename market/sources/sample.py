@@ -20,7 +20,7 @@ class SampleSource:
     def __init__(self, folder: Path = SAMPLE_FOLDER) -> None:
         self.folder = folder
 
-    def history(self, symbol: str, days: int) -> History:
+    def history(self, symbol: str, start: date, end: date | None = None) -> History:
         path = self.folder / f"{symbol}.csv"
         if not path.is_file():
             raise SymbolNotFound(f"{self.label} has no data for {symbol}")
@@ -28,9 +28,9 @@ class SampleSource:
             rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
         today = timezone.now().date()
         dated = zip(_weekdays_until(today, len(rows)), rows, strict=True)
-        bars = [_bar(day, row) for day, row in dated if day > today - timedelta(days=days)]
+        bars = [_bar(day, row) for day, row in dated if start <= day <= (end or today)]
         if not bars:
-            raise SymbolNotFound(f"{self.label} has no data for {symbol} in the last {days} days")
+            raise SymbolNotFound(f"{self.label} has no data for {symbol} from {start} to {end or today}")
         return History(symbol, self.name, bars, name=f"{symbol} (sample)", exchange="SAMPLE", currency="USD")
 
 

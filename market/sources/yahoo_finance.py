@@ -11,7 +11,6 @@ import pandas as pd
 import yfinance
 from curl_cffi.requests import exceptions as http
 from django.conf import settings
-from django.utils import timezone
 from peewee import PeeweeException
 from yfinance.cache import get_cookie_cache, get_tz_cache
 from yfinance.data import YfData
@@ -55,19 +54,19 @@ class YahooFinance:
         yfinance.config.network.proxy = settings.YAHOO_PROXY
         self._session = YahooSession(limit=self._limit, proxy=settings.YAHOO_PROXY, ca_bundle=settings.YAHOO_CA_BUNDLE)
 
-    def history(self, symbol: str, days: int) -> History:
+    def history(self, symbol: str, start: date, end: date | None = None) -> History:
         try:
-            return self._ask(symbol, days)
+            return self._ask(symbol, start, end)
         except PeeweeException:
             # Two processes wrote their first cookie to yfinance's cache at the same moment, which it does not expect.
             # What the other one wrote is there now.
-            return self._ask(symbol, days)
+            return self._ask(symbol, start, end)
 
-    def _ask(self, symbol: str, days: int) -> History:
-        start = timezone.now().date() - timedelta(days=days)
+    def _ask(self, symbol: str, start: date, end: date | None) -> History:
+        before = end and end + timedelta(days=1)  # Yahoo's end is not included
         try:
             ticker = self._ticker(symbol)
-            frame = ticker.history(start=start, auto_adjust=False, actions=False, timeout=self._limit)
+            frame = ticker.history(start=start, end=before, auto_adjust=False, actions=False, timeout=self._limit)
             about: dict[str, Any] = ticker.history_metadata
         except YFTickerMissingError:
             raise no_data(symbol) from None

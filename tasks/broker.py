@@ -1,0 +1,148 @@
+"""The way to the Celery broker: publishing that is bounded in time, and what waits there.
+
+A broker that refuses or hangs costs a process half a second now and then, not every request: after a failure a circuit
+breaker keeps everybody from trying for a while.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from functools import cache
+from uuid import UUID
+
+from celery import current_app
+from django.conf import settings
+from kombu import pools
+from kombu.connection import Connection
+from kombu.exceptions import KombuError
+
+from tasks.models import Job
+from tasks.priority import broker_priority
+
+logger = logging.getLogger(__name__)
+
+ACQUIRE_TIMEOUT = 0.5
+"""Seconds to wait for one of the pool's connections."""
+PAUSE = 5.0
+"""Seconds that the broker is left alone after a failure."""
+KILL_AFTER = 30
+"""Seconds beyond its time limit after which a job that does not stop by itself is killed."""
+
+_TIMEOUTS = {"socket_timeout": 0.3, "socket_connect_timeout": 0.3}
+_RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
+
+
+class CircuitBreaker:
+    """Remembers that something failed, for all threads of a process: `pause` seconds later one of them tries again."""
+
+    def __init__(self, pause: float) -> None:
+        self._pause = pause
+        self._lock = threading.Lock()
+        self._closed_until: float | None = None
+
+    def allows(self) -> bool:
+        """Whether to try now. After a failure that is one caller in each pause, until it reports success."""
+        with self._lock:
+            now = time.monotonic()
+            if self._closed_until is not None and now < self._closed_until:
+                return False
+            if self._closed_until is not None:
+                self._closed_until = now + self._pause
+            return True
+
+    def fail(self) -> None:
+        with self._lock:
+            self._closed_until = time.monotonic() + self._pause
+
+    def succeed(self) -> None:
+        with self._lock:
+            self._closed_until = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the last attempt failed."""
+        with self._lock:
+            return self._closed_until is not None
+
+
+breaker = CircuitBreaker(PAUSE)
+
+
+def publish(jobs: Sequence[Job], *, within: float) -> list[UUID]:
+    """Send a message for each job, in this order; the ids of those that the broker took.
+
+    No message is begun after `within` seconds; one that has begun takes half a second at most, whatever the broker
+    does. A message carries the job's id alone: the row is the truth, and a message too many finds it claimed. What is
+    not among the result may have arrived all the same, when the broker's answer came too late.
+    """
+    sent: list[UUID] = []
+    if not jobs or not breaker.allows():
+        return sent
+    deadline = time.monotonic() + within
+    connection = _connection()
+    try:
+        with pools.producers[connection].acquire(block=True, timeout=ACQUIRE_TIMEOUT) as producer:
+            for job in jobs:
+                if time.monotonic() > deadline:
+                    break
+                limit = time_limit(job.job_type)
+                current_app.send_task(
+                    f"stockqueue.{job.job_type}",
+                    args=[str(job.pk)],
+                    task_id=str(job.pk),
+                    queue=job.queue,
+                    priority=broker_priority(job.priority, amqp=is_amqp()),
+                    soft_time_limit=limit,
+                    time_limit=limit + KILL_AFTER,
+                    producer=producer,
+                    retry=True,
+                    retry_policy=_RETRY,
+                )
+                sent.append(job.pk)
+        breaker.succeed()
+    except (OSError, KombuError, *connection.connection_errors, *connection.channel_errors) as error:
+        breaker.fail()
+        logger.warning("the broker took %d of %d jobs: %s", len(sent), len(jobs), error or type(error).__name__)
+    return sent
+
+
+def time_limit(job_type: str) -> int:
+    """Seconds that one attempt at a job of this type may take."""
+    timeouts = settings.JOB_PROCESSOR.jobs.timeouts
+    limits = {
+        Job.Type.STOCK_FETCH: timeouts.stock_fetch,
+        Job.Type.STOCK_BATCH_FETCH: timeouts.portfolio_fetch,
+        Job.Type.STOCK_ANALYSIS: timeouts.stock_analysis,
+        Job.Type.STOCK_RESEARCH: timeouts.batch_analysis,
+    }
+    return int(limits.get(Job.Type(job_type), settings.JOB_PROCESSOR.worker.max_execution_time))
+
+
+def depth(queue: str) -> int:
+    """Messages that wait in a queue of the broker, of all priorities. OSError when it does not answer."""
+    connection = _connection()
+    try:
+        with pools.connections[connection].acquire(block=True, timeout=ACQUIRE_TIMEOUT) as pooled:
+            channel = pooled.default_channel
+            try:
+                return int(channel.queue_declare(queue, passive=True).message_count)
+            except connection.channel_errors:
+                return 0  # nothing was ever sent there
+    except (KombuError, *connection.connection_errors) as error:
+        raise OSError(str(error) or type(error).__name__) from error
+
+
+def is_amqp() -> bool:
+    """Whether the broker is RabbitMQ, which sorts the other way round."""
+    return bool(_connection().transport.driver_type == "amqp")
+
+
+@cache
+def _connection() -> Connection:
+    """The address and time-outs for publishing; the open connections are in kombu's pool for it.
+
+    Consumers wait for messages much longer than this, so these time-outs are not in the worker's own settings.
+    """
+    connection: Connection = current_app.connection_for_write(transport_options=_TIMEOUTS, connect_timeout=0.4)
+    return connection

@@ -1,0 +1,70 @@
+"""What people do to jobs: cancel, run again, change the priority."""
+
+from collections.abc import Collection, Iterable
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from tasks import lifecycle
+from tasks.dispatch import dispatch_after_commit, send_again_after_commit
+from tasks.models import Job
+from tasks.priority import BANDS, may_be_in, queue_of
+from tasks.requests import Requested, Wanted, request_jobs
+
+ENDED = (Job.Status.COMPLETED, Job.Status.FAILED, Job.Status.EXPIRED, Job.Status.CANCELLED)
+
+
+class NotPossible(Exception):
+    """What was asked cannot be done to this job; the message says why and what would be right."""
+
+
+def cancel(job_ids: Collection[UUID], by: str) -> list[Job]:
+    """Cancel jobs that have not ended; these. What a worker is doing for one is not stored any more."""
+    with transaction.atomic():
+        lifecycle.lock_rows(job_ids)
+        cancelled = lifecycle.cancel(job_ids, f"cancelled by {by}")
+        dispatch_after_commit(job.queue for job in cancelled)
+    return cancelled
+
+
+def run_again(jobs: Iterable[Job], user: User | None) -> Requested:
+    """Ask anew for what ended jobs did; each becomes a new job, or joins one that is on its way."""
+    requested = Requested()
+    for job in jobs:
+        if job.status not in ENDED:
+            raise NotPossible(f"job {job.pk} is {job.status}; only a job that has ended can run again")
+        wanted = Wanted(
+            job_type=Job.Type(job.job_type),
+            unique_key=job.unique_key,
+            symbol=job.symbol,
+            parameters=job.parameters,
+            has_range="start" in job.parameters,
+        )
+        came = request_jobs([wanted], Job.Trigger.USER_REQUEST, user, details={"retry_of": str(job.pk)})
+        requested.created += came.created
+        requested.joined += came.joined
+    return requested
+
+
+def reprioritise(job_ids: Collection[UUID], priority: int, by: str) -> list[Job]:
+    """Give waiting jobs a priority, and the queue that holds it; the jobs that changed.
+
+    NotPossible where a job's type cannot be in that queue.
+    """
+    if not any(priority in band for band in BANDS.values()):
+        raise NotPossible(f"priority {priority} is not between 1 and 10")
+    queue = queue_of(priority)
+    with transaction.atomic():
+        lifecycle.lock_rows(job_ids)
+        jobs = list(Job.objects.filter(pk__in=job_ids, status__in=Job.WAITING))
+        for job in jobs:
+            allowed = may_be_in(job)
+            if queue not in allowed:
+                bands = " or ".join(f"{BANDS[one][0]} to {BANDS[one][-1]}" for one in allowed)
+                raise NotPossible(f"{job} cannot have priority {priority}; its type has {bands}")
+        reason = {"set_by": by, "priority": priority}
+        changed = lifecycle.promote({job.pk: reason for job in jobs}, priority, queue) if jobs else []
+        send_again_after_commit(changed)
+        dispatch_after_commit({job.queue for job in jobs} | {queue})
+    return changed

@@ -1,0 +1,156 @@
+"""The work of fetch jobs: ask the sources, and store what they answer."""
+
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+from pydantic import BaseModel, Field
+
+from market.freshness import is_stale
+from market.models import Stock
+from market.sources import fetch_history
+from market.sources.base import History, SourceError, SymbolNotFound
+from market.store import Stored, mark_checked, store_history
+from tasks import lifecycle
+from tasks.models import Job
+from tasks.work import Store, WorkFailed, does, read_parameters
+
+LONGEST_RANGE = 36_525
+
+
+class FetchParameters(BaseModel):
+    """What to fetch of a stock: the days from `start` to `end`, or the last `days` days."""
+
+    days: int = Field(default=30, ge=1, le=LONGEST_RANGE)
+    start: date | None = None
+    end: date | None = None
+
+    def first_day(self, today: date) -> date:
+        return self.start or today - timedelta(days=self.days)
+
+
+class BatchParameters(FetchParameters):
+    """A fetch of several stocks."""
+
+    symbols: list[str] = Field(min_length=1)
+
+
+@does(Job.Type.STOCK_FETCH)
+def fetch_stock(job: Job) -> Store:
+    """Fetch one stock's bars."""
+    history = _ask(job.symbol, read_parameters(FetchParameters, job))
+    return partial(_store_stock, history)
+
+
+def _store_stock(history: History) -> tuple[Job.Outcome, dict[str, Any]]:
+    stored = store_history(history, timezone.now())
+    result: dict[str, Any] = {
+        "symbol": history.symbol,
+        "source": history.source,
+        "records_stored": stored.written,
+        "days_fetched": stored.received,
+        "latest_before": stored.latest_before and stored.latest_before.isoformat(),
+        "latest_after": stored.latest_after.isoformat(),
+    }
+    if stored.written:
+        return Job.Outcome.UPDATED, result
+    return Job.Outcome.UNCHANGED, result | {"reason": _nothing_new(history, stored)}
+
+
+@does(Job.Type.STOCK_BATCH_FETCH)
+def fetch_batch(job: Job) -> Store:
+    """Fetch several stocks one after another, each stored and told as it comes; those that need none are passed over.
+
+    A stock that is unknown does not fail the others. An error that may pass ends the attempt: the next one goes on
+    with what is left.
+    """
+    parameters = read_parameters(BatchParameters, job)
+    results: dict[str, dict[str, Any]] = dict((job.result or {}).get("results", {}))
+    for symbol in parameters.symbols:
+        if symbol in results:
+            continue
+        if reason := _why_not(symbol, parameters, timezone.now()):
+            results[symbol] = {"success": True, "records": 0, "skipped": reason}
+            continue
+        try:
+            history = _ask(symbol, parameters)
+        except WorkFailed as failure:
+            if failure.passes:
+                raise
+            _note_member(job, results, symbol, {"success": False, "error": str(failure)}, failure.effect)
+        else:
+            _store_member(job, results, symbol, history)
+    return partial(_end_batch, results)
+
+
+def _why_not(symbol: str, parameters: BatchParameters, now: datetime) -> str:
+    """Why a member of a batch is not fetched: it is fresh by now, or another job fetches it; empty where it is."""
+    if parameters.start is not None:
+        return ""
+    stock = Stock.objects.filter(symbol=symbol).first()
+    if stock is None:
+        return "not known here any more"
+    if not is_stale(stock.checked_at, now):
+        return "fresh"
+    single = Job.objects.filter(job_type=Job.Type.STOCK_FETCH, symbol=symbol, status__in=Job.ACTIVE)
+    return "on its way" if single.exists() else ""
+
+
+def _store_member(job: Job, results: dict[str, dict[str, Any]], symbol: str, history: History) -> None:
+    with transaction.atomic():
+        lifecycle.hold(job)
+        stored = store_history(history, timezone.now())
+        member: dict[str, Any] = {"success": True, "records": stored.written, "source": history.source}
+        if not stored.written:
+            member["reason"] = _nothing_new(history, stored)
+        _note_member(job, results, symbol, member)
+
+
+def _note_member(
+    job: Job, results: dict[str, dict[str, Any]], symbol: str, member: dict[str, Any], effect: Any = lambda: None
+) -> None:
+    """Keep what came of one stock, and tell it; a later attempt does not ask for it again."""
+    results[symbol] = member
+    total = len(job.parameters["symbols"])
+    with transaction.atomic():
+        lifecycle.report_progress(
+            job,
+            {"symbol": symbol, **member, "done": len(results), "total": total},
+            result={"symbols_processed": len(results), "results": results},
+        )
+        effect()
+
+
+def _end_batch(results: dict[str, dict[str, Any]]) -> tuple[Job.Outcome, dict[str, Any]]:
+    failed = {symbol: member["error"] for symbol, member in results.items() if not member["success"]}
+    written = sum(member.get("records", 0) for member in results.values())
+    result: dict[str, Any] = {
+        "symbols_processed": len(results),
+        "successful_symbols": len(results) - len(failed),
+        "records_stored": written,
+        "results": results,
+    }
+    if failed:
+        if len(failed) == len(results):
+            first, error = next(iter(failed.items()))
+            raise WorkFailed(f"none of {len(results)} stocks could be fetched; {first}: {error}")
+        return Job.Outcome.PARTIAL, result
+    if written:
+        return Job.Outcome.UPDATED, result
+    return Job.Outcome.UNCHANGED, result | {"reason": "nothing new for any of its stocks"}
+
+
+def _ask(symbol: str, parameters: FetchParameters) -> History:
+    """What the sources have; their errors as WorkFailed. That a symbol is unknown counts as checked."""
+    try:
+        return fetch_history(symbol, parameters.first_day(timezone.now().date()), parameters.end)
+    except SourceError as error:
+        if isinstance(error, SymbolNotFound):
+            raise WorkFailed(str(error), effect=partial(mark_checked, symbol, timezone.now())) from error
+        raise WorkFailed(str(error), passes=error.passes) from error
+
+
+def _nothing_new(history: History, stored: Stored) -> str:
+    return f"{history.source} has nothing newer than {stored.latest_after}"

@@ -1,0 +1,126 @@
+"""Whose turn it is: which pending jobs may go to the broker, within the caps of queues and users.
+
+A turn is `dispatched_at` (and `dispatched_for`, the requester whose turn it took) on a pending job. It is taken in a
+transaction under the queue's lock, so that no cap is exceeded, and the message is sent after the commit.
+"""
+
+from collections import Counter
+from collections.abc import Collection
+from datetime import timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Case, Count, Exists, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.utils import timezone
+
+from tasks.locks import lock
+from tasks.models import Job, JobRequest
+
+PAGE = 2_000
+"""Pending jobs that are looked at together."""
+
+
+def take_turns(queue: str, at_most: int) -> list[Job]:
+    """Give up to `at_most` pending jobs of a queue their turn, the most urgent and oldest first; these jobs.
+
+    Must be called in a transaction, as its last step: the queue's lock is kept until the commit. A job goes as soon as
+    any of its requesters has room. A user's jobs in one queue do not count in the others, so that analysis is never in
+    the way of a login.
+    """
+    if not _due(queue).exists():  # most ends find nothing that waits, and need no lock
+        return []
+    lock(f"turns in {queue}")
+    room = min(at_most, _max_jobs(queue) - _held(queue))
+    busy = _busy_users(queue)
+    turns: list[Job] = []
+    while room > len(turns):
+        page = _next_page(queue, busy, at_most=PAGE if at_most > 1 else 1, but=[job.pk for job in turns])
+        for job in page:
+            if len(turns) < room and (job.payer is None or busy[job.payer] < _cap()):  # type: ignore[attr-defined]
+                job.dispatched_for_id = job.payer  # type: ignore[attr-defined]
+                busy[job.dispatched_for_id] += 1
+                turns.append(job)
+        if len(page) < PAGE:
+            break
+    _write(turns)
+    return turns
+
+
+def give_back(job_ids: Collection[UUID]) -> int:
+    """Take the turn from jobs that were not sent after all; the next dispatch gives it again."""
+    return Job.objects.filter(pk__in=job_ids, status=Job.Status.PENDING).update(
+        dispatched_at=None, dispatched_for=None
+    )
+
+
+def forget_unused(older_than: timedelta) -> int:
+    """Take back turns whose message was never noted as sent: the process that took them has died in between."""
+    unused = Job.objects.filter(status=Job.Status.PENDING, dispatched_at__lte=timezone.now() - older_than)
+    return unused.update(dispatched_at=None, dispatched_for=None)
+
+
+def _due(queue: str) -> QuerySet[Job]:
+    now = timezone.now()
+    return Job.objects.filter(
+        Q(run_at=None) | Q(run_at__lte=now), queue=queue, status=Job.Status.PENDING, dispatched_at=None
+    )
+
+
+def _holding(queue: str) -> QuerySet[Job]:
+    """The jobs that take up room in a queue: sent, about to be sent, or running."""
+    return Job.objects.filter(queue=queue, status__in=Job.ACTIVE).exclude(
+        status=Job.Status.PENDING, dispatched_at=None
+    )
+
+
+def _held(queue: str) -> int:
+    return _holding(queue).count()
+
+
+def _max_jobs(queue: str) -> int:
+    return int(getattr(settings.JOB_PROCESSOR.queue.priority_queues, queue).max_jobs)
+
+
+def _cap() -> int:
+    return int(settings.JOB_PROCESSOR.stock_jobs.portfolio_priority.max_concurrent_per_user)
+
+
+def _busy_users(queue: str) -> "Counter[int | None]":
+    """How many jobs of each user take up room in the queue."""
+    counts = (
+        _holding(queue)
+        .filter(dispatched_for__isnull=False)
+        .order_by()
+        .values_list("dispatched_for")
+        .annotate(jobs=Count("pk"))
+    )
+    return Counter(dict(counts))
+
+
+def _next_page(queue: str, busy: "Counter[int | None]", *, at_most: int, but: Collection[UUID]) -> list[Job]:
+    """Pending jobs that somebody with room asked for, each with that requester as `payer` (None: the system)."""
+    full = [user for user, jobs in busy.items() if jobs >= _cap()]
+    requests = JobRequest.objects.filter(job=OuterRef("pk"))
+    with_room = requests.exclude(user__in=full)
+    free_first = with_room.order_by(F("user").asc(nulls_first=True))
+    return list(
+        _due(queue)
+        .exclude(pk__in=but)
+        .filter(Exists(with_room) | ~Exists(requests))  # requests go with a user who is deleted
+        .annotate(payer=Subquery(free_first.values("user")[:1]))
+        .order_by("priority", "created_at")[:at_most]
+    )
+
+
+def _write(turns: Collection[Job]) -> None:
+    if not turns:
+        return
+    now = timezone.now()
+    jobs_of: dict[int | None, list[UUID]] = {}
+    for job in turns:
+        job.dispatched_at = now
+        jobs_of.setdefault(job.dispatched_for_id, []).append(job.pk)
+    payer = Case(*(When(pk__in=ids, then=Value(user)) for user, ids in jobs_of.items()), output_field=IntegerField())
+    Job.objects.filter(pk__in=[job.pk for job in turns], status=Job.Status.PENDING).update(
+        dispatched_at=now, dispatched_for_id=payer
+    )

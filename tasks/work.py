@@ -1,0 +1,62 @@
+"""What is done for each type of job.
+
+Work is split in two: the slow part runs without a transaction and returns a function, which then writes the effect in
+the transaction that ends the job, so that a job's effect and its end are there together or not at all.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from tasks.models import Job
+
+Store = Callable[[], tuple[Job.Outcome, dict[str, Any]]]
+"""Writes the effect; the job's outcome and result."""
+Work = Callable[[Job], Store]
+"""Does the slow part. Raises WorkFailed."""
+
+_Parameters = TypeVar("_Parameters", bound=BaseModel)
+
+
+class WorkFailed(Exception):
+    """The attempt failed; the message is the job's error.
+
+    `passes`: whether trying again later may help. `effect` is written together with the job's end as failed.
+    """
+
+    def __init__(self, message: str, *, passes: bool = False, effect: Callable[[], object] = lambda: None) -> None:
+        super().__init__(message)
+        self.passes = passes
+        self.effect = effect
+
+
+_work: dict[str, Work] = {}
+
+
+def does(job_type: Job.Type) -> Callable[[Work], Work]:
+    """Decorates the function that does the jobs of a type; the last one counts."""
+
+    def register(work: Work) -> Work:
+        _work[job_type] = work
+        return work
+
+    return register
+
+
+def work_for(job: Job) -> Store:
+    """Do the slow part of a job. WorkFailed also where nothing here does jobs of its type."""
+    if job.job_type not in _work:
+        raise WorkFailed(f"{job.job_type} jobs are not done by this version")
+    return _work[job.job_type](job)
+
+
+def read_parameters(model: type[_Parameters], job: Job) -> _Parameters:
+    """A job's parameters, checked. WorkFailed names the one that does not fit, its value and what was expected."""
+    try:
+        return model.model_validate(job.parameters)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(("parameters", *map(str, first["loc"])))
+        given = "" if first["type"] == "missing" else f"{first['input']!r}: "
+        raise WorkFailed(f"{key}: {given[:100]}{first['msg']}") from None
