@@ -1,5 +1,8 @@
 """The one mapping between job types, queues, our priorities (1 is the most urgent) and the brokers' numbers."""
 
+import math
+from typing import Any, NamedTuple
+
 from django.conf import settings
 
 from tasks.models import Job
@@ -11,7 +14,37 @@ BANDS = {
 }
 """The priorities that each queue holds."""
 
+HIGH, LOW = 2 / 3, 1 / 3
+"""A score above HIGH makes a job one more urgent than its rule says, one below LOW one less."""
+
+UNKNOWN = 0.5
+"""What a factor counts as of which nothing is known: it moves nothing by itself."""
+
+# A sum of products misses the exact value by less than this.
+_ROUNDING = 1e-9
+
 _USER_WAITS = (Job.Trigger.USER_LOGIN, Job.Trigger.USER_REQUEST)
+
+
+class Factors(NamedTuple):
+    """What speaks for doing a job sooner, each from 0 (nothing) to 1 (everything); None where nothing is known."""
+
+    user_activity: float | None = None
+    portfolio_value: float | None = None
+    data_age: float | None = None
+    market_volatility: float | None = None
+
+
+class Ranked(NamedTuple):
+    """A job's priority, and what led to it: JSON-able, for `explain` and for an admin who asks "why 2?".
+
+    `reason` has `trigger` and its `rule`, `queue` and its `band` ([most urgent, least urgent]), `base` (the rule
+    clamped to the band), `score`, `factors` ({name: {value, weight}}, a value that is not known is None), `wish` (what
+    the score asked for: -1 is one more urgent, 1 one less) and `moved` (what the band allowed of it).
+    """
+
+    priority: int
+    reason: dict[str, Any]
 
 
 def queue_for(job_type: str, trigger: str, *, has_range: bool = False) -> Job.Queue:
@@ -25,9 +58,66 @@ def queue_for(job_type: str, trigger: str, *, has_range: bool = False) -> Job.Qu
 
 def priority_for(trigger: str, queue: Job.Queue) -> int:
     """The trigger's rule of the configuration, clamped to the queue's band."""
+    return _clamp(_rule_of(trigger), queue)
+
+
+def rank(trigger: str, queue: Job.Queue, factors: Factors) -> Ranked:
+    """`priority_for`, moved by at most one within the queue's band by the configured weighted sum of the factors."""
+    base = priority_for(trigger, queue)
+    weights: dict[str, float] = dict(settings.JOB_PROCESSOR.portfolio.priority_factors)
+    values = factors._asdict()
+    score = math.fsum(weights[name] * (UNKNOWN if value is None else value) for name, value in values.items())
+    wish = -1 if score > HIGH + _ROUNDING else 1 if score < LOW - _ROUNDING else 0
+    priority = _clamp(base + wish, queue)
+    reason = {
+        "trigger": str(trigger),
+        "rule": _rule_of(trigger),
+        "queue": str(queue),
+        "band": [BANDS[queue][0], BANDS[queue][-1]],
+        "base": base,
+        "score": round(score, 4),
+        "factors": {
+            name: {"value": None if value is None else round(value, 4), "weight": weights[name]}
+            for name, value in values.items()
+        },
+        "wish": wish,
+        "moved": priority - base,
+    }
+    return Ranked(priority, reason)
+
+
+def explain(reason: dict[str, Any]) -> str:
+    """A `Ranked.reason` in plain words. An empty one (a job that was not ranked) is told as such."""
+    if not reason:
+        return "Nothing was recorded about this priority."
+    rule, (first, last), base = reason["rule"], reason["band"], reason["base"]
+    parts = [f"{reason['trigger']} is {rule}"]
+    if base != rule:
+        parts.append(f"{reason['queue']} takes {first} to {last}: {base}")
+    parts.append(
+        f"score {reason['score']:.2f} ({', '.join(_explain_factor(*item) for item in reason['factors'].items())})"
+    )
+    effect = {-1: "one more urgent", 0: "not moved", 1: "one less urgent"}[reason["moved"]]
+    if reason["wish"] and not reason["moved"]:
+        limit = f"nothing more urgent than {first}" if reason["wish"] < 0 else f"nothing less urgent than {last}"
+        effect += f", {reason['queue']} has {limit}"
+    place = {-1: "above 2/3", 0: "from 1/3 to 2/3", 1: "below 1/3"}[reason["wish"]]
+    return f"{'; '.join(parts)} is {place}: {effect}."
+
+
+def _explain_factor(name: str, factor: dict[str, Any]) -> str:
+    value = f"unknown, {UNKNOWN}" if factor["value"] is None else f"{factor['value']:.2f}"
+    return f"{name.rpartition('_')[2]} {value} x {factor['weight']:g}"
+
+
+def _rule_of(trigger: str) -> int:
     rule: int = getattr(settings.JOB_PROCESSOR.jobs.priority_rules, trigger)
+    return rule
+
+
+def _clamp(priority: int, queue: Job.Queue) -> int:
     band = BANDS[queue]
-    return min(max(rule, band[0]), band[-1])
+    return min(max(priority, band[0]), band[-1])
 
 
 def broker_priority(priority: int, *, amqp: bool) -> int:
