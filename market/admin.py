@@ -2,7 +2,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
-from market.models import PriceBar
+from market.models import PriceBar, Stock
 
 
 class ReadOnly:
@@ -21,10 +21,14 @@ class ReadOnly:
 class StockAdmin(ModelAdmin):
     """Registered by `tasks.admin`, which knows how to fetch."""
 
-    list_display = ("symbol", "name", "exchange", "currency", "status", "checked_at", "source")
+    list_display = ("symbol", "name", "exchange", "currency", "status", "checked_at", "source", "yearly_volatility")
     list_filter = ("status", "exchange", "currency", "source")
     search_fields = ("symbol", "name")
-    readonly_fields = ("checked_at", "source")
+    readonly_fields = ("checked_at", "source", "yearly_volatility")
+
+    @admin.display(description="Volatility", ordering="volatility")
+    def yearly_volatility(self, stock: Stock) -> str | None:
+        return None if stock.volatility is None else f"{stock.volatility:.0%}"
 
 
 @admin.register(PriceBar)

@@ -24,6 +24,9 @@ class Stock(models.Model):
     status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
     checked_at = models.DateTimeField(null=True, blank=True, db_index=True)
     source = models.CharField(max_length=40, blank=True, help_text="Which source last had bars for it.")
+    volatility = models.FloatField(
+        null=True, blank=True, editable=False, help_text="Of the last 20 daily returns, for a year: 0.35 is 35 %."
+    )
 
     objects = StockManager()
 

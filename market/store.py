@@ -8,6 +8,7 @@ from django.db import transaction
 
 from market.models import PriceBar, Stock
 from market.sources.base import Bar, History
+from market.volatility import RETURNS, realised_volatility
 
 _VALUES = ("open", "high", "low", "close", "adj_close", "volume")
 
@@ -47,12 +48,14 @@ def store_history(history: History, checked_at: datetime) -> Stored:
         stock = Stock.objects.get(symbol=history.symbol)
         before = _latest_date(stock)
         written = upsert_bars(stock, history.bars)
+        if written:
+            stock.volatility = realised_volatility(_last_closes(stock))
         for field in ("name", "exchange", "currency"):
             if told := getattr(history, field)[: getattr(Stock, field).field.max_length]:
                 setattr(stock, field, told)
         stock.source = history.source
         stock.checked_at = checked_at
-        stock.save(update_fields=["name", "exchange", "currency", "source", "checked_at"])
+        stock.save(update_fields=["name", "exchange", "currency", "source", "checked_at", "volatility"])
         newest = history.bars[-1].date
         return Stored(len(history.bars), written, before, max(newest, before or newest))
 
@@ -64,3 +67,8 @@ def mark_checked(symbol: str, checked_at: datetime) -> None:
 
 def _latest_date(stock: Stock) -> date | None:
     return stock.bars.order_by("-date").values_list("date", flat=True).first()
+
+
+def _last_closes(stock: Stock) -> list[float]:
+    newest_first = stock.bars.order_by("-date").values_list("close", flat=True)[: RETURNS + 1]
+    return list(newest_first)[::-1]

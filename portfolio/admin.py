@@ -17,12 +17,22 @@ class HoldingInline(TabularInline):
 
 @admin.register(Portfolio)
 class PortfolioAdmin(ModelAdmin):
-    list_display = ("name", "user")
+    list_display = ("name", "user", "worth", "percentile")
+    readonly_fields = ("worth", "percentile")
     list_select_related = ("user",)
     search_fields = ("name", "user__username")
     autocomplete_fields = ("user",)
     inlines = (HoldingInline,)
     actions = ("fetch_now",)
+
+    @admin.display(description="Value (currencies not converted)", ordering="value")
+    def worth(self, portfolio: Portfolio) -> str | None:
+        return None if portfolio.value is None else f"{portfolio.value:,.2f}"
+
+    @admin.display(description="Worth more than", ordering="value_percentile")
+    def percentile(self, portfolio: Portfolio) -> str | None:
+        known = portfolio.value_percentile
+        return None if known is None else f"{known:.0%} of the other portfolios"
 
     @admin.action(description="Fetch now", permissions=["fetch"])
     def fetch_now(self, request: HttpRequest, portfolios: QuerySet[Portfolio]) -> None:

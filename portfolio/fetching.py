@@ -9,6 +9,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from market.models import Stock
+from portfolio.factors import note_login
 from portfolio.holdings import held_stocks, stale_at, stocks_of
 from portfolio.models import FIRST_SCORE, Portfolio, PortfolioPriority
 from tasks.models import Job
@@ -16,14 +17,16 @@ from tasks.requests import Requested, request_fetches
 
 
 def fetch_stale_holdings(user: User) -> Requested:
-    """What a login does: note what the user cares about, and ask for what is stale, the largest holding first.
+    """What a login does: note the day and what the user cares about, and ask for what is stale, the largest first.
 
     Takes the same number of queries however many holdings there are.
     """
+    now = timezone.now()
     held = held_stocks(user)
     with transaction.atomic():
+        note_login(user, now)
         _track(user, held)
-        return request_fetches(stale_at(held, timezone.now()), Job.Trigger.USER_LOGIN, user)
+        return request_fetches(stale_at(held, now), Job.Trigger.USER_LOGIN, user)
 
 
 def fetch_portfolios(portfolios: Iterable[Portfolio], user: User) -> Requested:

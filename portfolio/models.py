@@ -14,10 +14,16 @@ class PortfolioManager(models.Manager["Portfolio"]):
 
 
 class Portfolio(models.Model):
-    """A user's named collection of holdings."""
+    """A user's named collection of holdings. `portfolio.factors.value_portfolios` alone writes what it is worth."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="portfolios")
     name = models.CharField(max_length=100)
+    value = models.FloatField(
+        null=True, blank=True, editable=False, help_text="At the last closes; currencies are not converted."
+    )
+    value_percentile = models.FloatField(
+        null=True, blank=True, editable=False, help_text="Share of the other portfolios that are worth less."
+    )
 
     objects = PortfolioManager()
 
@@ -84,3 +90,17 @@ class PortfolioPriority(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} {self.stock} {self.priority_score}"
+
+
+class LoginDay(models.Model):
+    """A day (UTC) on which a user logged in, once or more often. Kept as long as it counts for the user's activity."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="login_days")
+    date = models.DateField(db_index=True)
+
+    class Meta:
+        ordering = ["user", "-date"]
+        constraints = [models.UniqueConstraint(fields=["user", "date"], name="one_row_a_login_day")]
+
+    def __str__(self) -> str:
+        return f"{self.user} {self.date}"

@@ -1,0 +1,32 @@
+"""How much a stock's price moves."""
+
+import itertools
+import math
+import statistics
+from collections.abc import Sequence
+
+RETURNS = 20
+"""Trading days that count, about a month."""
+
+_TRADING_DAYS_A_YEAR = 252
+# A year's volatility that counts as all there can be; large companies have 0.2 to 0.4.
+_EXTREME = 1.0
+
+
+def realised_volatility(closes: Sequence[float]) -> float | None:
+    """The standard deviation of the last 20 daily log returns, for a year: 0.35 is 35 %.
+
+    `closes` are one a trading day, oldest first. None where there are fewer than 21, or one of the last 21 is not
+    above 0.
+    """
+    last = closes[-(RETURNS + 1) :]
+    if len(last) <= RETURNS or min(last) <= 0:
+        return None
+    logs = [math.log(close) for close in last]
+    returns = [after - before for before, after in itertools.pairwise(logs)]
+    return statistics.stdev(returns) * math.sqrt(_TRADING_DAYS_A_YEAR)
+
+
+def volatility_factor(volatility: float | None) -> float | None:
+    """0 (does not move) to 1 (100 % a year or more); None where the volatility is not known."""
+    return None if volatility is None else min(1.0, volatility / _EXTREME)
