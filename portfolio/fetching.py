@@ -9,11 +9,11 @@ from django.db.models import F
 from django.utils import timezone
 
 from market.models import Stock
-from portfolio.factors import note_login
+from portfolio.factors import factors_for, note_login
 from portfolio.holdings import held_stocks, stale_at, stocks_of
 from portfolio.models import FIRST_SCORE, Portfolio, PortfolioPriority
 from tasks.models import Job
-from tasks.requests import Requested, request_fetches
+from tasks.requests import Requested, request_batches, request_fetches
 
 
 def fetch_stale_holdings(user: User) -> Requested:
@@ -26,12 +26,20 @@ def fetch_stale_holdings(user: User) -> Requested:
     with transaction.atomic():
         note_login(user, now)
         _track(user, held)
-        return request_fetches(stale_at(held, now), Job.Trigger.USER_LOGIN, user)
+        stale = stale_at(held, now)
+        return request_fetches(stale, Job.Trigger.USER_LOGIN, user, factors=factors_for(user, stale, now))
 
 
 def fetch_portfolios(portfolios: Iterable[Portfolio], user: User) -> Requested:
     """Ask for every stock of the portfolios, fresh or not, because `user` said so."""
-    return request_fetches(stocks_of(portfolios), Job.Trigger.USER_REQUEST, user)
+    stocks = stocks_of(portfolios)
+    return request_fetches(stocks, Job.Trigger.USER_REQUEST, user, factors=factors_for(user, stocks, timezone.now()))
+
+
+def fetch_scheduled() -> Requested:
+    """What a schedule does: ask for every stale stock that an active user holds, in batches."""
+    held = Stock.objects.filter(holdings__portfolio__user__is_active=True).distinct()
+    return request_batches(stale_at(held, timezone.now()), Job.Trigger.SCHEDULED_UPDATE)
 
 
 def _track(user: User, held: list[Stock]) -> None:
