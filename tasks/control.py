@@ -22,7 +22,6 @@ class NotPossible(Exception):
 def cancel(job_ids: Collection[UUID], by: str) -> list[Job]:
     """Cancel jobs that have not ended; these. What a worker is doing for one is not stored any more."""
     with transaction.atomic():
-        lifecycle.lock_rows(job_ids)
         cancelled = lifecycle.cancel(job_ids, f"cancelled by {by}")
         dispatch_after_commit(job.queue for job in cancelled)
     return cancelled

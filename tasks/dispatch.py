@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from tasks import broker, direct
 from tasks.crash import crash_point
-from tasks.lifecycle import lock_rows, mark_queued
+from tasks.lifecycle import mark_queued
 from tasks.models import Job
 from tasks.turns import give_back, take_turns
 
@@ -60,7 +60,7 @@ def send_again(job_ids: Collection[UUID], *, within: float = IN_THE_BACKGROUND) 
     waiting = Job.objects.filter(pk__in=job_ids, status__in=Job.WAITING).order_by("priority", "created_at")
     sent = broker.publish(list(waiting), within=within)
     Job.objects.filter(pk__in=sent).update(dispatched_at=timezone.now())
-    note_sent(sent)
+    mark_queued(sent)
     return len(sent)
 
 
@@ -76,7 +76,7 @@ def hand_over(jobs: Sequence[Job], *, within: float) -> int:
     theirs = [job for job in jobs if not _is_direct(job)]
     sent = broker.publish(theirs, within=within)
     crash_point("published")
-    note_sent(sent)
+    mark_queued(sent)
     known = set(sent)
     unsent = [job for job in theirs if job.pk not in known]
     if direct.may_stand_in():
@@ -86,16 +86,6 @@ def hand_over(jobs: Sequence[Job], *, within: float) -> int:
     if left:
         give_back(left)
     return len(jobs) - len(left)
-
-
-def note_sent(sent: Sequence[UUID]) -> None:
-    """pending → queued for jobs that the broker has taken."""
-    if not sent:
-        return
-    with transaction.atomic():
-        if len(sent) > 1:
-            lock_rows(sent)
-        mark_queued(sent)
 
 
 def _is_direct(job: Job) -> bool:

@@ -48,9 +48,8 @@ def _do(job: Job) -> dict[str, Any] | None:
         store = work_for(job)
         crash_point("worked")
         with transaction.atomic():
-            lifecycle.hold(job)
             outcome, result = store()
-            lifecycle.complete(job, outcome, result)
+            lifecycle.complete(job, outcome, result)  # ClaimLost takes back what was stored
             release_next(job.queue)
     except lifecycle.ClaimLost:
         raise

@@ -100,7 +100,6 @@ def _why_not(symbol: str, parameters: BatchParameters, now: datetime) -> str:
 
 def _store_member(job: Job, results: dict[str, dict[str, Any]], symbol: str, history: History) -> None:
     with transaction.atomic():
-        lifecycle.hold(job)
         stored = store_history(history, timezone.now())
         member: dict[str, Any] = {"success": True, "records": stored.written, "source": history.source}
         if not stored.written:

@@ -78,10 +78,7 @@ def expire_overdue() -> int:
         overdue = Job.objects.filter(queue=queue, status=Job.Status.QUEUED, queued_at__lte=before)
         job_ids = list(overdue.values_list("pk", flat=True)[:AT_ONCE])
         if job_ids:
-            with transaction.atomic():
-                lifecycle.lock_rows(job_ids)
-                ended = lifecycle.expire(job_ids, before, f"waited longer than {ttl} s in {queue}")
-            expired += len(ended)
+            expired += len(lifecycle.expire(job_ids, before, f"waited longer than {ttl} s in {queue}"))
     return expired
 
 
