@@ -31,6 +31,12 @@ def fetch_portfolios(portfolios: Iterable[Portfolio], user: User) -> Requested:
     return request_fetches(stocks_of(portfolios), Job.Trigger.USER_REQUEST, user)
 
 
+def fetch_scheduled() -> Requested:
+    """What the schedule does: ask for every stale stock that an active user holds."""
+    held = Stock.objects.filter(holdings__portfolio__user__is_active=True).distinct()
+    return request_fetches(stale_at(held, timezone.now()), Job.Trigger.SCHEDULED_UPDATE)
+
+
 def _track(user: User, held: list[Stock]) -> None:
     """Raise the score of what is held, start it for what is new, and retire what was sold."""
     boost = settings.JOB_PROCESSOR.stock_jobs.portfolio_priority.portfolio_priority_boost

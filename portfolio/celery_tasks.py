@@ -1,0 +1,10 @@
+from celery import Task, shared_task
+
+from portfolio.fetching import fetch_scheduled
+from tasks.schedules import run_once_a_slot
+
+
+@shared_task(name="stockqueue.scheduled_portfolio_update", bind=True)
+def scheduled_portfolio_update(task: Task) -> str:
+    """Ask for what is stale in the portfolios of active users, once for each slot of the schedule."""
+    return run_once_a_slot(task.request, fetch_scheduled)
