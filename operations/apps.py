@@ -1,8 +1,15 @@
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
+from django.db.models.signals import post_migrate
 
 from operations import checks  # noqa: F401  (registers the checks)
+from operations.schedules import add_missing_schedules
 
 
 class OperationsConfig(AppConfig):
     name = "operations"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        # Django sends the signal for apps that have models, and these rows are in that one's tables.
+        beat = apps.get_app_config("django_celery_beat")
+        post_migrate.connect(add_missing_schedules, sender=beat, dispatch_uid="operations.add_missing_schedules")

@@ -1,13 +1,21 @@
 """The Celery tasks about portfolios."""
 
-from celery import shared_task
+from celery import Task, shared_task
 from django.utils import timezone
 
 from portfolio import factors
+from portfolio.fetching import fetch_scheduled
+from tasks.schedules import run_once_a_slot
+
+
+@shared_task(name="stockqueue.scheduled_portfolio_update", bind=True)
+def scheduled_portfolio_update(task: Task) -> str:
+    """Ask for what is stale in the portfolios of active users, once for each slot of the schedule."""
+    return run_once_a_slot(task.request, fetch_scheduled)
 
 
 @shared_task(name="stockqueue.value_portfolios", ignore_result=True)
 def value_portfolios() -> None:
-    """Value all portfolios again, and forget logins that do not count any more. Beat sends it every hour."""
+    """Value all portfolios again, and forget logins that do not count any more. Safe to run twice."""
     factors.value_portfolios()
     factors.forget_old_logins(timezone.now())

@@ -73,6 +73,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
+    "django_celery_beat",
     "django_celery_results",
     "django_htmx",
     "market",
@@ -180,8 +181,8 @@ CELERY_TASK_QUEUES = [
     Queue(name, _exchange, routing_key=name, queue_arguments={"x-max-priority": 10})
     for name in ("foreground", "background_fetch", "background_analysis")
 ]
-# The most urgent, for the sweeper; a job's message always says its own (tasks.priority).
-CELERY_TASK_DEFAULT_PRIORITY = 10 if CELERY_BROKER_URL.startswith("amqp") else 0
+# Queue and priority of what is not a job's message. A default priority would win over it.
+CELERY_TASK_ROUTES = "operations.routes.route"
 if not CELERY_BROKER_URL.startswith("amqp"):
     # kombu's default keeps four lists a queue, which would put priorities 3 and 4 into one.
     CELERY_BROKER_TRANSPORT_OPTIONS = {
@@ -198,14 +199,8 @@ CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 # Celery closes the database connection after each task; keeping it doubles the rate on PostgreSQL.
 CELERY_DB_REUSE_MAX = 1_000
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BEAT_SCHEDULE = {
-    "sweep": {
-        "task": "stockqueue.sweep",
-        "schedule": 10.0,
-        "options": {"queue": "foreground", "expires": 10},
-    },
-}
-CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "celerybeat-schedule")
+# What it sends, and when, is in the database: operations.schedules has the rows that a new one starts with.
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 
 UNFOLD = {
     "SITE_TITLE": "stockqueue",

@@ -1,0 +1,28 @@
+"""Where messages go that do not say it themselves: those of schedules, and Celery's own."""
+
+from typing import Any
+
+from django.conf import settings
+
+from tasks.models import Job
+from tasks.priority import BANDS, broker_priority, priority_for
+
+_SCHEDULED = {
+    "stockqueue.scheduled_portfolio_update": (Job.Queue.BACKGROUND_FETCH, Job.Trigger.SCHEDULED_UPDATE),
+    "stockqueue.value_portfolios": (Job.Queue.BACKGROUND_ANALYSIS, Job.Trigger.MAINTENANCE),
+    "celery.backend_cleanup": (Job.Queue.BACKGROUND_ANALYSIS, Job.Trigger.MAINTENANCE),
+}
+
+
+def route(name: str, args: Any, kwargs: Any, options: Any, task: Any = None, **_more: Any) -> dict[str, Any]:
+    """The queue and the broker's priority for a task; every other one, such as the sweep, is the most urgent.
+
+    What the message says itself wins: a job's own queue and priority, or a schedule's queue. Priorities are not kept
+    with schedules, because a row would not follow when Redis is exchanged for RabbitMQ.
+    """
+    queue, priority = Job.Queue.FOREGROUND, BANDS[Job.Queue.FOREGROUND][0]
+    if name in _SCHEDULED:
+        queue, trigger = _SCHEDULED[name]
+        priority = priority_for(trigger, queue)
+    amqp = settings.CELERY_BROKER_URL.startswith("amqp")
+    return {"queue": str(queue), "priority": broker_priority(priority, amqp=amqp)}

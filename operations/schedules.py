@@ -1,0 +1,78 @@
+"""The schedules that a new database starts with. From then on they are rows, which the admin edits."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.apps import apps as installed_apps
+from django.apps.registry import Apps
+from django.conf import settings
+
+
+@dataclass(frozen=True)
+class DefaultSchedule:
+    """When beat sends `task`: at every `interval`, or at the `crontab`'s times in TIME_ZONE.
+
+    A message that no worker takes within `expires` is dropped.
+    """
+
+    name: str
+    task: str
+    expires: timedelta
+    description: str
+    interval: timedelta | None = None
+    crontab: dict[str, str] | None = None
+
+
+DEFAULTS = [
+    DefaultSchedule(
+        name="Sweep",
+        task="stockqueue.sweep",
+        interval=timedelta(seconds=10),
+        expires=timedelta(seconds=10),
+        description="Rescues, sends again and expires jobs.",
+    ),
+    DefaultSchedule(
+        name="Scheduled portfolio update",
+        task="stockqueue.scheduled_portfolio_update",
+        crontab={"minute": "0", "hour": "9", "day_of_week": "1-5"},
+        # Longer than Redis keeps a killed worker's message (an hour) before another worker gets it.
+        expires=timedelta(hours=12),
+        description="Asks for every stale stock that an active user holds.",
+    ),
+    DefaultSchedule(
+        name="Portfolio values",
+        task="stockqueue.value_portfolios",
+        interval=timedelta(hours=1),
+        expires=timedelta(hours=1),
+        description="Where each portfolio stands among all; a factor of the priority of its owner's jobs.",
+    ),
+]
+
+
+def add_missing_schedules(using: str, apps: Apps = installed_apps, **_more: Any) -> None:
+    """After `migrate` and `flush`: add each default whose task no schedule has. Existing rows stay as they are.
+
+    Not CELERY_BEAT_SCHEDULE: beat would write that over the admin's edits whenever it starts.
+    """
+    try:
+        schedules = apps.get_model("django_celery_beat", "PeriodicTask").objects.using(using)
+        intervals = apps.get_model("django_celery_beat", "IntervalSchedule").objects.using(using)
+        crontabs = apps.get_model("django_celery_beat", "CrontabSchedule").objects.using(using)
+    except LookupError:  # its migrations are not applied
+        return
+    for default in DEFAULTS:
+        if schedules.filter(task=default.task).exists():
+            continue
+        row = schedules.model(
+            name=default.name,
+            task=default.task,
+            expire_seconds=int(default.expires.total_seconds()),
+            description=default.description,
+        )
+        # Rows of their own: a schedule that shared one would change with it.
+        if default.interval:
+            row.interval = intervals.create(every=int(default.interval.total_seconds()), period="seconds")
+        if default.crontab:
+            row.crontab = crontabs.create(timezone=settings.TIME_ZONE, **default.crontab)
+        row.save(using=using)

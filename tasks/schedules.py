@@ -1,0 +1,101 @@
+"""Runs what beat sends once a slot, however often it is sent. A slot is a moment at which a schedule is due."""
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+
+from celery.app.task import Context
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
+from django_celery_beat.tzcrontab import TzAwareCrontab
+
+from tasks.models import ScheduleRun
+
+logger = logging.getLogger(__name__)
+
+CLOCK_SKEW = timedelta(seconds=2)
+"""How far the worker's clock may be behind beat's. Without it, a message could seem to arrive before its own slot."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST_GAP = timedelta(days=366 * 41)  # a 29th of February on one day of the week, around 2100
+
+
+def run_once_a_slot(request: Context, work: Callable[[], object]) -> str:
+    """Do `work` if no message has done it for this slot yet; what came of it, as a text.
+
+    The slot is used up in the transaction that `work` runs in: when it fails, or its process dies, the next message
+    does it. So `work` should be short and write to the database only. Messages that beat did not send (the admin's
+    "Run selected tasks", a shell) have no slot: they always do the work.
+    """
+    headers = request.headers or {}
+    name = headers.get("periodic_task_name")
+    # The admin puts the name into its messages too; this header is beat's own.
+    if name is None or not headers.get("celery_beat_task"):
+        with transaction.atomic():
+            return str(work())
+    schedule = PeriodicTask.objects.filter(name=name).select_related("crontab", "interval").first()
+    if schedule is None:
+        return _leave(f"the schedule {name!r} does not exist any more: nothing is done")
+    slot = slot_at(schedule, timezone.now() + CLOCK_SKEW)
+    with transaction.atomic():
+        _, is_free = ScheduleRun.objects.get_or_create(schedule=name, slot=slot)
+        if not is_free:
+            return _leave(f"the slot {slot.isoformat()} of {name!r} has run already: nothing is done")
+        _delete_old_runs(name, slot)
+        return str(work())
+
+
+def slot_at(schedule: PeriodicTask, now: datetime) -> datetime:
+    """The latest moment up to `now` at which the schedule was due, in UTC.
+
+    An interval is due at its multiples since 1970, wherever beat is in its own counting. For a crontab, each reading
+    of the clock in its own time zone counts once: where clocks go back, the first one; one that they jump over counts
+    when it would have been, had they not jumped. That is when beat sends it, too.
+    """
+    if schedule.interval:
+        every: timedelta = schedule.interval.schedule.run_every
+        return _EPOCH + (now - _EPOCH) // every * every
+    due = _latest_due(schedule.crontab.schedule, now) if schedule.crontab else None
+    if due is None:
+        raise ValueError(f"schedule {schedule.name!r}: only intervals, and crontabs that are ever due, have slots")
+    return due
+
+
+def _latest_due(cron: TzAwareCrontab, now: datetime) -> datetime | None:
+    today = now.astimezone(cron.tz).date()
+    for back in range(_LONGEST_GAP.days):
+        day = today - timedelta(days=back)
+        if not _is_due_on(cron, day):
+            continue
+        moments = (
+            datetime.combine(day, time(hour, minute), cron.tz).astimezone(UTC)
+            for hour in cron.hour
+            for minute in cron.minute
+        )
+        # Not simply the latest reading: 02:30 that clocks jump over is later than their 03:00.
+        if due := max((moment for moment in moments if moment <= now), default=None):
+            return due
+    return None
+
+
+def _is_due_on(cron: TzAwareCrontab, day: date) -> bool:
+    return (
+        day.month in cron.month_of_year
+        and day.day in cron.day_of_month
+        and day.isoweekday() % 7 in cron.day_of_week  # Sunday is 0
+    )
+
+
+def _delete_old_runs(name: str, slot: datetime) -> None:
+    """Delete old rows of this schedule and of schedules that are gone; not this slot's, however long ago it was."""
+    oldest = timezone.now() - timedelta(days=settings.JOB_PROCESSOR.jobs.cleanup_after_days)
+    is_known = Q(schedule__in=PeriodicTask.objects.values("name"))
+    ScheduleRun.objects.filter(Q(schedule=name) | ~is_known, slot__lt=min(oldest, slot)).delete()
+
+
+def _leave(why: str) -> str:
+    logger.info(why)
+    return why
