@@ -38,8 +38,9 @@ def claim(job_id: UUID, worker_id: str, *, at_most: int | None = None) -> Job | 
     claimed = _claim(job_id, worker_id, at_most)
     if not claimed:
         with transaction.atomic():
-            if mark_queued([job_id]):  # a message can arrive before the one who sent it has noted that
-                claimed = _claim(job_id, worker_id, at_most)
+            # A message can arrive before its sender has noted that it is sent, or while he does: this waits for him.
+            mark_queued([job_id])
+            claimed = _claim(job_id, worker_id, at_most)
     return claimed[0] if claimed else None
 
 

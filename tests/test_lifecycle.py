@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from market.models import Stock
+from stockqueue.processes import wait_until
 from tasks import lifecycle
 from tasks.execution import JobFailed, run_job
 from tasks.models import Job, JobEvent
@@ -77,6 +78,32 @@ def test_a_message_that_overtakes_the_note_of_its_sending_is_not_lost():
     assert lifecycle.claim(job.pk, "worker") is not None
     assert lifecycle.mark_queued([job.pk]) == []
     assert [event for _, event in steps(job)] == ["created", "queued", "started"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_message_that_comes_while_its_sending_is_noted_is_not_lost():
+    job = new_job()
+
+    def claim() -> Job | None:
+        try:
+            return lifecycle.claim(job.pk, "worker")
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            lifecycle.mark_queued([job.pk])
+            early = pool.submit(claim)
+            if connection.vendor == "postgresql":  # on SQLite it waits at its first statement
+                wait_until(somebody_waits_for_a_lock, "the claim's wait")
+        assert early.result(timeout=30) is not None
+    assert [event for _, event in steps(job)] == ["created", "queued", "started"]
+
+
+def somebody_waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted")
+        return cursor.fetchone() is not None
 
 
 @pytest.mark.django_db
