@@ -4,12 +4,13 @@ BIN := .venv/bin
 MANAGE := $(BIN)/python manage.py
 PORT ?= 8000
 
-.PHONY: help demo run test check bench servers fixtures schema lock clean
+.PHONY: help demo run test test-long check bench servers fixtures schema lock clean
 
 help:
 	@echo "make demo      a login turns into fresh prices and MQTT events; ends by itself"
 	@echo "make run       the whole system on http://127.0.0.1:$(PORT) until Ctrl-C (PORT=... chooses another)"
 	@echo "make test      every test, on SQLite and on PostgreSQL"
+	@echo "make test-long the faults that take minutes, with the time limits of production"
 	@echo "make check     style, types, import contracts, migrations, production settings"
 	@echo "make bench     every benchmark"
 	@echo "make lock      resolve requirements*.in into pinned requirements*.txt"
@@ -25,6 +26,10 @@ run: .venv/run
 test: .venv/dev servers
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --database=postgresql
+
+test-long: .venv/dev servers
+	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m long --database=postgresql
 
 check: .venv/dev
 	@$(BIN)/ruff check .

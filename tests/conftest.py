@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from celery import current_app
 from django.contrib.auth.models import User
 from django.db import connection
@@ -21,6 +22,7 @@ from market.sources import configured_sources
 from operations.subscriber import Subscriber
 from portfolio.models import Holding, Portfolio
 from stockqueue.addresses import MqttAddress
+from stockqueue.config import load_config
 from stockqueue.processes import spawn, stop, wait_until
 from tasks import broker as celery_broker
 from tasks import direct, execution, sweeper
@@ -148,6 +150,40 @@ def new_mosquitto() -> Iterator[MosquittoServer]:
 
 
 @pytest.fixture
+def configuration_file(tmp_path: Path) -> Callable[..., Path]:
+    """configuration_file(**{"worker.heartbeat_interval": 1}): the shipped job_processor.yml with other values.
+
+    For programs that are started with its path as STOCKQUEUE_CONFIG.
+    """
+
+    def configuration_file(**values: Any) -> Path:
+        content = yaml.safe_load((ROOT / "job_processor.yml").read_text())
+        for path, value in values.items():
+            *sections, key = path.split(".")
+            section = content["job_processor"]
+            for name in sections:
+                section = section[name]
+            section[key] = value
+        file = tmp_path / f"job_processor{next(_numbers)}.yml"
+        file.write_text(yaml.safe_dump(content))
+        return file
+
+    return configuration_file
+
+
+@pytest.fixture
+def configured(configuration_file: Callable[..., Path], settings: Any) -> Callable[..., Path]:
+    """configured(**values): like `configuration_file`, and this process has these settings too."""
+
+    def configured(**values: Any) -> Path:
+        file = configuration_file(**values)
+        settings.JOB_PROCESSOR = load_config(file, settings.ENVIRONMENT)
+        return file
+
+    return configured
+
+
+@pytest.fixture
 def point_to() -> Iterator[Callable[[str], None]]:
     """point_to(url): publish this process's jobs there. Without it, nothing answers at the broker's address."""
 
@@ -191,7 +227,10 @@ Start = Callable[..., AbstractContextManager["subprocess.Popen[bytes]"]]
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
-    """start("celery", …, ready="text in its output", **environment): a program of ours on the test database."""
+    """start("celery", …, ready="text in its output", **environment): a program of ours on the test database.
+
+    `output_of` tells what it has said so far.
+    """
 
     @contextmanager
     def start(*words: str, ready: str, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
@@ -203,6 +242,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
                 env=os.environ | {"DATABASE_URL": database_url(), "PYTHONUNBUFFERED": "1"} | environment,
                 output=output.fileno(),
             )
+        process.log = log  # type: ignore[attr-defined]
         try:
             wait_until(lambda: ready in log.read_text(), f"{words}: {ready!r} in {log}", process=process, timeout=60)
             yield process
@@ -211,6 +251,12 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
             print(f"{' '.join(words)}:\n{log.read_text()}")
 
     return start
+
+
+def output_of(process: "subprocess.Popen[bytes]") -> str:
+    """What a program that `start` began has said so far."""
+    log: Path = process.log  # type: ignore[attr-defined]
+    return log.read_text(errors="replace")
 
 
 WORKER = ("-m", "celery", "-A", "stockqueue", "worker", "-Q", "foreground", "-c", "2", "--loglevel", "INFO")
