@@ -5,6 +5,7 @@ PATH=$PATH:/usr/sbin:/usr/local/sbin
 
 missing=
 command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
+[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="$missing rabbitmq-server"
 command -v mosquitto >/dev/null 2>&1 || missing="$missing mosquitto"
 command -v mosquitto_sub >/dev/null 2>&1 || missing="$missing mosquitto-clients"
 command -v postgres >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 \

@@ -29,7 +29,12 @@ PAUSE = 5.0
 KILL_AFTER = 30
 """Seconds beyond its time limit after which a job that does not stop by itself is killed."""
 
-_TIMEOUTS = {"socket_timeout": 0.3, "socket_connect_timeout": 0.3}
+# Together they keep a message under a second, whether the broker refuses, hangs, or does not read what is published.
+# Measured with Redis 7 and RabbitMQ 3.10: 0.8 s at most. A second attempt is for a connection that was lost meanwhile.
+_REDIS_OPTIONS = {"socket_timeout": 0.3, "socket_connect_timeout": 0.3}
+_AMQP_OPTIONS = {"confirm_publish": True, "read_timeout": 0.2, "write_timeout": 0.2}
+_CONNECT_TIMEOUT = 0.3
+_CONFIRM_TIMEOUT = 0.25
 _RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
 
@@ -80,6 +85,8 @@ def publish(jobs: Sequence[Job], *, within: float) -> list[UUID]:
     if not jobs or not breaker.allows():
         return sent
     deadline = time.monotonic() + within
+    # RabbitMQ takes what it cannot keep without a word, unless it is asked to confirm.
+    confirmed = {"confirm_timeout": _CONFIRM_TIMEOUT} if is_amqp() else {}
     connection = _connection()
     try:
         with pools.producers[connection].acquire(block=True, timeout=ACQUIRE_TIMEOUT) as producer:
@@ -98,6 +105,7 @@ def publish(jobs: Sequence[Job], *, within: float) -> list[UUID]:
                     producer=producer,
                     retry=True,
                     retry_policy=_RETRY,
+                    **confirmed,
                 )
                 sent.append(job.pk)
         breaker.succeed()
@@ -121,16 +129,14 @@ def time_limit(job_type: str) -> int:
 
 def depth(queue: str) -> int:
     """Messages that wait in a queue of the broker, of all priorities. OSError when it does not answer."""
-    connection = _connection()
-    try:
-        with pools.connections[connection].acquire(block=True, timeout=ACQUIRE_TIMEOUT) as pooled:
-            channel = pooled.default_channel
-            try:
-                return int(channel.queue_declare(queue, passive=True).message_count)
-            except connection.channel_errors:
-                return 0  # nothing was ever sent there
-    except (KombuError, *connection.connection_errors) as error:
-        raise OSError(str(error) or type(error).__name__) from error
+    # A connection of its own: asked for rarely, and a pooled one may have been lost unnoticed.
+    with _connection().clone() as connection:
+        try:
+            return int(connection.channel().queue_declare(queue, passive=True).message_count)
+        except connection.channel_errors:
+            return 0  # there is no such queue: nothing was ever sent to it, or on Redis, nothing waits in it
+        except (KombuError, *connection.connection_errors) as error:
+            raise OSError(str(error) or type(error).__name__) from error
 
 
 def is_amqp() -> bool:
@@ -144,5 +150,8 @@ def _connection() -> Connection:
 
     Consumers wait for messages much longer than this, so these time-outs are not in the worker's own settings.
     """
-    connection: Connection = current_app.connection_for_write(transport_options=_TIMEOUTS, connect_timeout=0.4)
+    amqp = str(current_app.conf.broker_url).startswith("amqp")
+    connection: Connection = current_app.connection_for_write(
+        transport_options=_AMQP_OPTIONS if amqp else _REDIS_OPTIONS, connect_timeout=_CONNECT_TIMEOUT
+    )
     return connection

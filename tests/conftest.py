@@ -26,6 +26,7 @@ from stockqueue.config import load_config
 from stockqueue.processes import spawn, stop, wait_until
 from tasks import broker as celery_broker
 from tasks import direct, execution, sweeper
+from tests.rabbit import RabbitServer
 from tests.servers import MosquittoServer, RedisServer
 from tests.yahoo import ANY_SYMBOL, YahooStandIn, daily_bars
 
@@ -133,6 +134,19 @@ def redis_server() -> Iterator[RedisServer]:
 def new_redis() -> Iterator[RedisServer]:
     """A Redis that the test may stop."""
     with RedisServer(persistent=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbit_server() -> Iterator[RabbitServer]:
+    with RabbitServer() as server:
+        yield server
+
+
+@pytest.fixture
+def new_rabbit() -> Iterator[RabbitServer]:
+    """A RabbitMQ that the test may stop."""
+    with RabbitServer() as server:
         yield server
 
 

@@ -1,6 +1,7 @@
 """Whose turn it is: caps of queues and users, joining, promotion, and what happens when the broker takes nothing."""
 
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -273,3 +274,56 @@ def test_the_rollout_moves_that_share_of_the_users_and_always_the_same(percent, 
     assert abs(len(moved) / 100 - percent) < 1.5
     configured(**{"integration.rollout_percent": min(100, percent + 10)})
     assert moved <= {user for user in range(10_000) if in_rollout(user)}
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def either_broker(request, point_to):
+    """Each of the brokers, with nothing in it."""
+    server = request.getfixturevalue("new_redis" if request.param == "redis" else "new_rabbit")
+    point_to(server.url)
+    return server
+
+
+def test_a_broker_tells_how_many_messages_wait_in_a_queue_whatever_their_priority(either_broker):
+    assert celery_broker.depth("background_fetch") == 0
+    jobs = request_fetches(numbered(9), Trigger.SCHEDULED_UPDATE).created
+    for job, priority in zip(jobs, [4, 5, 6] * 3, strict=True):
+        if priority != 5:
+            control.reprioritise([job.pk], priority, "admin")
+    assert celery_broker.depth("background_fetch") == 9 + 6
+    assert celery_broker.depth("foreground") == 0
+
+
+def test_a_broker_that_does_not_answer_is_an_error_that_passes(either_broker):
+    request_fetches(numbered(1), Trigger.SCHEDULED_UPDATE)
+    either_broker.stop()
+    with pytest.raises(OSError, match="refused"):
+        celery_broker.depth("background_fetch")
+    either_broker.start()
+    assert celery_broker.depth("foreground") == 0
+
+
+@pytest.mark.parametrize("state", ["stopped", "paused", "paused after use"])
+def test_sending_takes_less_than_a_second_whatever_the_broker_does(state, either_broker):
+    if state == "paused after use":
+        request_fetches(stocks("USED"), Trigger.USER_REQUEST)
+        assert states() == {"USED": "queued"}
+    either_broker.stop() if state == "stopped" else either_broker.pause()
+    began = time.monotonic()
+    request_fetches(numbered(20), Trigger.USER_REQUEST)
+    assert time.monotonic() - began < 1
+    assert states()["S000"] == "pending"
+
+
+def test_sending_takes_less_than_a_second_while_rabbitmq_has_an_alarm(new_rabbit, point_to):
+    point_to(new_rabbit.url)
+    request_fetches(stocks("USED"), Trigger.USER_REQUEST)
+    new_rabbit.block_publishers()
+    began = time.monotonic()
+    request_fetches(stocks("AAPL"), Trigger.USER_REQUEST)
+    assert time.monotonic() - began < 1
+    assert states() == {"USED": "queued", "AAPL": "pending"}
+    new_rabbit.unblock_publishers()
+    celery_broker.breaker.succeed()
+    dispatch("foreground")
+    assert states()["AAPL"] == "queued"

@@ -18,12 +18,13 @@ import redis
 from paho.mqtt.enums import CallbackAPIVersion
 
 from stockqueue.processes import is_listening, wait_until
+from tests.rabbit import RabbitServer
 from tests.servers import MissingServer, MosquittoServer, PostgresServer, RedisServer, Server, find_server
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize("kind", [RedisServer, MosquittoServer, PostgresServer])
+@pytest.mark.parametrize("kind", [RedisServer, MosquittoServer, PostgresServer, RabbitServer])
 def test_a_server_starts_again_where_it_was_and_leaves_nothing(kind: type[Server]):
     with kind() as server:
         port, folder = server.port, server.folder
@@ -40,11 +41,13 @@ def test_a_server_starts_again_where_it_was_and_leaves_nothing(kind: type[Server
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("kind", ["RedisServer", "MosquittoServer", "PostgresServer"])
+@pytest.mark.parametrize(
+    "kind", ["servers.RedisServer", "servers.MosquittoServer", "servers.PostgresServer", "rabbit.RabbitServer"]
+)
 def test_a_server_ends_with_the_process_that_started_it(kind):
     script = (
-        "import sys; from tests import servers\n"
-        f"server = servers.{kind}(); server.start()\n"
+        "import sys; from tests import rabbit, servers\n"
+        f"server = {kind}(); server.start()\n"
         "print(server.port, server.folder, flush=True); sys.stdin.read()"
     )
     starter = subprocess.Popen(

@@ -1,0 +1,120 @@
+"""A real RabbitMQ for tests and benchmarks: private, on 127.0.0.1, with a folder that is thrown away."""
+
+import os
+import socket
+import subprocess
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+
+from stockqueue.processes import free_port, spawn, stop
+from tests.servers import MissingServer, Server
+
+# Debian's commands on PATH become another user and use the system's folders; these are what they start.
+PROGRAMS = Path("/usr/lib/rabbitmq/bin")
+
+
+class RabbitServer(Server):
+    """RabbitMQ. What is durable is kept over stop, kill and start. It takes five seconds to start."""
+
+    program = "rabbitmq-server"
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@{self.host}:{self.port}//"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._mapper: subprocess.Popen[bytes] | None = None
+
+    @cached_property
+    def mapper_port(self) -> int:
+        return free_port()
+
+    @cached_property
+    def distribution_port(self) -> int:
+        return free_port()
+
+    def block_publishers(self) -> None:
+        """A memory alarm: connections that publish are not read any more."""
+        self._control("set_vm_memory_high_watermark", "0.0000001")
+
+    def unblock_publishers(self) -> None:
+        """The alarm is over."""
+        self._control("set_vm_memory_high_watermark", "0.9")
+
+    def _control(self, *words: str) -> None:
+        node = ["--node", self._environment["RABBITMQ_NODENAME"]]
+        subprocess.run(
+            [_find("rabbitmqctl"), *node, *words], env=self._environment, check=True, capture_output=True, timeout=60
+        )
+
+    def start(self) -> None:
+        if self._mapper is None:  # Erlang would start one on the standard port, which outlives everybody
+            self._mapper = spawn(["epmd"], env=self._environment)
+        super().start()
+
+    def close(self) -> None:
+        super().close()
+        if self._mapper is not None:
+            stop(self._mapper)
+            self._mapper = None
+
+    @cached_property
+    def _environment(self) -> dict[str, str]:
+        folder = str(self.folder)
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LANG": "C.UTF-8",
+            "HOME": folder,
+            "RABBITMQ_NODENAME": f"rabbit{self.port}@localhost",
+            "RABBITMQ_DIST_PORT": str(self.distribution_port),
+            "RABBITMQ_CONFIG_FILE": f"{folder}/rabbitmq.conf",
+            "RABBITMQ_CONF_ENV_FILE": f"{folder}/none",
+            "RABBITMQ_ADVANCED_CONFIG_FILE": f"{folder}/none",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{folder}/plugins",
+            "RABBITMQ_MNESIA_BASE": f"{folder}/data",
+            "RABBITMQ_LOG_BASE": folder,
+            "RABBITMQ_GENERATED_CONFIG_DIR": folder,
+            "RABBITMQ_PID_FILE": f"{folder}/pid",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
+            "ERL_EPMD_ADDRESS": self.host,
+            "ERL_EPMD_PORT": str(self.mapper_port),
+            # Its script becomes the server, instead of waiting for it: so they end together.
+            "RUNNING_UNDER_SYSTEMD": "1",
+        }
+
+    def _prepare(self) -> None:
+        lines = [
+            f"listeners.tcp.1 = {self.host}:{self.port}",
+            "vm_memory_high_watermark.relative = 0.9",
+            "disk_free_limit.absolute = 1MB",
+            "log.file = false",
+            "log.console = true",
+            "log.console.level = warning",
+        ]
+        (self.folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
+        (self.folder / "plugins").write_text("[].\n")
+        cookie = self.folder / ".erlang.cookie"
+        if not cookie.exists():
+            cookie.write_text(os.urandom(16).hex())
+            cookie.chmod(0o400)
+
+    def _command(self) -> list[str]:
+        return [_find("rabbitmq-server")]
+
+    def _spawn(self, log: int) -> "subprocess.Popen[bytes]":
+        return spawn(self._command(), cwd=self.folder, env=self._environment, output=log)
+
+    def _answers(self) -> bool:
+        """Whether it greets: it listens before it takes connections."""
+        with suppress(OSError), socket.create_connection((self.host, self.port), 1) as connection:
+            connection.sendall(b"AMQP\x00\x00\x09\x01")
+            return connection.recv(7)[:1] == b"\x01"
+        return False
+
+
+def _find(name: str) -> str:
+    if not (PROGRAMS / name).exists():
+        raise MissingServer("rabbitmq-server is not installed: run `make servers`")
+    return str(PROGRAMS / name)
