@@ -52,28 +52,29 @@ def test_a_rolling_restart_under_load_loses_no_job(new_redis, point_to, start, y
     point_to(new_redis.url)
     environment = {"CELERY_BROKER_URL": new_redis.url, **yahoo.server.environment}
     stocks = [Stock.objects.create(symbol=symbol) for symbol in symbols]
-    with start(*WORKER, ready=" ready.", **environment) as first:
-        with start(*WORKER, ready=" ready.", **environment) as second:
-            jobs = request_fetches(stocks, Job.Trigger.USER_REQUEST).created
-            wait_for_ends(5)
-            begin = time.monotonic()
-            for _ in range(3):
-                first.terminate()
-            with start(*WORKER, ready=" ready.", **environment) as third:
-                assert seconds_to_end(first, begin) < IN_TIME
-                wait_for_ends(ended() + 5)
-                begin = time.monotonic()
-                second.terminate()
-                wait_for_ends(ended() + 1)
-                second.terminate()
-                assert seconds_to_end(second, begin) < IN_TIME
-                assert ended() < len(jobs), "there is no load any more"
-                wait_for_ends(len(jobs))
-                third.terminate()
-                assert third.wait(IN_TIME) == 0
+    with (
+        start(*WORKER, ready=" ready.", **environment) as first,
+        start(*WORKER, ready=" ready.", **environment) as second,
+    ):
+        jobs = request_fetches(stocks, Job.Trigger.USER_REQUEST).created
+        wait_for_ends(5)
+        begin = time.monotonic()
+        for _ in range(3):
+            first.terminate()
+        with start(*WORKER, ready=" ready.", **environment) as third:
+            wait_for_ends(ended() + 5)
+            second_begin = time.monotonic()
+            second.terminate()
+            wait_for_ends(ended() + 1)
+            second.terminate()
+            assert ended() < len(jobs), "there is no load any more"
+            assert seconds_to_end(first, begin) < IN_TIME
+            assert seconds_to_end(second, second_begin) < IN_TIME
+            wait_for_ends(len(jobs))
+            third.terminate()
+            third.wait(IN_TIME)
     check_jobs(jobs, served=yahoo.server.closes)
     assert set(Job.objects.values_list("status", "attempt")) == {("completed", 1)}
-    assert (first.returncode, second.returncode) == (0, 0)
 
 
 @graces
@@ -105,6 +106,29 @@ def test_a_job_that_takes_longer_than_the_grace_is_handed_back(new_redis, point_
     assert {job.retries for job in Job.objects.all()} == {0}
 
 
+def test_a_job_that_hears_no_signal_does_not_keep_its_worker_alive(new_redis, point_to, start, yahoo):
+    """A process that waits in a library of C for an answer sees SIGTERM when that has come."""
+    yahoo.serve("AAPL")
+    point_to(new_redis.url)
+    environment = {"CELERY_BROKER_URL": new_redis.url, **yahoo.server.environment}
+    short = (*WORKER, "-I", "tests.faults.short_grace")
+    with start(*short, ready=" ready.", **environment) as first:
+        yahoo.server.hold_back()
+        job = request_fetches([Stock.objects.create(symbol="AAPL")], Job.Trigger.USER_REQUEST).created[0]
+        yahoo.server.wait_for_requests(yahoo.seen_before + 1)
+        begin = time.monotonic()
+        first.terminate()
+        seconds = seconds_to_end(first, begin)
+        print(f"it ended after {seconds:.1f} s")
+        assert seconds < 12, "the whole time limit is 2 s of grace and 9 s for three more steps"
+        yahoo.server.release()
+        with start(*WORKER, ready=" ready.", **environment):
+            wait_for_ends(1)
+    check_jobs([job], served=yahoo.server.closes)
+    job.refresh_from_db()
+    assert (job.status, job.attempt, job.retries) == ("completed", 2, 0)
+
+
 def test_jobs_whose_processes_get_sigterm_with_their_worker_are_handed_back(new_redis, point_to, start, gate):
     """As a supervisor does that signals a whole group."""
     point_to(new_redis.url)
@@ -121,6 +145,7 @@ def test_jobs_whose_processes_get_sigterm_with_their_worker_are_handed_back(new_
             wait_for_ends(2)
     check_jobs(jobs)
     assert [effect_of(job) for job in jobs] == ["2", "2"]
+    assert {job.retries for job in Job.objects.all()} == {0}
 
 
 def test_a_worker_that_ends_leaves_the_jobs_of_another_of_the_same_name_alone(new_redis, point_to, start, gate):
@@ -134,7 +159,7 @@ def test_a_worker_that_ends_leaves_the_jobs_of_another_of_the_same_name_alone(ne
             late = gate.request("GOOG", "AMZN")
             for job in late:
                 gate.wait_for(job, 1)
-            second.send_signal(signal.SIGQUIT)
+            second.send_signal(signal.SIGQUIT)  # without any grace
             assert second.wait(IN_TIME) is not None
             gate.open(1)
             gate.open(2)
