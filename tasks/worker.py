@@ -6,11 +6,14 @@ import logging
 import os
 import signal
 import threading
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
+from billiard import active_children
 from billiard.exceptions import WorkerLostError
 from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.worker import state
 from celery.worker.request import Request
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
@@ -24,8 +27,12 @@ logger = logging.getLogger(__name__)
 GRACE = 20.0
 """Seconds that running jobs have to end after SIGTERM; then they are handed back, and the worker ends."""
 
+PATIENCE = 3.0
+"""Seconds that each further step of a stop may take: handing back, ending by itself, ending when killed."""
+
 _name = "worker"
 _pid = 0
+_stopping = threading.Event()
 
 
 def worker_id() -> str:
@@ -48,16 +55,27 @@ def sweep_at_start(sender: Any, **_: Any) -> None:
 
 @worker_shutting_down.connect
 def limit_the_wait(how: str, **_: Any) -> None:
-    """A warm shutdown waits for what runs, however long that takes; this bounds it."""
-    if how == "Warm":
-        timer = threading.Timer(GRACE, _end_now)
-        timer.daemon = True
-        timer.start()
+    """A warm shutdown waits for what runs, however long that takes; this bounds it. A cold one hands back at once."""
+    if how == "Cold":
+        threading.Thread(target=hand_back, name="hand-back").start()
+    elif not _stopping.is_set():
+        _stopping.set()
+        threading.Thread(target=_limit_the_wait, name="grace", daemon=True).start()
 
 
-def _end_now() -> None:
-    hand_back()
-    os.kill(os.getpid(), signal.SIGQUIT)  # a cold shutdown: kills what still runs
+def _limit_the_wait() -> None:
+    never = threading.Event()
+    never.wait(GRACE)
+    handing_back = threading.Thread(target=hand_back, daemon=True)
+    handing_back.start()
+    handing_back.join(PATIENCE)
+    os.kill(os.getpid(), signal.SIGQUIT)  # a cold shutdown: tells what still runs to end
+    never.wait(PATIENCE)
+    for child in active_children():  # busy in a library that hears no signal, or waiting for us
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGKILL)
+    never.wait(PATIENCE)
+    os._exit(1)
 
 
 @worker_shutdown.connect
@@ -91,7 +109,8 @@ def _report_lost(job_id: str, error: str = "the process that ran it died") -> No
     try:
         job = Job.objects.filter(pk=UUID(job_id), status=Job.Status.RUNNING, worker_id=worker_id()).first()
         if job is not None:
-            give_up(job, error)
+            # When the worker ends, so do its processes: that is no failure of the job.
+            give_up(job, error, counts=state.should_stop is None and state.should_terminate is None)
     except (DatabaseError, InterfaceError, ValueError) as trouble:
         logger.warning("job %s lost its process, and will be rescued: %s", job_id, trouble)
     finally:

@@ -1,0 +1,76 @@
+"""The system's clock is set while jobs wait and run."""
+
+import time
+from datetime import timedelta
+
+import pytest
+from django.db.models import F
+from django.utils import timezone
+
+from market.models import Stock
+from tasks import lifecycle, sweeper
+from tasks.models import Job
+from tasks.requests import request_fetches
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def jobs(monkeypatch) -> tuple[Job, Job]:
+    """One that the broker has, and one that runs."""
+    monkeypatch.setattr(sweeper, "_clock", sweeper._ClockWatch())
+    stocks = [Stock.objects.create(symbol=symbol) for symbol in ("AAPL", "MSFT")]
+    waiting, running = request_fetches(stocks, Job.Trigger.USER_REQUEST).created
+    lifecycle.mark_queued([waiting.pk])
+    assert lifecycle.claim(running.pk, "worker") is not None
+    return waiting, running
+
+
+@pytest.fixture
+def set_clock(monkeypatch):
+    """set_clock(by): as if the clocks of this process and of the database were set forward, or back."""
+    now, seconds = timezone.now, time.time
+
+    def set_clock(by: timedelta) -> None:
+        monkeypatch.setattr(timezone, "now", lambda: now() + by)
+        monkeypatch.setattr(time, "time", lambda: seconds() + by.total_seconds())
+        Job.objects.update(heartbeat_at=F("heartbeat_at") - by)
+
+    return set_clock
+
+
+def statuses() -> dict[str, str]:
+    return dict(Job.objects.values_list("symbol", "status"))
+
+
+@pytest.mark.parametrize("by", [HOUR, -HOUR], ids=["forward", "back"])
+def test_nothing_is_given_up_when_the_clock_jumps_an_hour(jobs, set_clock, caplog, by):
+    sweeper.sweep()
+    set_clock(by)
+    sweeper.sweep()
+    sweeper.sweep()
+    assert statuses() == {"AAPL": "queued", "MSFT": "running"}
+    assert f"the clock jumped by {by.total_seconds():.0f} s" in caplog.text
+
+
+def test_what_is_an_hour_old_without_a_jump_is_given_up(jobs):
+    Job.objects.update(heartbeat_at=F("heartbeat_at") - HOUR, queued_at=F("queued_at") - HOUR)
+    sweeper.sweep()
+    assert statuses() == {"AAPL": "expired", "MSFT": "pending"}
+    assert Job.objects.get(symbol="MSFT").error.startswith("the worker worker was lost")
+
+
+def test_the_clock_is_trusted_again_once_it_has_not_jumped_for_a_while(monkeypatch):
+    clock = sweeper._ClockWatch()
+    seconds, counted = time.time, time.monotonic
+    assert clock.is_settled(45)
+    monkeypatch.setattr(time, "time", lambda: seconds() + 3600)
+    assert not clock.is_settled(45)
+    monkeypatch.setattr(time, "time", lambda: seconds() + 3644)
+    monkeypatch.setattr(time, "monotonic", lambda: counted() + 44)
+    assert not clock.is_settled(45)
+    monkeypatch.setattr(time, "time", lambda: seconds() + 3646)
+    monkeypatch.setattr(time, "monotonic", lambda: counted() + 46)
+    assert clock.is_settled(45)
