@@ -10,10 +10,13 @@ import sys
 import tempfile
 from contextlib import ExitStack
 
-from tests.servers import PostgresServer, RedisServer
+from tests.rabbit import RabbitServer
+from tests.servers import PostgresServer, RedisServer, Server
 
-NAMES = ("login",)
+NAMES = ("login", "dispatch")
 DATABASES = ("sqlite", "postgresql")
+ON_RABBITMQ = ("dispatch",)
+"""Run once more on PostgreSQL and RabbitMQ."""
 
 
 def main() -> None:
@@ -24,16 +27,18 @@ def main() -> None:
         parser.error(f"no benchmark {unknown[0]}; there are {', '.join(NAMES)}")
     for name in arguments.names or NAMES:
         for database in DATABASES:
-            run(name, database, options)
+            run(name, database, RedisServer(persistent=True), options)
+        if name in ON_RABBITMQ:
+            run(name, "postgresql", RabbitServer(), options)
 
 
-def run(name: str, database: str, options: list[str]) -> None:
-    """One benchmark on one database; ends this program where it fails."""
+def run(name: str, database: str, broker: Server, options: list[str]) -> None:
+    """One benchmark on one database and broker; ends this program where it fails."""
     with ExitStack() as stack:
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("DJANGO_", "STOCKQUEUE_"))},
             "STOCKQUEUE_VAR": stack.enter_context(tempfile.TemporaryDirectory(prefix="stockqueue-bench-")),
-            "CELERY_BROKER_URL": stack.enter_context(RedisServer(persistent=True)).url,
+            "CELERY_BROKER_URL": stack.enter_context(broker).url,
             "DJANGO_SETTINGS_MODULE": "stockqueue.settings",
         }
         environment.pop("DATABASE_URL", None)

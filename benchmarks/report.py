@@ -17,23 +17,25 @@ class Spread:
     """Measurements of one thing."""
 
     median: float
-    fastest: float
-    slowest: float
+    p95: float
+    lowest: float
+    highest: float
     runs: int
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        return cls(statistics.median(values), min(values), max(values), len(values))
+        p95 = statistics.quantiles(values, n=20, method="inclusive")[-1] if len(values) > 1 else values[0]
+        return cls(statistics.median(values), p95, min(values), max(values), len(values))
 
 
 def publish(name: str, title: str, unit: str, figures: Mapping[str, Spread]) -> None:
     """Print the figures, and keep them for comparison."""
     print(f"\n{title}, in {unit}")
     rows = [
-        [label, *(f"{value:.3f}" for value in (spread.median, spread.fastest, spread.slowest)), spread.runs]
-        for label, spread in figures.items()
+        [label, *(f"{value:.3f}" for value in (one.median, one.p95, one.lowest, one.highest)), one.runs]
+        for label, one in figures.items()
     ]
-    print(format_table(["", "median", "best", "worst", "runs"], rows))
+    print(format_table(["", "median", "p95", "lowest", "highest", "runs"], rows), flush=True)
     RESULTS.mkdir(exist_ok=True)
     content = {
         "title": title,

@@ -1,4 +1,7 @@
-"""Work that costs nothing, or only time, in place of the analysis jobs: `celery … -I benchmarks.works`."""
+"""Work that only takes time, in place of the real work: `celery … -I benchmarks.works`.
+
+`parameters.seconds` says how long; without it, none.
+"""
 
 import time
 
@@ -6,12 +9,11 @@ from tasks.models import Job
 from tasks.work import Store, does
 
 
-@does(Job.Type.STOCK_ANALYSIS)
-def do_nothing(job: Job) -> Store:
+def take_time(job: Job) -> Store:
+    if seconds := job.parameters.get("seconds"):
+        time.sleep(seconds)
     return lambda: (Job.Outcome.UNCHANGED, {})
 
 
-@does(Job.Type.STOCK_RESEARCH)
-def wait(job: Job) -> Store:
-    time.sleep(job.parameters["seconds"])
-    return lambda: (Job.Outcome.UNCHANGED, {})
+for _job_type in Job.Type:
+    does(_job_type)(take_time)

@@ -31,17 +31,3 @@ def check_sample_source(**_: Any) -> list[CheckMessage]:
             id="stockqueue.E001",
         )
     ]
-
-
-@register()
-def check_backend(**_: Any) -> list[CheckMessage]:
-    """W002: processing without a broker is not there yet."""
-    if settings.JOB_PROCESSOR.queue.backend != "direct":
-        return []
-    return [
-        Warning(
-            "queue.backend: direct has no effect yet; jobs go through Celery and its broker.",
-            hint="Use celery, redis or rabbitmq.",
-            id="stockqueue.W002",
-        )
-    ]

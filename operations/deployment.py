@@ -31,7 +31,8 @@ def plan(*, http_port: int, mqtt: MqttAddress) -> Deployment:
     servers: dict[str, list[str]] = {}
     environment = {"PYTHONUNBUFFERED": "1"}
     socket = embedded_redis_socket(settings.VAR)
-    if str(socket) in settings.CELERY_BROKER_URL:
+    has_broker = settings.JOB_PROCESSOR.queue.backend != "direct"
+    if has_broker and str(socket) in settings.CELERY_BROKER_URL:
         servers["redis"] = list(redis_server(socket, settings.VAR / "redis").argv)
     if is_loopback(mqtt.host) and not is_listening(mqtt.host, mqtt.port):
         broker = mqtt_broker(mqtt.host, mqtt.port, settings.VAR / "mqtt")
@@ -54,9 +55,10 @@ def plan(*, http_port: int, mqtt: MqttAddress) -> Deployment:
             "4",
         ),
     ]
-    for name, queues in QUEUES.items():
-        programs[name] = [*celery, "worker", "-Q", queues, "-n", f"{name}@%h", "--loglevel", "INFO"]
-    programs["beat"] = [*celery, "beat", "--loglevel", "WARNING", "--pidfile", ""]
+    if has_broker:  # without one, the web server does the jobs itself
+        for name, queues in QUEUES.items():
+            programs[name] = [*celery, "worker", "-Q", queues, "-n", f"{name}@%h", "--loglevel", "INFO"]
+        programs["beat"] = [*celery, "beat", "--loglevel", "WARNING", "--pidfile", ""]
     programs["bridge"] = [*manage, "run_mqtt_bridge"]
     return Deployment(servers, programs, environment)
 

@@ -1,4 +1,6 @@
 from django.apps import AppConfig
+from django.conf import settings
+from django.core.signals import request_started
 
 
 class TasksConfig(AppConfig):
@@ -10,3 +12,6 @@ class TasksConfig(AppConfig):
         from tasks import direct, execution, fetching, sweeper  # noqa: F401  (fetching registers its work)
 
         direct.configure(execution.run_job, sweeper.sweep)
+        if settings.JOB_PROCESSOR.queue.backend == "direct":
+            # Where there is no beat, the web server sweeps: it finds what an earlier one left behind.
+            request_started.connect(direct.keep, dispatch_uid="tasks.direct.keep")

@@ -17,22 +17,67 @@ from django.conf import settings
 from django.db import connection
 
 from tasks import broker
+from tasks.models import Job
 
 logger = logging.getLogger(__name__)
 
 THREADS = 4
+"""For jobs that a user waits for."""
+BACKGROUND_THREADS = 2
+"""For the others, so that they are never in the way."""
 BACKLOG = 12
-"""Jobs that wait for a thread; the next ones stay pending until one of these has ended."""
+"""Jobs that wait for a thread; the next ones stay pending until one of these has begun."""
 SWEEP_EVERY = 10.0
 
 _run: Callable[[UUID, str], object] | None = None
 _sweep: Callable[[], object] | None = None
-_lock = threading.Lock()
-_room = threading.Semaphore(THREADS + BACKLOG)
-_idle = threading.Condition()
-_in_hand = 0
-_pool: ThreadPoolExecutor | None = None
 _keeper: threading.Thread | None = None
+_keeper_lock = threading.Lock()
+_in_hand = 0
+_ended = threading.Condition()
+
+
+class _Lane:
+    """A few threads, which start with the first job, and room for jobs that wait for one of them."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self._name, self._threads = name, threads
+        self._room = threading.Semaphore(BACKLOG)
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def take(self, job_id: UUID) -> bool:
+        """Do a job when a thread is free; whether there is room for it."""
+        global _in_hand
+        if not self._room.acquire(blocking=False):
+            return False
+        with _ended:
+            _in_hand += 1
+        try:
+            with self._lock:
+                if self._pool is None:
+                    self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self._name)
+            self._pool.submit(self._work, job_id)
+        except RuntimeError:  # the interpreter is about to exit
+            self._room.release()
+            _note_end()
+            return False
+        return True
+
+    def _work(self, job_id: UUID) -> None:
+        self._room.release()  # before the job's end makes room for the next one, which comes here too
+        try:
+            if _run is not None:
+                _run(job_id, worker_id())
+        except Exception as error:  # noqa: BLE001  (it is in the job's row, or the job is rescued)
+            logger.info("job %s: %s", job_id, error)
+        finally:
+            with suppress(Exception):
+                connection.close()
+            _note_end()
+
+
+_foreground, _background = _Lane("direct", THREADS), _Lane("direct-background", BACKGROUND_THREADS)
 
 
 def configure(run: Callable[[UUID, str], object] | None, sweep: Callable[[], object] | None) -> None:
@@ -46,27 +91,24 @@ def may_stand_in() -> bool:
     return _run is not None
 
 
-def process(job_ids: Iterable[UUID]) -> set[UUID]:
+def process(jobs: Iterable[Job]) -> set[UUID]:
     """Do jobs in this process, outside of the caller's thread; the ids of those that there is room for."""
-    taken = set()
-    for job_id in job_ids:
-        if not may_stand_in() or not _room.acquire(blocking=False):
-            break
-        try:
-            _submit(job_id)
-        except RuntimeError:  # the interpreter is about to exit
-            _room.release()
-            break
-        taken.add(job_id)
+    taken: set[UUID] = set()
+    if not may_stand_in():
+        return taken
+    for job in jobs:
+        lane = _foreground if job.queue == Job.Queue.FOREGROUND else _background
+        if lane.take(job.pk):
+            taken.add(job.pk)
     if taken:
         keep()
     return taken
 
 
-def keep() -> None:
+def keep(**_signal: object) -> None:
     """Sweep from this process every ten seconds, as long as jobs are processed directly."""
     global _keeper
-    with _lock:
+    with _keeper_lock:
         if _keeper is None or not _keeper.is_alive():
             _keeper = threading.Thread(target=_keep, name="direct-keeper", daemon=True)
             _keeper.start()
@@ -74,8 +116,8 @@ def keep() -> None:
 
 def wait_until_idle(timeout: float) -> bool:
     """Wait for the jobs in hand, and those that they make room for; whether they ended within `timeout` seconds."""
-    with _idle:
-        return _idle.wait_for(lambda: _in_hand == 0, timeout)
+    with _ended:
+        return _ended.wait_for(lambda: _in_hand == 0, timeout)
 
 
 def worker_id() -> str:
@@ -83,30 +125,11 @@ def worker_id() -> str:
     return f"direct@{socket.gethostname()}:{os.getpid()}"
 
 
-def _submit(job_id: UUID) -> None:
-    global _pool, _in_hand
-    with _lock:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="direct")
-        _pool.submit(_work, job_id)
-    with _idle:
-        _in_hand += 1
-
-
-def _work(job_id: UUID) -> None:
+def _note_end() -> None:
     global _in_hand
-    try:
-        if _run is not None:
-            _run(job_id, worker_id())
-    except Exception as error:  # noqa: BLE001  (it is in the job's row, or the job is rescued)
-        logger.info("job %s: %s", job_id, error)
-    finally:
-        _room.release()
-        with suppress(Exception):
-            connection.close()
-        with _idle:
-            _in_hand -= 1
-            _idle.notify_all()
+    with _ended:
+        _in_hand -= 1
+        _ended.notify_all()
 
 
 def _keep() -> None:

@@ -81,7 +81,7 @@ def hand_over(jobs: Sequence[Job], *, within: float) -> int:
     unsent = [job for job in theirs if job.pk not in known]
     if direct.may_stand_in():
         ours += [job for job in unsent if job.queue == Job.Queue.FOREGROUND]
-    taken = direct.process([job.pk for job in ours])
+    taken = direct.process(ours)
     left = {job.pk for job in jobs} - known - taken
     if left:
         give_back(left)

@@ -21,7 +21,7 @@ class ClaimLost(Exception):
 
 def record_created(jobs: Sequence[Job], **details: Any) -> None:
     """Write the first event of jobs that were inserted in this transaction."""
-    record(jobs, Event.CREATED, details)
+    record([job.pk for job in jobs], Event.CREATED, details)
 
 
 def mark_queued(job_ids: Collection[UUID]) -> list[Job]:

@@ -181,21 +181,26 @@ def request_jobs(
 
 def _create_or_join(wanted: dict[str, Job]) -> Requested:
     requested = Requested()
+    joined: list[UUID] = []
     for _round in range(_ROUNDS):
         active = _insert_missing(wanted)
-        requested.created += [job for key, job in wanted.items() if key in active and active[key].pk == job.pk]
-        requested.joined += [active[key] for key, job in wanted.items() if key in active and active[key].pk != job.pk]
+        requested.created += [job for key, job in wanted.items() if active.get(key) == job.pk]
+        joined += [active[key] for key, job in wanted.items() if key in active and active[key] != job.pk]
         wanted = {key: job for key, job in wanted.items() if key not in active}
         if not wanted:
             break
+    if joined:
+        found = Job.objects.in_bulk(joined)
+        requested.joined = [found[job_id] for job_id in joined]
     return requested
 
 
-def _insert_missing(wanted: dict[str, Job]) -> dict[str, Job]:
-    """Insert the jobs whose key no active job has; the active job for each key."""
+def _insert_missing(wanted: dict[str, Job]) -> dict[str, UUID]:
+    """Insert the jobs whose key no active job has; the id of the active job for each key."""
     # In key order, so that two requests for the same stocks wait for each other instead of deadlocking.
     Job.objects.bulk_create([wanted[key] for key in sorted(wanted)], ignore_conflicts=True)
-    return {job.unique_key: job for job in Job.objects.filter(unique_key__in=wanted, status__in=Job.ACTIVE)}
+    active = Job.objects.filter(unique_key__in=wanted, status__in=Job.ACTIVE)
+    return dict(active.values_list("unique_key", "pk"))
 
 
 def _promote(joined: Sequence[Job], wanted: Mapping[str, Job]) -> None:

@@ -71,39 +71,39 @@ def change(
         where.append(f'"{_COLUMNS[name].column}" {operator} %s')
         parameters.append(_prepare(name, value))
     update = f'UPDATE "{_JOBS}" SET {", ".join(sets)} WHERE {" AND ".join(where)} RETURNING {_ALL_COLUMNS}'  # noqa: S608
-    if connection.vendor == "postgresql":
-        return _fetch(_AND_TELL.format(update=update), [*parameters, event, json.dumps(details or {}), timezone.now()])
+    if connection.vendor == "postgresql":  # changes and tells in one statement, which needs no transaction around it
+        told = f"WITH changed AS ({update}), told AS ({_tell('changed')}) SELECT {_ALL_COLUMNS} FROM changed"  # noqa: S608
+        return _fetch(told, [*parameters, *_telling(event, details)])
     with transaction.atomic():
         jobs = _fetch(update, parameters)
-        record(jobs, event, details or {})
+        record([job.pk for job in jobs], event, details)
     return jobs
 
 
-def record(jobs: Collection[Job], event: JobEvent.Event, details: dict[str, Any]) -> None:
+def record(job_ids: Collection[UUID], event: JobEvent.Event, details: dict[str, Any] | None) -> None:
     """Write one event for each job, with what is true of it now."""
-    if not jobs:
-        return
-    now = connection.ops.adapt_datetimefield_value(timezone.now())
-    rows: list[Any] = []
-    for job in jobs:
-        payload = {"state": job.status} | {name: getattr(job, name) for name in _FACTS} | details
-        rows += (_prepare("id", job.pk), job.last_seq, event, json.dumps(payload), now)
-    marks = ", ".join(["(%s, %s, %s, %s, %s, '')"] * len(jobs))
-    with connection.cursor() as cursor:
-        cursor.execute(f"{_INSERT_EVENTS} VALUES {marks}", rows)
+    if job_ids:
+        ids = [_prepare("id", job_id) for job_id in job_ids]
+        with connection.cursor() as cursor:
+            cursor.execute(f'{_tell(_JOBS)} WHERE "id" IN ({_marks(ids)})', [*_telling(event, details), *ids])
 
 
-_INSERT_EVENTS = f'INSERT INTO "{_EVENTS}" ("job_id", "seq", "event", "payload", "created_at", "error")'
+def _tell(jobs: str) -> str:
+    """An INSERT of one event for each row of `jobs`, which has a job's columns."""
+    facts = ", ".join(f"""'{name}', "{name}\"""" for name in _FACTS)
+    payload = {
+        "postgresql": f"""jsonb_build_object('state', "status", {facts}) || %s::jsonb""",
+        "sqlite": f"""json_patch(json_object('state', "status", {facts}), %s)""",
+    }[connection.vendor]
+    return (
+        f'INSERT INTO "{_EVENTS}" ("job_id", "seq", "event", "payload", "created_at", "error") '  # noqa: S608
+        f"""SELECT "id", "last_seq", %s, {payload}, %s, '' FROM "{jobs}\""""
+    )
 
-# PostgreSQL changes and tells in one statement, which needs no transaction around it.
-_FACTS_SQL = ", ".join(f"""'{name}', "{name}\"""" for name in _FACTS)
-_AND_TELL = f"""
-WITH changed AS ({{update}}), told AS (
-    {_INSERT_EVENTS}
-    SELECT "id", "last_seq", %s, jsonb_build_object('state', "status", {_FACTS_SQL}) || %s::jsonb, %s, '' FROM changed
-)
-SELECT {_ALL_COLUMNS} FROM changed
-"""  # noqa: S608  (names, no values)
+
+def _telling(event: JobEvent.Event, details: dict[str, Any] | None) -> list[Any]:
+    """The parameters of `_tell`."""
+    return [event, json.dumps(details or {}), connection.ops.adapt_datetimefield_value(timezone.now())]
 
 
 def _fetch(sql: str, parameters: Sequence[Any]) -> list[Job]:

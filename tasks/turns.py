@@ -123,7 +123,8 @@ def _next_page(queue: str, busy: "Counter[int | None]", *, at_most: int, but: Co
         .exclude(pk__in=but)
         .filter(Exists(with_room) | ~Exists(requests))  # requests go with a user who is deleted
         .annotate(payer=Subquery(free_first.values("user")[:1]))
-        .order_by("priority", "created_at")[:at_most]
+        .order_by("priority", "created_at")
+        .only("job_type", "queue", "priority", "status", "dispatched_at", "dispatched_for")[:at_most]
     )
 
 

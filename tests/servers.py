@@ -127,6 +127,11 @@ class Server(ABC):
             shutil.rmtree(self.folder, ignore_errors=True)
             del self.folder
 
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Its address, as programs are given it."""
+
     @abstractmethod
     def _prepare(self) -> None:
         """Write what the server reads when it starts. Called before each start."""

@@ -69,12 +69,6 @@ def test_keys_without_effect_are_reported_once_at_the_start():
     assert "stockqueue.W001" in ended.stderr
 
 
-def test_a_backend_that_is_not_there_yet_is_reported(tmp_path):
-    file = tmp_path / "job_processor.yml"
-    file.write_text("job_processor: {queue: {backend: direct}}\n")
-    assert "queue.backend: direct has no effect yet" in run("manage.py", "check", STOCKQUEUE_CONFIG=str(file)).stderr
-
-
 def test_invented_prices_are_refused_in_production(tmp_path):
     file = tmp_path / "job_processor.yml"
     file.write_text("job_processor: {stock_jobs: {data_fetch: {sources: [yahoo_finance, sample]}}}\n")

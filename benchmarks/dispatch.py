@@ -1,0 +1,320 @@
+"""What dispatch costs, and how long jobs wait, with the shipped worker's command and real servers.
+
+Scenarios: `throughput` (against bare Celery), `waits` (foreground behind 10,000 background jobs), `receiver` (what a
+login adds), `scaling` (1, 2 and 4 workers), `bulk` (requests and dispatch), `drain` (100,000 jobs).
+"""
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+def _write_configuration(name: str, **jobs: Any) -> str:
+    """The shipped configuration with queues that hold everything at once, and other settings of `jobs`."""
+    content = yaml.safe_load((ROOT / "job_processor.yml").read_text())
+    settings = content["job_processor"]
+    for queue in settings["queue"]["priority_queues"].values():
+        queue |= {"max_jobs": 1_000_000, "ttl": 86_400}
+    settings["jobs"] |= jobs
+    file = Path(os.environ["STOCKQUEUE_VAR"], name)
+    file.write_text(yaml.safe_dump(content))
+    return str(file)
+
+
+# Without DEBUG, which makes Django keep every statement in memory.
+os.environ |= {"DJANGO_DEBUG": "0", "DJANGO_SECRET_KEY": "benchmark " * 6, "DJANGO_ALLOWED_HOSTS": "127.0.0.1"}
+os.environ["STOCKQUEUE_CONFIG"] = _write_configuration("with-results.yml")
+WITHOUT_RESULTS = _write_configuration("without-results.yml", keep_task_results=False)
+
+import django
+
+django.setup()
+
+import psutil
+from celery import current_app
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import connection, transaction
+from django_celery_results.models import TaskResult
+
+from benchmarks.bare import app as bare
+from benchmarks.report import Spread, publish
+from market.models import Stock
+from portfolio.fetching import fetch_stale_holdings
+from portfolio.models import Holding, Portfolio
+from stockqueue.processes import spawn, stop, wait_until
+from tasks import direct
+from tasks.dispatch import dispatch
+from tasks.models import Job
+from tasks.requests import Wanted, request_fetches, request_jobs
+from tests.yahoo import YahooStandIn, daily_bars
+
+ANALYSIS = Job.Queue.BACKGROUND_ANALYSIS
+BROKER = settings.CELERY_BROKER_URL.partition(":")[0]
+PATIENCE = 1_800.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks dispatch", description=__doc__)
+    parser.add_argument("--only", choices=SCENARIOS, action="append", help="a scenario (default: all)")
+    parser.add_argument("--runs", type=int, default=5, help="repetitions of throughput and scaling (default: 5)")
+    parser.add_argument("--jobs", type=int, default=3_000, help="jobs of one run of throughput (default: 3000)")
+    parser.add_argument("--drain", type=int, default=100_000, help="jobs that drain (default: 100000)")
+    arguments = parser.parse_args()
+    direct.configure(None, None)  # this process only asks
+    call_command("migrate", verbosity=0)
+    for name in arguments.only or SCENARIOS:
+        if BROKER == "amqp" and name not in ("throughput", "waits"):
+            continue
+        forget_jobs()
+        SCENARIOS[name](arguments)
+
+
+def throughput(arguments: argparse.Namespace) -> None:
+    """Jobs a second that two processes do once all messages are there, against tasks of bare Celery."""
+    ratios: dict[str, list[float]] = {"ratio without TaskResults": [], "ratio with TaskResults": []}
+    rates: dict[str, list[float]] = {"bare, tasks/s": [], "without TaskResults, jobs/s": [], "with, jobs/s": []}
+    for _run in range(arguments.runs):
+        baseline = _drain_bare(arguments.jobs)
+        rates["bare, tasks/s"].append(baseline)
+        for label, configuration in (("without", WITHOUT_RESULTS), ("with", os.environ["STOCKQUEUE_CONFIG"])):
+            rate = _drain(arguments.jobs, configuration)
+            ratios[f"ratio {label} TaskResults"].append(rate / baseline)
+            rates["with, jobs/s" if label == "with" else "without TaskResults, jobs/s"].append(rate)
+    _publish("throughput", "No-op jobs with all their events, against bare Celery", "ratio and rate", ratios | rates)
+
+
+def _drain_bare(count: int) -> float:
+    TaskResult.objects.all().delete()
+    for _task in range(count):
+        bare.send_task("bare.do_nothing", queue=ANALYSIS, priority=5)
+    words = ("-A", "benchmarks.bare", "worker", "-Q", ANALYSIS, "-c", "2", "-n", "bare@%h")
+    with celery(*words):
+        return _rate(lambda: TaskResult.objects.count(), count)
+
+
+def _drain(count: int, configuration: str) -> float:
+    forget_jobs()
+    request_jobs(numbered(count, Job.Type.STOCK_ANALYSIS), Job.Trigger.BACKGROUND_ANALYSIS)
+    send_all(ANALYSIS)
+    with shipped_worker(ANALYSIS, processes=2, STOCKQUEUE_CONFIG=configuration):
+        return _rate(lambda: Job.objects.filter(status=Job.Status.COMPLETED).count(), count)
+
+
+def _rate(done: Callable[[], int], count: int) -> float:
+    """Things a second, from when a tenth is done until all are."""
+    wait_until(lambda: done() >= count // 10, "a tenth", timeout=PATIENCE)
+    first, began = done(), time.perf_counter()
+    wait_until(lambda: done() >= count, "all", timeout=PATIENCE)
+    return (count - first) / (time.perf_counter() - began)
+
+
+def waits(arguments: argparse.Namespace) -> None:
+    """From the request of a foreground job to its start, while 10,000 background jobs of 50 ms wait."""
+    request_jobs(numbered(10_000, Job.Type.STOCK_RESEARCH, seconds=0.05), Job.Trigger.BACKGROUND_ANALYSIS)
+    send_all(ANALYSIS)
+    with shipped_worker("foreground"), shipped_worker("background_fetch,background_analysis"):
+        figures = {"shipped workers": _foreground_waits(200)}
+    with shipped_worker("foreground,background_fetch,background_analysis", processes=1):
+        figures["one worker of one process on all queues"] = _foreground_waits(100)
+    _publish("waits", "A foreground job's wait behind 10,000 background jobs of 0.05 s", "seconds", figures)
+
+
+def _foreground_waits(count: int) -> list[float]:
+    wait_until(lambda: Job.objects.filter(status=Job.Status.RUNNING).exists(), "background jobs", timeout=60)
+    stocks = [Stock.objects.get_or_create(symbol=f"FG{number}")[0] for number in range(count)]
+    jobs = []
+    for stock in stocks:
+        time.sleep(random.uniform(0.02, 0.08))
+        jobs += request_fetches([stock], Job.Trigger.USER_REQUEST).created
+    ours = Job.objects.filter(pk__in=[job.pk for job in jobs])
+    wait_until(lambda: not ours.filter(started_at=None).exists(), "the foreground jobs", timeout=60)
+    return [(job.started_at - job.created_at).total_seconds() for job in ours if job.started_at]
+
+
+def receiver(arguments: argparse.Namespace) -> None:
+    """What the receiver of `user_logged_in` takes: all holdings stale, dispatch included, on a warm connection."""
+    figures = {}
+    for size in (10, 100, 1_000):
+        user = User.objects.create_user(f"holds{size}")
+        portfolio = Portfolio.objects.create(user=user, name="Main")
+        stocks = Stock.objects.bulk_create(Stock(symbol=f"H{size}-{number}") for number in range(size))
+        Holding.objects.bulk_create(
+            Holding(portfolio=portfolio, stock=stock, shares=1, buy_price=1 + number)
+            for number, stock in enumerate(stocks)
+        )
+        times = []
+        for _turn in range(31):
+            forget_jobs()
+            began = time.perf_counter()
+            fetch_stale_holdings(user)
+            times.append(time.perf_counter() - began)
+            assert Job.objects.count() == size
+        figures[f"{size} holdings"] = times[1:]
+    _publish("receiver", "What a login adds, with every holding stale", "seconds", figures)
+
+
+def scaling(arguments: argparse.Namespace) -> None:
+    """Fetches a second of 1, 2 and 4 workers of one process each, with 200 ms for each of Yahoo's answers."""
+    rates: dict[int, list[float]] = {1: [], 2: [], 4: []}
+    with YahooStandIn(latency=0.2) as yahoo:
+        symbols = [f"SC{number}" for number in range(120)]
+        for symbol in symbols:
+            yahoo.serve(symbol, daily_bars(symbol, 30))
+        stocks = [Stock.objects.get_or_create(symbol=symbol)[0] for symbol in symbols]
+        for _run in range(arguments.runs + 1):
+            for workers in rates:
+                with ExitStack() as stack:
+                    for number in range(workers):
+                        stack.enter_context(fetcher(number, yahoo))
+                    forget_jobs()
+                    request_fetches(stocks, Job.Trigger.SCHEDULED_UPDATE)
+                    send_all("background_fetch")
+                    rates[workers].append(_rate(lambda: Job.objects.filter(status="completed").count(), len(stocks)))
+    first, *_ = rates
+    ratios = {
+        f"{workers} workers against {first}": [b / a for a, b in zip(rates[first][1:], found[1:], strict=True)]
+        for workers, found in rates.items()
+        if workers != first
+    }
+    _publish(
+        "scaling",
+        "Workers of one process, 0.2 s an answer",
+        "ratio, and fetches a second",
+        ratios | {f"{workers} workers, fetches/s": found[1:] for workers, found in rates.items()},
+    )
+
+
+def bulk(arguments: argparse.Namespace) -> None:
+    """Jobs a second that are committed as pending, and that are handed to the broker afterwards."""
+    asked, sent = [], []
+    for _run in range(arguments.runs):
+        forget_jobs()
+        wanted = numbered(10_000, Job.Type.STOCK_ANALYSIS)
+        committed: list[float] = []
+        began = time.perf_counter()
+        with transaction.atomic():
+            # Runs before what dispatches, which is registered later.
+            transaction.on_commit(lambda noted=committed: noted.append(time.perf_counter()))  # type: ignore[misc]
+            request_jobs(wanted, Job.Trigger.BACKGROUND_ANALYSIS)
+        asked.append(len(wanted) / (committed[0] - began))
+        send_all(ANALYSIS)
+        sent.append(len(wanted) / (time.perf_counter() - committed[0]))
+    figures = {"requested and committed as pending": asked, "handed to the broker": sent}
+    _publish("bulk", "10,000 jobs at once", "jobs a second", figures)
+
+
+def drain(arguments: argparse.Namespace) -> None:
+    """100,000 jobs by two processes: the rate of each tenth, and the memory of worker and children in between."""
+    count = arguments.drain
+    request_jobs(numbered(count, Job.Type.STOCK_ANALYSIS), Job.Trigger.BACKGROUND_ANALYSIS)
+    send_all(ANALYSIS)
+    rates, memory = [], []
+    with shipped_worker(ANALYSIS, processes=2, STOCKQUEUE_CONFIG=WITHOUT_RESULTS) as worker:
+        process = psutil.Process(worker.pid)
+        done = Job.objects.filter(status=Job.Status.COMPLETED)
+        wait_until(lambda: done.count() > 0, "the first job", timeout=60)
+        for tenth in range(1, 11):
+            before, began = done.count(), time.perf_counter()
+            wait_until(lambda: done.count() >= count * tenth // 10, f"tenth {tenth}", timeout=PATIENCE)  # noqa: B023
+            rates.append((done.count() - before) / (time.perf_counter() - began))
+            used = [one.memory_info().rss for one in [process, *process.children(recursive=True)]]
+            memory.append(sum(used) / 1e6)
+    _publish(
+        "drain",
+        f"{count} jobs that drain, tenth by tenth",
+        "jobs a second, and MB",
+        {
+            "jobs/s of a tenth": rates,
+            "last tenth against second": [rates[-1] / rates[1]],
+            "MB of the worker's processes": memory,
+            "memory at the end against the second tenth": [memory[-1] / memory[1]],
+        },
+    )
+
+
+def numbered(count: int, job_type: Job.Type, **parameters: Any) -> list[Wanted]:
+    return [Wanted(job_type, f"{job_type}:{number}", parameters=parameters) for number in range(count)]
+
+
+def send_all(queue: str) -> None:
+    wait_until(
+        lambda: not dispatch(queue) and not Job.objects.filter(status="pending").exists(), "dispatch", timeout=600
+    )
+
+
+def forget_jobs() -> None:
+    """Empty tables and queues. TRUNCATE, as DELETE would leave a million dead rows behind."""
+    current_app.control.purge()
+    TaskResult.objects.all().delete()
+    with connection.cursor() as cursor:
+        tables = ("tasks_jobevent", "tasks_jobrequest", "tasks_job")
+        if connection.vendor == "postgresql":
+            cursor.execute(f"TRUNCATE {', '.join(tables)} CASCADE")
+        else:
+            for table in tables:
+                cursor.execute(f"DELETE FROM {table}")
+
+
+@contextmanager
+def celery(*words: str, **environment: str) -> "Iterator[subprocess.Popen[bytes]]":
+    """A Celery worker while the block lasts; its output goes to a file."""
+    with (settings.VAR / "worker.log").open("ab") as log:
+        argv = [sys.executable, "-m", "celery", *words, "--loglevel", "WARNING"]
+        process = spawn(argv, cwd=ROOT, env=os.environ | environment, output=log.fileno())
+        try:
+            yield process
+        finally:
+            stop(process, grace=40)
+
+
+@contextmanager
+def shipped_worker(queues: str, *, processes: int | None = None, **env: str) -> "Iterator[subprocess.Popen[bytes]]":
+    """The shipped worker with work that only takes time."""
+    concurrency = () if processes is None else ("-c", str(processes))
+    name = queues.replace(",", "-")
+    words = ("-A", "stockqueue", "worker", "-Q", queues, "-I", "benchmarks.works", "-n", f"{name}@%h", *concurrency)
+    with celery(*words, **env) as process:
+        yield process
+
+
+@contextmanager
+def fetcher(number: int, yahoo: YahooStandIn) -> Iterator[None]:
+    """The shipped worker of one process, with the real work; from when it answers."""
+    words = ("-A", "stockqueue", "worker", "-Q", "background_fetch", "-c", "1", "-n", f"fetch{number}@%h")
+    with celery(*words, **yahoo.environment):
+        name = f"fetch{number}@{os.uname().nodename}"
+        ask = current_app.control
+        wait_until(lambda: bool(ask.ping(timeout=0.5, destination=[name])), name, timeout=60)
+        yield
+
+
+def _publish(name: str, title: str, unit: str, figures: dict[str, list[float]]) -> None:
+    where = f"{connection.vendor}-{BROKER}"
+    publish(f"dispatch-{name}-{where}", f"{title} ({where})", unit, {k: Spread.of(v) for k, v in figures.items()})
+
+
+SCENARIOS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "throughput": throughput,
+    "waits": waits,
+    "receiver": receiver,
+    "scaling": scaling,
+    "bulk": bulk,
+    "drain": drain,
+}
+
+
+if __name__ == "__main__":
+    main()
