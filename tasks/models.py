@@ -51,6 +51,8 @@ class Job(models.Model):
 
     ACTIVE: ClassVar = (Status.PENDING, Status.QUEUED, Status.RUNNING)
     WAITING: ClassVar = (Status.PENDING, Status.QUEUED)
+    REQUESTERS: ClassVar = "requests__user"
+    """What to prefetch for many jobs' `requesters()`."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     job_type = models.CharField(max_length=20, choices=Type)
@@ -111,6 +113,11 @@ class Job(models.Model):
             models.Index(fields=["symbol", "-created_at"], name="job_of_a_stock"),
             models.Index(fields=["-created_at"], name="job_newest_first"),
         ]
+        permissions = [
+            ("cancel_job", "Can cancel jobs"),
+            ("retry_job", "Can run jobs again"),
+            ("reprioritise_job", "Can change the priority of jobs"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["unique_key"],
@@ -122,6 +129,15 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job_type} {self.symbol}".strip()
+
+    @property
+    def subject(self) -> str:
+        """What it is about: `AAPL`, or `a batch of 50`."""
+        return self.symbol or f"a batch of {len(self.parameters.get('symbols', []))}"
+
+    def requesters(self) -> list[str]:
+        """The names of those who asked for it, each once, the first one first. For many jobs, prefetch REQUESTERS."""
+        return list(dict.fromkeys(str(request.user or "system") for request in self.requests.all()))
 
 
 class JobRequest(models.Model):

@@ -74,7 +74,7 @@ class Requested:
 
 
 def _name(jobs: Sequence[Job]) -> str:
-    names = [job.symbol or f"a batch of {len(job.parameters.get('symbols', []))}" for job in jobs[:SHOWN]]
+    names = [job.subject for job in jobs[:SHOWN]]
     more = [f"{len(jobs) - SHOWN} more"] if len(jobs) > SHOWN else []
     return ", ".join(names + more)
 

@@ -1,0 +1,20 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from portfolio.fetching import fetch_scheduled
+from tasks.management.jobs import describe, find_jobs, finish_here
+
+
+class Command(BaseCommand):
+    help = (
+        "Ask for every stale stock that an active user holds, in stock_batch_fetch jobs. For cron, as in "
+        "`0 9 * * 1-5`; beat does the same by itself, and a stock that is on its way is not asked for twice."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        requested = fetch_scheduled()
+        self.stdout.write(f"Scheduled portfolio update: {requested}.")
+        for job in find_jobs(str(job.pk) for job in requested.jobs):
+            self.stdout.write(describe(job))
+        finish_here(self)

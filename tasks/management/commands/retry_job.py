@@ -1,0 +1,67 @@
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db.models import Exists, OuterRef
+
+from market.symbols import InvalidSymbol, parse_symbol
+from tasks import control
+from tasks.management.jobs import bad_argument, describe, find_jobs, finish_here
+from tasks.models import Job
+
+AT_MOST = 1_000
+"""Jobs that one command runs again."""
+
+
+class Command(BaseCommand):
+    help = (
+        "Run ended jobs again: each becomes a new job, or joins one that is on its way. Name them by id, or choose "
+        "with --failed. Exit code 0; 1 when one has not ended (the others run again); 2 for bad arguments."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("ids", nargs="*", metavar="ID", help="a job's id, a UUID")
+        parser.add_argument(
+            "--failed",
+            action="store_true",
+            help=f"failed jobs that no newer job for the same thing followed, the newest {AT_MOST:,} at most",
+        )
+        parser.add_argument("--symbol", help="with --failed: those of this stock alone")
+
+    def handle(self, *args: Any, ids: Sequence[str], failed: bool, symbol: str | None, **options: Any) -> None:
+        if bool(ids) == failed:
+            raise bad_argument("name the jobs by their ids, or choose the failed ones with --failed")
+        if symbol and not failed:
+            raise bad_argument(f"--symbol {symbol} is for --failed; leave it out, or choose with --failed")
+        jobs = _failed_jobs(symbol) if failed else find_jobs(ids)
+        if not jobs:
+            self.stdout.write("No failed job.")
+        left = []
+        for job in jobs:
+            try:
+                again = control.run_again([job], None)
+            except control.NotPossible as reason:
+                left.append(str(reason))
+                continue
+            what = "new" if again.created else "joined"
+            for now in find_jobs(str(new.pk) for new in again.jobs):
+                self.stdout.write(f"{what}  {describe(now)}")
+        if failed and len(jobs) == AT_MOST:
+            self.stdout.write(f"These were the newest {AT_MOST:,}; there may be more.")
+        finish_here(self)
+        if left:
+            raise CommandError("; ".join(left))
+
+
+def _failed_jobs(symbol: str | None) -> list[Job]:
+    """The newest failed jobs; those that were run again already are left out."""
+    same = Job.objects.filter(symbol=OuterRef("symbol"), unique_key=OuterRef("unique_key"))
+    newer = same.filter(created_at__gt=OuterRef("created_at"))
+    failed = Job.objects.filter(~Exists(newer), status=Job.Status.FAILED)
+    if symbol:
+        try:
+            failed = failed.filter(symbol=parse_symbol(symbol))
+        except InvalidSymbol as error:
+            raise bad_argument(str(error)) from None
+    return list(failed.order_by("-created_at")[:AT_MOST])

@@ -1,0 +1,64 @@
+"""What the commands about jobs have in common: finding jobs, showing them, and ending only when their work is done."""
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError
+
+from tasks import direct
+from tasks.models import Job
+
+BY = "the command line"
+"""Who did it, in reasons and errors."""
+LONGEST_WORK = 3_600.0
+"""Seconds that a command waits at most for the jobs that its own process does."""
+
+
+def bad_argument(message: str) -> CommandError:
+    """One line, and exit code 2."""
+    return CommandError(message, returncode=2)
+
+
+def find_jobs(ids: Iterable[str]) -> list[Job]:
+    """The jobs with these ids, in this order, each once. An id that is malformed or unknown is a bad argument."""
+    wanted = list(dict.fromkeys(_parse_id(text) for text in ids))
+    found = Job.objects.prefetch_related(Job.REQUESTERS).in_bulk(wanted)
+    if missing := [str(job_id) for job_id in wanted if job_id not in found]:
+        raise bad_argument(f"no job has the id {', '.join(missing)}")
+    return [found[job_id] for job_id in wanted]
+
+
+def _parse_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise bad_argument(f"{text!r} is not a job's id, such as 0b62a5ac-91a6-4c2f-8f64-5a0d3d3a2a11") from None
+
+
+def describe(job: Job) -> str:
+    """One line about a job: `AAPL: queued, priority 3 in foreground, requested by demo (id …)`."""
+    names = ", ".join(job.requesters())
+    return f"{job.subject}: {job.status}, priority {job.priority} in {job.queue}, requested by {names} (id {job.pk})"
+
+
+def as_json(job: Job) -> dict[str, Any]:
+    """A job for programs; moments are ISO 8601 in UTC."""
+    moments = ("created_at", "queued_at", "started_at", "finished_at", "run_at")
+    names = ("job_type", "symbol", "trigger", "priority", "queue", "status", "attempt", "outcome", "error", "result")
+    return {
+        "id": str(job.pk),
+        **{name: getattr(job, name) for name in names},
+        "parameters": job.parameters,
+        "requesters": job.requesters(),
+        **{name: moment and moment.isoformat() for name in moments for moment in [getattr(job, name)]},
+    }
+
+
+def finish_here(command: BaseCommand) -> None:
+    """Wait for the jobs that this process does itself because no broker takes them: they must not end with it."""
+    if direct.wait_until_idle(0):
+        return
+    command.stderr.write("No broker takes jobs: this process does them, and ends when they have ended.")
+    if not direct.wait_until_idle(LONGEST_WORK):
+        raise CommandError(f"jobs that this process does have not ended after {LONGEST_WORK:.0f} s")

@@ -1,0 +1,106 @@
+"""How jobs and what happened to them are put into words, for commands and the admin."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from tasks.models import Job, JobEvent
+
+_RAN = (Job.Status.RUNNING, Job.Status.COMPLETED, Job.Status.FAILED)
+
+
+def wait_of(job: Job, now: datetime) -> timedelta | None:
+    """From `queued` to `started` in its latest attempt, or until now where it waits; None where it was not sent."""
+    if job.queued_at is None:
+        return None
+    if job.status == Job.Status.QUEUED:
+        return now - job.queued_at
+    if not _has_run(job) or job.started_at is None:
+        end = job.finished_at
+        return None if end is None else end - job.queued_at
+    return max(job.started_at - job.queued_at, timedelta())
+
+
+def run_time_of(job: Job, now: datetime) -> timedelta | None:
+    """How long its latest attempt took, or has been taking; None where it has not begun."""
+    if not _has_run(job) or job.started_at is None:
+        return None
+    return (job.finished_at or now) - job.started_at
+
+
+def _has_run(job: Job) -> bool:
+    """Whether `started_at` is of the attempt that `queued_at` tells of, and not of an earlier one."""
+    if job.status in _RAN:
+        return True
+    return job.started_at is not None and job.queued_at is not None and job.started_at >= job.queued_at
+
+
+def describe_duration(duration: timedelta) -> str:
+    """`0.35 s`, `42 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    seconds = max(duration.total_seconds(), 0.0)
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    while parts[0][0] == 0:
+        parts.pop(0)
+    return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count)
+
+
+def describe_end(job: Job) -> str:
+    """What came of an ended job: its outcome and what was stored, or its error."""
+    if job.status != Job.Status.COMPLETED:
+        return f"{job.status}: {job.error}"
+    return f"{job.outcome}: {describe_result(job.result or {})}"
+
+
+def describe_result(result: dict[str, Any]) -> str:
+    """A completed job's result: how much was stored, or why nothing was."""
+    if "reason" in result:
+        return str(result["reason"])
+    if "days_fetched" in result:
+        return f"{result['records_stored']} of {result['days_fetched']} bars stored, from {result['source']}"
+    if "symbols_processed" in result:
+        return (
+            f"{result.get('successful_symbols', 0)} of {result['symbols_processed']} stocks, "
+            f"{result.get('records_stored', 0)} bars stored"
+        )
+    return ""
+
+
+def describe_event(event: JobEvent) -> str:
+    """What an event tells beyond its name: an error, when it is tried again, how far it is, who works on it."""
+    facts = event.payload
+    match event.event:
+        case JobEvent.Event.CREATED:
+            place = f"priority {facts.get('priority')} in {facts.get('queue')}"
+            return f"{place}; runs {facts['retry_of']} again" if "retry_of" in facts else place
+        case JobEvent.Event.STARTED:
+            return f"attempt {facts.get('attempt')} by {facts.get('worker_id')}"
+        case JobEvent.Event.PROMOTED:
+            return f"priority {facts.get('priority')} in {facts.get('queue')}"
+        case JobEvent.Event.RETRIED:
+            return f"{facts.get('error')}; again at {_time(facts.get('run_at'))}"
+        case JobEvent.Event.PROGRESS:
+            return _describe_progress(facts)
+        case JobEvent.Event.COMPLETED:
+            return describe_result(facts.get("result") or {})
+        case _:
+            return str(facts.get("error", ""))
+
+
+def _describe_progress(facts: dict[str, Any]) -> str:
+    done = f"{facts.get('done')} of {facts.get('total')}: {facts.get('symbol')}"
+    if not facts.get("success", True):
+        return f"{done}, {facts.get('error')}"
+    if "skipped" in facts:
+        return f"{done}, passed over: {facts['skipped']}"
+    return f"{done}, {facts.get('reason') or str(facts.get('records', 0)) + ' bars stored'}"
+
+
+def _time(moment: Any) -> str:
+    try:
+        return datetime.fromisoformat(str(moment)).strftime("%Y-%m-%d %H:%M:%S %Z")
+    except ValueError:
+        return str(moment)
