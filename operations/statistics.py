@@ -88,6 +88,20 @@ class WorkerUse:
 
 
 @dataclass(frozen=True)
+class RunningJob:
+    """A job that a worker has in hand, and who asked for it; times are in seconds."""
+
+    worker_id: str
+    job_id: str
+    job_type: str
+    subject: str
+    priority: int
+    running_for: float | None
+    heartbeat_age: float | None
+    requesters: Sequence[str]
+
+
+@dataclass(frozen=True)
 class StaleStock:
     """A held stock that has to be fetched; `age` is None when it was never checked."""
 
@@ -145,6 +159,7 @@ class Statistics:
     ends: Sequence[Ends]
     failures: Sequence[FailureReason]
     workers: Sequence[WorkerUse]
+    running: Sequence[RunningJob]
     freshness: Freshness
     coverage: Coverage
     outbox: Outbox
@@ -162,6 +177,7 @@ def collect() -> Statistics:
         ends=ends(now),
         failures=failures(now),
         workers=worker_use(now),
+        running=running_jobs(now),
         freshness=freshness(stocks, now),
         coverage=coverage(stocks, now),
         outbox=outbox(now),
@@ -275,6 +291,28 @@ def worker_use(now: datetime) -> list[WorkerUse]:
         jobs, heartbeat = running.get(worker, (0, None))
         uses.append(WorkerUse(worker, jobs, _age(heartbeat, now), round(ended.get(worker, 0) / minutes, 2)))
     return sorted(uses, key=lambda use: (-use.running, -use.jobs_per_minute, use.worker_id))[:MOST_WORKERS]
+
+
+def running_jobs(now: datetime) -> list[RunningJob]:
+    """What runs, worker by worker, the longest first."""
+    jobs = (
+        Job.objects.filter(status=Job.Status.RUNNING)
+        .order_by("worker_id", "started_at")
+        .prefetch_related(Job.REQUESTERS)
+    )
+    return [
+        RunningJob(
+            worker_id=job.worker_id,
+            job_id=str(job.pk),
+            job_type=job.job_type,
+            subject=job.subject,
+            priority=job.priority,
+            running_for=_age(job.started_at, now),
+            heartbeat_age=_age(job.heartbeat_at, now),
+            requesters=job.requesters(),
+        )
+        for job in jobs
+    ]
 
 
 def held_stocks() -> list[Stock]:

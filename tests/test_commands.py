@@ -171,7 +171,11 @@ def test_bad_arguments_end_the_process_with_2_and_one_line():
         assert (done.returncode, done.stdout) == (2, "")
         assert len([line for line in done.stderr.splitlines() if "CommandError: " in line]) == 1
         assert "Traceback" not in done.stderr
-    assert run("fetch_stock").returncode == 2
+    for words in (["fetch_stock"], ["fetch_stock", "AAPL", "--often"], ["reprioritise_job", NOBODY]):
+        done = run(*words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "--help tells more" in done.stderr.splitlines()[-1]
+        assert "usage" not in done.stderr
 
 
 @pytest.mark.django_db
@@ -301,6 +305,10 @@ def test_job_stats_shows_each_figure(user, hold, new_redis, point_to):
     (worker,) = figures["workers"]
     assert (worker["worker_id"], worker["running"]) == ("worker@here", 1)
     assert worker["heartbeat_age"] < 60
+    (busy,) = figures["running"]
+    assert (busy["worker_id"], busy["job_id"], busy["subject"]) == ("worker@here", str(running.pk), "BUSY")
+    assert busy["requesters"] == ["system"]
+    assert busy["heartbeat_age"] < 60
     fresh = figures["freshness"]
     assert (fresh["fresh"], fresh["stale"], fresh["never"]) == (1, 2, 1)
     assert [stock["symbol"] for stock in fresh["worst"]] == ["IINN", "MSFT"]

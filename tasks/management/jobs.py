@@ -1,10 +1,11 @@
 """What the commands about jobs have in common: finding jobs, showing them, and ending only when their work is done."""
 
+from argparse import ArgumentParser
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tasks import direct
 from tasks.models import Job
@@ -13,6 +14,20 @@ BY = "the command line"
 """Who did it, in reasons and errors."""
 LONGEST_WORK = 3_600.0
 """Seconds that a command waits at most for the jobs that its own process does."""
+
+
+class ShellCommand(BaseCommand):
+    """A command that says in one line what is wrong with its arguments, without its usage, and exits 2."""
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        if parser.called_from_command_line:
+            parser.error = lambda message: _refuse(parser, message)  # type: ignore[method-assign]
+        return parser
+
+
+def _refuse(parser: ArgumentParser, message: str) -> NoReturn:
+    parser.exit(2, f"{parser.prog}: {message}; --help tells more\n")
 
 
 def bad_argument(message: str) -> CommandError:

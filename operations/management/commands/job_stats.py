@@ -5,15 +5,15 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand
 from django.core.serializers.json import DjangoJSONEncoder
 
 from operations.statistics import Statistics, collect
 from operations.tables import format_table
+from tasks.management.jobs import ShellCommand
 from tasks.wording import describe_duration
 
 
-class Command(BaseCommand):
+class Command(ShellCommand):
     help = (
         "Show what the system is doing: what waits and for how long, processing times, how jobs ended and why they "
         "failed, workers, how fresh held stocks are, and what the MQTT bridge has still to publish."
@@ -66,6 +66,23 @@ def _tables(figures: Statistics) -> Iterable[tuple[str, Sequence[str], Iterable[
         "Workers of the last hour",
         ["worker", "running", "heartbeat", "jobs/minute"],
         ([one.worker_id, one.running, _age(one.heartbeat_age), one.jobs_per_minute] for one in figures.workers),
+    )
+    yield (
+        "Running jobs",
+        ["worker", "job", "about", "type", "priority", "for", "heartbeat", "requested by"],
+        (
+            [
+                one.worker_id,
+                one.job_id,
+                one.subject,
+                one.job_type,
+                one.priority,
+                _age(one.running_for),
+                _age(one.heartbeat_age),
+                ", ".join(one.requesters),
+            ]
+            for one in figures.running
+        ),
     )
     fresh = figures.freshness
     yield (

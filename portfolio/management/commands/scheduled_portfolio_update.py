@@ -1,12 +1,10 @@
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from portfolio.fetching import fetch_scheduled
-from tasks.management.jobs import describe, find_jobs, finish_here
+from tasks.management.jobs import ShellCommand, describe, find_jobs, finish_here
 
 
-class Command(BaseCommand):
+class Command(ShellCommand):
     help = (
         "Ask for every stale stock that an active user holds, in stock_batch_fetch jobs. For cron, as in "
         "`0 9 * * 1-5`; beat does the same by itself, and a stock that is on its way is not asked for twice."

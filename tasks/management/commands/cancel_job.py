@@ -2,13 +2,13 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from tasks import control
-from tasks.management.jobs import BY, describe, find_jobs, finish_here
+from tasks.management.jobs import BY, ShellCommand, describe, find_jobs, finish_here
 
 
-class Command(BaseCommand):
+class Command(ShellCommand):
     help = (
         "Cancel jobs that have not ended; what a worker is doing for one is not stored any more. Exit code 0; 1 when "
         "one had ended (the others are cancelled); 2 for an id that is malformed or unknown."

@@ -6,13 +6,13 @@ from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import transaction
 from django.utils import timezone
 
 from market.models import Stock
 from market.symbols import InvalidSymbol, parse_symbol
-from tasks.management.jobs import as_json, bad_argument, describe, finish_here
+from tasks.management.jobs import ShellCommand, as_json, bad_argument, describe, finish_here
 from tasks.models import Job
 from tasks.requests import Requested, request_fetches
 from tasks.wording import describe_end
@@ -24,7 +24,7 @@ LONGEST_PATIENCE = 86_400.0
 POLL_EVERY = 0.2
 
 
-class Command(BaseCommand):
+class Command(ShellCommand):
     help = (
         "Queue a stock_fetch for each SYMBOL, or join the one that is on its way. Stocks that are not known yet are "
         "created. Exit code 0; 1 when a job failed, expired or was cancelled, or the time was up (with --wait); "

@@ -1,14 +1,14 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from tasks import control
-from tasks.management.jobs import BY, bad_argument, describe, find_jobs, finish_here
+from tasks.management.jobs import BY, ShellCommand, bad_argument, describe, find_jobs, finish_here
 from tasks.models import Job
 
 
-class Command(BaseCommand):
+class Command(ShellCommand):
     help = (
         "Give a waiting job another priority, and the queue that holds it. 1 is the most urgent, 10 the least: 1 to 3 "
         "are foreground, 4 to 6 background_fetch, 7 to 10 background_analysis. Exit code 0; 1 when it does not wait, "

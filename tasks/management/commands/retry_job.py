@@ -2,19 +2,19 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db.models import Exists, OuterRef
 
 from market.symbols import InvalidSymbol, parse_symbol
 from tasks import control
-from tasks.management.jobs import bad_argument, describe, find_jobs, finish_here
+from tasks.management.jobs import ShellCommand, bad_argument, describe, find_jobs, finish_here
 from tasks.models import Job
 
 AT_MOST = 1_000
 """Jobs that one command runs again."""
 
 
-class Command(BaseCommand):
+class Command(ShellCommand):
     help = (
         "Run ended jobs again: each becomes a new job, or joins one that is on its way. Name them by id, or choose "
         "with --failed. Exit code 0; 1 when one has not ended (the others run again); 2 for bad arguments."
