@@ -17,7 +17,6 @@ from tasks.models import Job
 from tasks.requests import request_fetches
 from tests.conftest import WORKER, output_of
 from tests.invariants import ENDS, check_jobs
-from tests.works import Gate, effect_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -155,26 +154,3 @@ def test_two_workers_of_one_name_do_each_job_once(new_redis, point_to, start, ya
     check_jobs(jobs, served=yahoo.server.closes)
     assert set(Job.objects.values_list("status", "attempt")) == {("completed", 1)}
     assert len(set(Job.objects.values_list("worker_id", flat=True))) == 2
-
-
-def test_a_message_that_comes_twice_has_one_effect(new_redis, point_to, start, tmp_path):
-    gate = Gate(tmp_path / "gate")
-    point_to(new_redis.url)
-    analyst = (*WORKER, "-Q", "background_analysis", "-I", "tests.works")
-    with (
-        start(*analyst, ready=" ready.", CELERY_BROKER_URL=new_redis.url) as first,
-        start(*analyst, ready=" ready.", CELERY_BROKER_URL=new_redis.url) as second,
-    ):
-        (job,) = gate.request("AAPL")
-        gate.wait_for(job, 1)
-        for _ in range(10):
-            current_app.send_task(
-                "stockqueue.stock_analysis", args=[str(job.pk)], queue="background_analysis", priority=9
-            )
-        refusals = f"job {job.pk} is not to be had"
-        wait_until(lambda: sum(output_of(worker).count(refusals) for worker in (first, second)) == 10, "ten refusals")
-        gate.open(1)
-        ended = Job.objects.filter(status__in=ENDS)
-        wait_until(ended.exists, "the job")
-    check_jobs([job])
-    assert effect_of(job) == "1"

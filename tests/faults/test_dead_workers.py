@@ -18,7 +18,8 @@ from tests.works import Gate, effect_of, request_deadly
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ANALYST = (*WORKER, "-Q", "foreground,background_analysis", "-I", "tests.works")
+# Mingling only costs a second here: it asks the other workers which tasks were revoked.
+ANALYST = (*WORKER, "-Q", "foreground,background_analysis", "-I", "tests.works", "--without-mingle")
 
 BEAT = ("-m", "celery", "-A", "stockqueue", "beat", "--pidfile", "")
 
@@ -85,7 +86,11 @@ def test_a_job_whose_process_dies_is_done_by_another_within_seconds(
     assert (job.status, job.attempt, job.retries) == ("completed", 2, 1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGKILL, signal.SIGTERM, pytest.param(signal.SIGSEGV, marks=pytest.mark.long)],
+    ids=lambda number: number.name,
+)
 def test_the_other_jobs_of_a_worker_do_not_notice_that_a_process_dies(new_redis, point_to, start, gate, number):
     point_to(new_redis.url)
     with start(*ANALYST, ready=" ready.", CELERY_BROKER_URL=new_redis.url):
@@ -128,9 +133,13 @@ def test_the_jobs_of_a_worker_that_dies_are_done_by_another_within_a_minute(
     assert [effect_of(job) for job in behind] == ["1", "1"]
 
 
-def test_a_job_that_always_kills_its_process_fails_after_the_allowed_attempts(new_redis, point_to, start, gate):
+@pytest.mark.parametrize("retries", [1, pytest.param(3, marks=pytest.mark.long)])
+def test_a_job_that_always_kills_its_process_fails_after_the_allowed_attempts(
+    new_redis, point_to, start, gate, configuration_file, retries
+):
     point_to(new_redis.url)
-    with start(*ANALYST, ready=" ready.", CELERY_BROKER_URL=new_redis.url) as worker:
+    file = configuration_file(**{"jobs.max_retries": retries})
+    with start(*ANALYST, ready=" ready.", CELERY_BROKER_URL=new_redis.url, STOCKQUEUE_CONFIG=str(file)) as worker:
         deadly = request_deadly("AAPL")
         wait_for_end(deadly)
         (harmless,) = gate.request("MSFT")
@@ -139,26 +148,31 @@ def test_a_job_that_always_kills_its_process_fails_after_the_allowed_attempts(ne
         assert worker.poll() is None
     check_jobs([deadly, harmless])
     deadly.refresh_from_db()
-    assert (deadly.status, deadly.attempt, deadly.retries) == ("failed", 4, 3)
+    assert (deadly.status, deadly.attempt, deadly.retries) == ("failed", retries + 1, retries)
     assert deadly.error == "the process that ran it died"
     assert effect_of(harmless) == "1"
 
 
 @pytest.mark.parametrize(
-    ("point", "status", "attempts"), [("claimed", "failed", 4), ("worked", "failed", 4), ("ended", "completed", 1)]
+    ("point", "status", "attempts"), [("claimed", "failed", 2), ("worked", "failed", 2), ("ended", "completed", 1)]
 )
 def test_wherever_a_process_dies_there_is_the_whole_effect_or_none(
-    new_redis, point_to, start, yahoo, point, status, attempts
+    new_redis, point_to, start, yahoo, configuration_file, point, status, attempts
 ):
     yahoo.serve("AAPL")
+    once_more = configuration_file(**{"stock_jobs.data_fetch.max_retries": 1})
     point_to(new_redis.url)
     one = (*WORKER, "-c", "1")
-    environment = {"CELERY_BROKER_URL": new_redis.url, "STOCKQUEUE_CRASH_AT": point, **yahoo.server.environment}
+    environment = {
+        "CELERY_BROKER_URL": new_redis.url,
+        "STOCKQUEUE_CONFIG": str(once_more),
+        "STOCKQUEUE_CRASH_AT": point,
+        **yahoo.server.environment,
+    }
     with start(*one, ready=" ready.", **environment) as worker:
         job = fetch("AAPL")
         wait_for_end(job)
-        lost = attempts * "WorkerLostError"
-        wait_until(lambda: output_of(worker).count("exited prematurely") >= attempts, lost)
+        wait_until(lambda: output_of(worker).count("exited prematurely") >= attempts, f"{attempts} lost processes")
     check_jobs([job], served=yahoo.server.closes)
     job.refresh_from_db()
     assert (job.status, job.attempt) == (status, attempts)
