@@ -132,6 +132,7 @@ def depth(queue: str) -> int:
     # A connection of its own: asked for rarely, and a pooled one may have been lost unnoticed.
     with _connection().clone() as connection:
         try:
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
             return int(connection.channel().queue_declare(queue, passive=True).message_count)
         except connection.channel_errors:
             return 0  # there is no such queue: nothing was ever sent to it, or on Redis, nothing waits in it
