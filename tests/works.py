@@ -77,7 +77,7 @@ def wait(job: Job) -> Store:
 
 def _note(job: Job) -> tuple[Job.Outcome, dict[str, Any]]:
     Stock.objects.filter(symbol=job.symbol).update(name=Concat(F("name"), Value(str(job.attempt))))
-    return Job.Outcome.UPDATED, {"symbol": job.symbol, "done_by": f"attempt {job.attempt}"}
+    return Job.Outcome.UPDATED, {"symbol": job.symbol, "written_by": f"attempt-{job.attempt}"}
 
 
 @does(Job.Type.STOCK_RESEARCH)

@@ -222,5 +222,5 @@ def test_a_worker_that_was_stopped_and_goes_on_does_not_write_what_another_has_d
     client = Client()
     client.force_login(admin_user)
     page = client.get(f"/admin/tasks/job/{job.pk}/change/").content.decode()
-    assert "attempt 2" in page
-    assert "attempt 1" not in page
+    assert "attempt-2" in page
+    assert "attempt-1" not in page
