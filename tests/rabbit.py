@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
-from stockqueue.processes import free_port, spawn, stop
+from stockqueue.processes import free_port, spawn
 from tests.servers import MissingServer, Server
 
 # Debian's commands on PATH become another user and use the system's folders; these are what they start.
@@ -23,16 +23,9 @@ class RabbitServer(Server):
     def url(self) -> str:
         return f"amqp://guest:guest@{self.host}:{self.port}//"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._mapper: subprocess.Popen[bytes] | None = None
-
-    @cached_property
-    def mapper_port(self) -> int:
-        return free_port()
-
     @cached_property
     def distribution_port(self) -> int:
+        """Where rabbitmqctl reaches it, on 127.0.0.1 alone."""
         return free_port()
 
     def block_publishers(self) -> None:
@@ -49,26 +42,17 @@ class RabbitServer(Server):
             [_find("rabbitmqctl"), *node, *words], env=self._environment, check=True, capture_output=True, timeout=60
         )
 
-    def start(self) -> None:
-        if self._mapper is None:  # Erlang would start one on the standard port, which outlives everybody
-            self._mapper = spawn(["epmd"], env=self._environment)
-        super().start()
-
-    def close(self) -> None:
-        super().close()
-        if self._mapper is not None:
-            stop(self._mapper)
-            self._mapper = None
-
     @cached_property
     def _environment(self) -> dict[str, str]:
         folder = str(self.folder)
+        node = f"rabbit{self.port}@localhost"
+        # No epmd, which would outlive everybody: both sides know the port.
+        distribution = f"-erl_epmd_port {self.distribution_port}"
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "LANG": "C.UTF-8",
             "HOME": folder,
-            "RABBITMQ_NODENAME": f"rabbit{self.port}@localhost",
-            "RABBITMQ_DIST_PORT": str(self.distribution_port),
+            "RABBITMQ_NODENAME": node,
             "RABBITMQ_CONFIG_FILE": f"{folder}/rabbitmq.conf",
             "RABBITMQ_CONF_ENV_FILE": f"{folder}/none",
             "RABBITMQ_ADVANCED_CONFIG_FILE": f"{folder}/none",
@@ -77,9 +61,15 @@ class RabbitServer(Server):
             "RABBITMQ_LOG_BASE": folder,
             "RABBITMQ_GENERATED_CONFIG_DIR": folder,
             "RABBITMQ_PID_FILE": f"{folder}/pid",
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
+            # It has its name from the start: otherwise RabbitMQ looks for an epmd, and starts one.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                f"-sname {node} {distribution} -kernel inet_dist_use_interface {{127,0,0,1}}"
+            ),
+            # RabbitMQ looks after epmd each minute, by an `erl` that would start one. Nothing listens at this port.
+            "ERL_FLAGS": "-start_epmd false",
             "ERL_EPMD_ADDRESS": self.host,
-            "ERL_EPMD_PORT": str(self.mapper_port),
+            "ERL_EPMD_PORT": "1",
+            "RABBITMQ_CTL_ERL_ARGS": f"{distribution} -dist_listen false",
             # Its script becomes the server, instead of waiting for it: so they end together.
             "RUNNING_UNDER_SYSTEMD": "1",
         }

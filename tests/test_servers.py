@@ -15,6 +15,7 @@ import paho.mqtt.client as mqtt
 import psycopg
 import pytest
 import redis
+from kombu.connection import Connection
 from paho.mqtt.enums import CallbackAPIVersion
 
 from stockqueue.processes import is_listening, wait_until
@@ -195,6 +196,51 @@ def test_mosquitto_keeps_a_message_for_an_absent_subscriber_over_a_kill():
 
         with mqtt_session(server, "reader") as (_, happened):
             assert happened.get(timeout=10) == b"42.00"
+
+
+def test_rabbitmq_keeps_a_confirmed_message_over_a_kill():
+    with RabbitServer() as server:
+        with amqp(server) as connection:
+            connection.SimpleQueue("answers").put(42)
+        server.kill()
+        server.start()
+        with amqp(server) as connection:
+            assert connection.SimpleQueue("answers").get(timeout=10).payload == 42
+
+
+def test_a_paused_rabbitmq_does_not_answer_until_it_is_resumed(rabbit_server):
+    with amqp(rabbit_server, read_timeout=0.2) as connection:
+        queue = connection.SimpleQueue("answers")
+        queue.put(41)
+        rabbit_server.pause()
+        try:
+            with pytest.raises(TimeoutError):
+                queue.put(42)
+        finally:
+            rabbit_server.resume()
+    with amqp(rabbit_server) as connection:
+        connection.SimpleQueue("answers").put(43)
+
+
+def test_rabbitmq_takes_no_message_while_publishers_are_blocked(rabbit_server):
+    with amqp(rabbit_server, read_timeout=0.2) as connection:
+        queue = connection.SimpleQueue("questions")
+        queue.put(1)
+        rabbit_server.block_publishers()
+        try:
+            with pytest.raises(TimeoutError):
+                queue.put(2)
+        finally:
+            rabbit_server.unblock_publishers()
+    with amqp(rabbit_server) as connection:
+        connection.SimpleQueue("questions").put(3)
+
+
+@contextmanager
+def amqp(server: RabbitServer, **options: float) -> Iterator[Connection]:
+    """A connection whose publishers wait until the server has their message."""
+    with Connection(server.url, transport_options={"confirm_publish": True, **options}) as connection:
+        yield connection
 
 
 @contextmanager
