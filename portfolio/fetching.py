@@ -22,8 +22,8 @@ def fetch_stale_holdings(user: User) -> Requested:
     Takes the same number of queries however many holdings there are.
     """
     now = timezone.now()
-    held = held_stocks(user)
     with transaction.atomic():
+        held = held_stocks(user)  # as fresh as can be: between this and the jobs, another's job may end
         note_login(user, now)
         _track(user, held)
         stale = stale_at(held, now)

@@ -188,6 +188,10 @@ if not CELERY_BROKER_URL.startswith("amqp"):
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "priority_steps": list(range(10)),
         "queue_order_strategy": "priority",
+        # A connection that died without a word is noticed within half a minute. Workers wait a second at a time.
+        "socket_timeout": 10,
+        "socket_connect_timeout": 5,
+        "health_check_interval": 10,
         # A message is delivered again after that; no job may take so long.
         "visibility_timeout": 3_600
         + max(JOB_PROCESSOR.worker.max_execution_time, *dict(JOB_PROCESSOR.jobs.timeouts).values()),
@@ -200,6 +204,8 @@ CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 # Celery closes the database connection after each task; keeping it doubles the rate on PostgreSQL.
 CELERY_DB_REUSE_MAX = 1_000
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# Redis that is full answers with errors, which would end the worker.
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True
 # What it sends, and when, is in the database: operations.schedules has the rows that a new one starts with.
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 

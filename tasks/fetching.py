@@ -39,9 +39,32 @@ class BatchParameters(FetchParameters):
 
 @does(Job.Type.STOCK_FETCH)
 def fetch_stock(job: Job) -> Store:
-    """Fetch one stock's bars."""
+    """Fetch one stock's bars, unless that is what another job did just before a login asked for it."""
+    if _is_needless(job):
+        return partial(_end_needless, job.symbol)
     history = _ask(job.symbol, read_parameters(FetchParameters, job))
     return partial(_store_stock, history)
+
+
+def _is_needless(job: Job) -> bool:
+    """Whether only logins asked, for a stock that is fresh by now: it was not yet when they looked."""
+    if job.trigger != Job.Trigger.USER_LOGIN:
+        return False
+    stock = Stock.objects.filter(symbol=job.symbol).first()
+    if stock is None or is_stale(stock.checked_at, timezone.now()):
+        return False
+    return not job.requests.exclude(trigger=Job.Trigger.USER_LOGIN).exists()
+
+
+def _end_needless(symbol: str) -> tuple[Job.Outcome, dict[str, Any]]:
+    reason = "it was fetched a moment before"
+    return Job.Outcome.UNCHANGED, {
+        "symbol": symbol,
+        "source": "",
+        "records_stored": 0,
+        "days_fetched": 0,
+        "reason": reason,
+    }
 
 
 def _store_stock(history: History) -> tuple[Job.Outcome, dict[str, Any]]:

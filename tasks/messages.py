@@ -1,7 +1,8 @@
-"""Refuses messages that are not as ours are, before Celery looks at them: some would end its worker."""
+"""What would end Celery's worker, and must not: messages that are not as ours are, a broker that goes away."""
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,14 @@ class Refused(Exception):
 
 
 class CarefulConsumer(Consumer):
-    """Celery's consumer (the setting `worker_consumer`), which sees no malformed message."""
+    """Celery's consumer (the setting `worker_consumer`), which sees no malformed message, and outlives its broker."""
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        try:
+            super().on_connection_error_after_connected(exc)
+        except AttributeError as error:
+            # kombu 5.7 puts back what is not acknowledged through a connection to Redis that is no more.
+            logger.warning("messages that are not acknowledged could not be put back: %s", error)
 
     def create_task_handler(self, **options: Any) -> Callable[[Any], Any]:
         receive = super().create_task_handler(**options)
@@ -27,9 +35,18 @@ class CarefulConsumer(Consumer):
             except Refused as refused:
                 logger.error("a message is refused: %s", refused)
                 return message.reject_log_error(logger, self.connection_errors)
+            message.ack_log_error = partial(_acknowledge, message)
             return receive(message)
 
         return check_and_receive
+
+
+def _acknowledge(message: Any, *arguments: Any, **options: Any) -> None:
+    """What Celery calls when a task has ended. The connection that the message came from may be gone by then."""
+    try:
+        type(message).ack_log_error(message, *arguments, **options)
+    except AttributeError as error:  # so kombu 5.7 tells it; if the message comes again, it finds its job claimed
+        logger.warning("a message could not be acknowledged: %s", error)
 
 
 def check(message: Any, known: Any) -> None:

@@ -5,6 +5,7 @@ stopped, and reports its lost children at once.
 import logging
 import os
 import signal
+import socket
 import threading
 from contextlib import suppress
 from typing import Any
@@ -43,7 +44,10 @@ def worker_id() -> str:
 @worker_init.connect
 def note_who_we_are(sender: Any, **_: Any) -> None:
     global _name, _pid
-    _name, _pid = settings.JOB_PROCESSOR.worker.worker_id or sender.hostname, os.getpid()
+    # The host is part of the name that Celery makes up; one that is configured may be used on several.
+    configured = settings.JOB_PROCESSOR.worker.worker_id
+    _name = f"{configured}@{socket.gethostname()}" if configured else sender.hostname
+    _pid = os.getpid()
     direct.configure(None, None)  # what no broker takes from a worker waits for the sweeper
 
 

@@ -47,7 +47,7 @@ class RabbitServer(Server):
         folder = str(self.folder)
         node = f"rabbit{self.port}@localhost"
         # No epmd, which would outlive everybody: both sides know the port.
-        distribution = f"-start_epmd false -erl_epmd_port {self.distribution_port}"
+        distribution = f"-erl_epmd_port {self.distribution_port}"
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "LANG": "C.UTF-8",
@@ -65,6 +65,10 @@ class RabbitServer(Server):
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
                 f"-sname {node} {distribution} -kernel inet_dist_use_interface {{127,0,0,1}}"
             ),
+            # RabbitMQ looks after epmd each minute, by an `erl` that would start one. Nothing listens at this port.
+            "ERL_FLAGS": "-start_epmd false",
+            "ERL_EPMD_ADDRESS": self.host,
+            "ERL_EPMD_PORT": "1",
             "RABBITMQ_CTL_ERL_ARGS": f"{distribution} -dist_listen false",
             # Its script becomes the server, instead of waiting for it: so they end together.
             "RUNNING_UNDER_SYSTEMD": "1",

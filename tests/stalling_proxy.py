@@ -7,15 +7,20 @@ from typing import Self
 
 
 class StallingProxy:
-    """Passes everything on to `host`:`port` and back; `hold_back()` and `release()` stop and start the way back."""
+    """Passes everything on to `host`:`port` and back; `hold_back()` and `release()` stop and start the way back.
+
+    `forget()` is for connections that die unnoticed: those that are open are never answered again, new ones are.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._server = (host, port)
         self._changed = threading.Condition()
         self._holds_back = False
+        self._trigger = b""
         self._passed_on = 0
         self._held = 0
         self._sockets: list[socket.socket] = []
+        self._forgotten: set[socket.socket] = set()
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -49,6 +54,15 @@ class StallingProxy:
         with self._changed:
             self._holds_back = True
 
+    def hold_back_from(self, words: bytes) -> None:
+        """Hold back from the answer to the next request on that has `words` in it; the request itself is passed on."""
+        with self._changed:
+            self._trigger = words
+
+    def forget(self) -> None:
+        with self._changed:
+            self._forgotten.update(self._sockets)
+
     def release(self) -> None:
         with self._changed:
             self._holds_back = False
@@ -73,6 +87,9 @@ class StallingProxy:
     def _ask(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
             while data := client.recv(65_536):
+                with self._changed:
+                    if self._trigger and self._trigger in data:
+                        self._holds_back, self._trigger = True, b""
                 server.sendall(data)
                 with self._changed:
                     self._passed_on += len(data)
@@ -85,6 +102,8 @@ class StallingProxy:
                     if self._holds_back:
                         self._held += len(data)
                         self._changed.wait_for(lambda: not self._holds_back)
+                    if server in self._forgotten:
+                        continue
                 client.sendall(data)
         _hang_up(client, server)
 
