@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -20,6 +21,7 @@ from tasks.execution import run_job
 from tasks.models import Job, JobRequest
 from tasks.requests import Wanted, request_fetches, request_jobs
 from tasks.turns import forget_unused, take_turns
+from tests.servers import RedisServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -59,6 +61,19 @@ def end(symbol: str) -> None:
     """Run a job to its end, as a worker would."""
     job = Job.objects.get(symbol=symbol, status__in=Job.ACTIVE)
     run_job(job.pk, "worker")
+
+
+@pytest.fixture(scope="module")
+def redis_without_workers() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def broker(redis_without_workers, point_to) -> RedisServer:
+    """In place of the one that a worker of other tests takes jobs from."""
+    point_to(redis_without_workers.url)
+    return redis_without_workers
 
 
 @pytest.fixture
