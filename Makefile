@@ -23,9 +23,11 @@ demo: .venv/run
 run: .venv/run
 	@$(MANAGE) run --port $(PORT)
 
+# Both passes at once: most tests wait for processes, and neither pass shares anything with the other.
 test: .venv/dev servers
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --database=postgresql
+	@mkdir -p var; $(BIN)/python -m pytest --database=postgresql >var/test-postgresql.log 2>&1 & postgresql=$$!; \
+	$(BIN)/python -m pytest; sqlite=$$?; \
+	wait $$postgresql; code=$$?; cat var/test-postgresql.log; exit $$((sqlite | code))
 
 test-long: .venv/dev servers
 	$(BIN)/python -m pytest -m long

@@ -28,7 +28,6 @@ from portfolio.templatetags.display import money
 from stockqueue.addresses import MqttAddress
 from stockqueue.processes import free_port, is_listening, spawn, stop, wait_until
 from tasks.models import Job
-from tasks.wording import describe_result
 
 FOLDER = Path("var/demo")
 USER = "demo"
@@ -130,7 +129,7 @@ class Command(BaseCommand):
             payload = json.loads(message.payload)
             detail = payload.get("error", "")
             if result := payload.get("result"):
-                detail = describe_result(result)
+                detail = f"{result['records_stored']} of {result['days_fetched']} bars stored, from {result['source']}"
             rows.append([message.topic, payload["event"], payload["trigger"], payload["priority"], detail])
         self._say(format_table(["topic", "event", "trigger", "priority", ""], rows))
 
