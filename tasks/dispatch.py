@@ -64,9 +64,14 @@ def send_again(job_ids: Collection[UUID], *, within: float = IN_THE_BACKGROUND) 
     return len(sent)
 
 
-def release_next(queue: str) -> None:
-    """In the transaction in which a job leaves its queue: give the next one its turn, and hand it over afterwards."""
-    if jobs := take_turns(queue, 1):
+def release_next(job: Job) -> None:
+    """In the transaction in which a job leaves its queue: give the next one its turn, and hand it over afterwards.
+
+    `job` is as its transition returned it. It may be the next one itself, when it runs again.
+    """
+    if not job.others_wait and job.status != Job.Status.PENDING:  # so it is at most ends, and no lock is needed
+        return
+    if jobs := take_turns(job.queue, 1):
         transaction.on_commit(lambda: hand_over(jobs, within=IN_A_REQUEST), robust=True)
 
 

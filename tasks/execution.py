@@ -49,8 +49,7 @@ def _do(job: Job) -> dict[str, Any] | None:
         crash_point("worked")
         with transaction.atomic():
             outcome, result = store()
-            lifecycle.complete(job, outcome, result)  # ClaimLost takes back what was stored
-            release_next(job.queue)
+            release_next(lifecycle.complete(job, outcome, result))  # ClaimLost takes back what was stored
     except lifecycle.ClaimLost:
         raise
     except WorkFailed as failure:
@@ -78,10 +77,10 @@ def _end_attempt(job: Job, failure: WorkFailed) -> None:
     again = failure.passes and retries_left(job) > 0
     with transaction.atomic():
         if again:
-            lifecycle.retry(job, str(failure), next_attempt(job, timezone.now()))
+            job = lifecycle.retry(job, str(failure), next_attempt(job, timezone.now()))
         else:
-            lifecycle.fail(job, str(failure))
+            job = lifecycle.fail(job, str(failure))
             failure.effect()
-        release_next(job.queue)
+        release_next(job)
     if not again:
         raise JobFailed(str(failure)) from failure

@@ -26,7 +26,7 @@ def record_created(jobs: Sequence[Job], **details: Any) -> None:
 
 def mark_queued(job_ids: Collection[UUID]) -> list[Job]:
     """pending → queued, for those of the jobs that the broker has and no worker was faster with."""
-    return change(job_ids, [Status.PENDING], Event.QUEUED, status=Status.QUEUED, queued_at=timezone.now())
+    return change(job_ids, [Status.PENDING], Event.QUEUED, brief=True, status=Status.QUEUED, queued_at=timezone.now())
 
 
 def claim(job_id: UUID, worker_id: str, *, at_most: int | None = None) -> Job | None:
@@ -156,7 +156,9 @@ def lock_rows(job_ids: Collection[UUID]) -> None:
 
 def _of_claim(job: Job, event: JobEvent.Event, details: dict[str, Any], **changes: Any) -> Job:
     """A transition that only the attempt that holds the claim may make."""
-    changed = change([job.pk], [Status.RUNNING], event, details, only=[("attempt", "=", job.attempt)], **changes)
+    claim = [("attempt", "=", job.attempt)]
+    ends = event != Event.PROGRESS
+    changed = change([job.pk], [Status.RUNNING], event, details, only=claim, brief=ends, leaves_room=ends, **changes)
     if not changed:
         raise ClaimLost(f"job {job.pk}, attempt {job.attempt}")
     return changed[0]

@@ -54,6 +54,9 @@ class Job(models.Model):
     REQUESTERS: ClassVar = "requests__user"
     """What to prefetch for many jobs' `requesters()`."""
 
+    others_wait: bool = True
+    """False when a transition found that no other job of its queue waits for its turn."""
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     job_type = models.CharField(max_length=20, choices=Type)
     subtype = models.CharField(max_length=40, blank=True)

@@ -106,10 +106,10 @@ def give_up(job: Job, error: str, *, counts: bool = True) -> bool:
     try:
         with transaction.atomic():
             if counts and retries_left(job) == 0:
-                lifecycle.fail(job, error)
+                job = lifecycle.fail(job, error)
             else:
-                lifecycle.retry(job, error, timezone.now(), counts=counts)
-            release_next(job.queue)
+                job = lifecycle.retry(job, error, timezone.now(), counts=counts)
+            release_next(job)
     except ClaimLost:
         return False
     logger.warning("job %s: %s", job.pk, error)

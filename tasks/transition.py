@@ -16,13 +16,19 @@ from django.utils import timezone
 from tasks.models import Job, JobEvent
 
 _JOBS, _EVENTS = Job._meta.db_table, JobEvent._meta.db_table
-_FIELDS = Job._meta.concrete_fields
-_NAMES = [field.attname for field in _FIELDS]
-_COLUMNS = {field.name: field for field in _FIELDS}
-_ALL_COLUMNS = ", ".join(f'"{field.column}"' for field in _FIELDS)
+_COLUMNS = {field.name: field for field in Job._meta.concrete_fields}
+
+_OTHERS_WAIT = f"""EXISTS (
+    SELECT 1 FROM "{_JOBS}" AS "waiting"
+    WHERE "waiting"."queue" = "{_JOBS}"."queue" AND "waiting"."status" = 'pending'
+    AND "waiting"."dispatched_at" IS NULL
+)"""  # noqa: S608  (a name, no value)
 
 _FACTS = ("priority", "queue", "attempt", "worker_id")
 """What an event tells of its job besides its `state`, as it was at that moment."""
+
+_WHOLE = tuple(_COLUMNS)
+_BRIEF = ("id", "status", "last_seq", *_FACTS)
 
 
 class Sql(str):
@@ -43,12 +49,15 @@ def change(
     details: dict[str, Any] | None = None,
     *,
     only: Iterable[tuple[str, str, Any]] = (),
+    brief: bool = False,
+    leaves_room: bool = False,
     **changes: Any,
 ) -> list[Job]:
     """Change those of the jobs that are in one of `statuses`, and tell it; the changed jobs, as they are now.
 
-    `only` has more conditions, such as `("attempt", "=", 2)`. What is changed stays locked until the commit, so that
-    `seq` has no gaps.
+    `only` has more conditions, such as `("attempt", "=", 2)`. `brief`: most fields of the jobs are read when they are
+    asked for. `leaves_room`: the jobs know whether others wait for their turn (`others_wait`); to ask that in a
+    statement of its own would take longer. What is changed stays locked until the commit, so that `seq` has no gaps.
     """
     if not job_ids:
         return []
@@ -70,12 +79,15 @@ def change(
     for name, operator, value in only:
         where.append(f'"{_COLUMNS[name].column}" {operator} %s')
         parameters.append(_prepare(name, value))
-    update = f'UPDATE "{_JOBS}" SET {", ".join(sets)} WHERE {" AND ".join(where)} RETURNING {_ALL_COLUMNS}'  # noqa: S608
+    names = _BRIEF if brief else _WHOLE
+    columns = ", ".join(f'"{_JOBS}"."{_COLUMNS[name].column}"' for name in names)
+    returned = f'{columns}, {_OTHERS_WAIT if leaves_room else "NULL"} AS "others_wait"'
+    update = f'UPDATE "{_JOBS}" SET {", ".join(sets)} WHERE {" AND ".join(where)} RETURNING {returned}'  # noqa: S608
     if connection.vendor == "postgresql":  # changes and tells in one statement, which needs no transaction around it
-        told = f"WITH changed AS ({update}), told AS ({_tell('changed')}) SELECT {_ALL_COLUMNS} FROM changed"  # noqa: S608
-        return _fetch(told, [*parameters, *_telling(event, details)])
+        told = f"WITH changed AS ({update}), told AS ({_tell('changed')}) SELECT * FROM changed"  # noqa: S608
+        return _fetch(names, told, [*parameters, *_telling(event, details)])
     with transaction.atomic():
-        jobs = _fetch(update, parameters)
+        jobs = _fetch(names, update, parameters)
         record([job.pk for job in jobs], event, details)
     return jobs
 
@@ -106,19 +118,25 @@ def _telling(event: JobEvent.Event, details: dict[str, Any] | None) -> list[Any]
     return [event, json.dumps(details or {}), connection.ops.adapt_datetimefield_value(timezone.now())]
 
 
-def _fetch(sql: str, parameters: Sequence[Any]) -> list[Job]:
+def _fetch(names: tuple[str, ...], sql: str, parameters: Sequence[Any]) -> list[Job]:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         rows = cursor.fetchall()
-    compiler, converters = _reader(connection.vendor)
-    return [Job.from_db(connection.alias, _NAMES, row) for row in compiler.apply_converters(rows, converters)]
+    compiler, converters = _reader(connection.vendor, names)
+    attributes = [_COLUMNS[name].attname for name in names]
+    jobs = []
+    for *values, others_wait in compiler.apply_converters(rows, converters):
+        job = Job.from_db(connection.alias, attributes, values)
+        job.others_wait = others_wait is None or bool(others_wait)
+        jobs.append(job)
+    return jobs
 
 
 @cache
-def _reader(_vendor: str) -> tuple[Any, Any]:
+def _reader(_vendor: str, names: tuple[str, ...]) -> tuple[Any, Any]:
     """What turns a row of the database into the values of a job's fields."""
     compiler = Job.objects.all().query.get_compiler(connection=connection)
-    return compiler, compiler.get_converters([field.get_col(_JOBS) for field in _FIELDS])
+    return compiler, compiler.get_converters([_COLUMNS[name].get_col(_JOBS) for name in names])
 
 
 def _prepare(name: str, value: Any) -> Any:

@@ -10,7 +10,6 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import Case, Count, Exists, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Cast
 from django.utils import timezone
@@ -29,8 +28,6 @@ def take_turns(queue: str, at_most: int) -> list[Job]:
     any of its requesters has room. A user's jobs in one queue do not count in the others, so that analysis is never in
     the way of a login.
     """
-    if not _something_waits(queue):  # so it is at most ends, and no lock is needed
-        return []
     lock(f"turns in {queue}")
     room = min(at_most, _max_jobs(queue) - _held(queue))
     busy = _busy_users(queue)
@@ -59,19 +56,6 @@ def forget_unused(older_than: timedelta) -> int:
     """Take back turns whose message was never noted as sent: the process that took them has died in between."""
     unused = Job.objects.filter(status=Job.Status.PENDING, dispatched_at__lte=timezone.now() - older_than)
     return unused.update(dispatched_at=None, dispatched_for=None)
-
-
-def _something_waits(queue: str) -> bool:
-    """Whether a queue has pending jobs without a turn. At every end of a job, so in SQL, which is built once."""
-    with connection.cursor() as cursor:
-        cursor.execute(_WAITING, [queue, Job.Status.PENDING])
-        return cursor.fetchone() is not None
-
-
-_WAITING = (
-    f'SELECT 1 FROM "{Job._meta.db_table}" '  # noqa: S608  (a name, no value)
-    'WHERE "queue" = %s AND "status" = %s AND "dispatched_at" IS NULL LIMIT 1'
-)
 
 
 def _due(queue: str) -> QuerySet[Job]:
