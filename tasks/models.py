@@ -177,7 +177,8 @@ class JobEvent(models.Model):
         EXPIRED = "expired"
         CANCELLED = "cancelled"
 
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="events")
+    # The index of `one_event_a_seq` finds a job's events.
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="events", db_index=False)
     seq = models.PositiveIntegerField()
     event = models.CharField(max_length=10, choices=Event)
     payload = models.JSONField(default=dict)

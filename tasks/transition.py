@@ -6,7 +6,7 @@ statements anew takes longer than running them.
 
 import json
 from collections.abc import Collection, Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -61,35 +61,57 @@ def change(
     """
     if not job_ids:
         return []
-    sets = ['"last_seq" = "last_seq" + 1']
-    parameters: list[Any] = []
-    for name, value in changes.items():
-        sets.append(f'"{_COLUMNS[name].column}" = {value if isinstance(value, Sql) else "%s"}')
-        if not isinstance(value, Sql):
-            parameters.append(_COLUMNS[name].get_db_prep_save(value, connection))
-    chosen = f'"id" IN ({_marks(job_ids)})'
-    if len(job_ids) > 1 and connection.features.has_select_for_update:
-        # Locked in one order for everybody, so that two that change the same jobs do not deadlock.
-        chosen = f'"id" IN (SELECT "id" FROM "{_JOBS}" WHERE {chosen} ORDER BY "id" FOR UPDATE)'  # noqa: S608
-    where = [chosen]
-    parameters += (_prepare("id", job_id) for job_id in job_ids)
-    states = list(statuses)
-    where.append(f'"status" IN ({_marks(states)})')
-    parameters += states
-    for name, operator, value in only:
-        where.append(f'"{_COLUMNS[name].column}" {operator} %s')
-        parameters.append(_prepare(name, value))
-    names = _BRIEF if brief else _WHOLE
-    columns = ", ".join(f'"{_JOBS}"."{_COLUMNS[name].column}"' for name in names)
-    returned = f'{columns}, {_OTHERS_WAIT if leaves_room else "NULL"} AS "others_wait"'
-    update = f'UPDATE "{_JOBS}" SET {", ".join(sets)} WHERE {" AND ".join(where)} RETURNING {returned}'  # noqa: S608
+    states, conditions = list(statuses), list(only)
+    computed = tuple((name, value if isinstance(value, Sql) else None) for name, value in changes.items())
+    compared = tuple((name, operator) for name, operator, _ in conditions)
+    returned = _BRIEF if brief else _WHOLE
+    sql = _statement(connection.vendor, len(job_ids), len(states), computed, compared, returned, leaves_room)
+    parameters = [
+        *(
+            _COLUMNS[name].get_db_prep_save(value, connection)
+            for name, value in changes.items()
+            if not isinstance(value, Sql)
+        ),
+        *(_prepare("id", job_id) for job_id in job_ids),
+        *states,
+        *(_prepare(name, value) for name, _, value in conditions),
+    ]
     if connection.vendor == "postgresql":  # changes and tells in one statement, which needs no transaction around it
-        told = f"WITH changed AS ({update}), told AS ({_tell('changed')}) SELECT * FROM changed"  # noqa: S608
-        return _fetch(names, told, [*parameters, *_telling(event, details)])
+        return _fetch(returned, sql, [*parameters, *_telling(event, details)])
     with transaction.atomic():
-        jobs = _fetch(names, update, parameters)
+        jobs = _fetch(returned, sql, parameters)
         record([job.pk for job in jobs], event, details)
     return jobs
+
+
+@lru_cache
+def _statement(
+    vendor: str,
+    jobs: int,
+    statuses: int,
+    changes: tuple[tuple[str, Sql | None], ...],
+    conditions: tuple[tuple[str, str], ...],
+    returned: tuple[str, ...],
+    leaves_room: bool,
+) -> str:
+    """The SQL of a transition: what to set (None: a parameter), of how many jobs, under which conditions."""
+    sets = ['"last_seq" = "last_seq" + 1']
+    sets += (f'"{_COLUMNS[name].column}" = {"%s" if value is None else value}' for name, value in changes)
+    chosen = f'"id" IN ({_marks(jobs)})'
+    if jobs > 1 and vendor == "postgresql":
+        # Locked in one order for everybody, so that two that change the same jobs do not deadlock.
+        chosen = f'"id" IN (SELECT "id" FROM "{_JOBS}" WHERE {chosen} ORDER BY "id" FOR UPDATE)'  # noqa: S608
+    where = [chosen, f'"status" IN ({_marks(statuses)})']
+    where += (f'"{_COLUMNS[name].column}" {operator} %s' for name, operator in conditions)
+    columns = ", ".join(f'"{_JOBS}"."{_COLUMNS[name].column}"' for name in returned)
+    others_wait = _OTHERS_WAIT if leaves_room else "NULL"
+    update = (
+        f'UPDATE "{_JOBS}" SET {", ".join(sets)} WHERE {" AND ".join(where)} '  # noqa: S608
+        f'RETURNING {columns}, {others_wait} AS "others_wait"'
+    )
+    if vendor != "postgresql":
+        return update
+    return f"WITH changed AS ({update}), told AS ({_tell('changed')}) SELECT * FROM changed"  # noqa: S608
 
 
 def record(job_ids: Collection[UUID], event: JobEvent.Event, details: dict[str, Any] | None) -> None:
@@ -97,7 +119,7 @@ def record(job_ids: Collection[UUID], event: JobEvent.Event, details: dict[str, 
     if job_ids:
         ids = [_prepare("id", job_id) for job_id in job_ids]
         with connection.cursor() as cursor:
-            cursor.execute(f'{_tell(_JOBS)} WHERE "id" IN ({_marks(ids)})', [*_telling(event, details), *ids])
+            cursor.execute(f'{_tell(_JOBS)} WHERE "id" IN ({_marks(len(ids))})', [*_telling(event, details), *ids])
 
 
 def _tell(jobs: str) -> str:
@@ -143,5 +165,5 @@ def _prepare(name: str, value: Any) -> Any:
     return _COLUMNS[name].get_db_prep_value(value, connection)
 
 
-def _marks(values: Collection[Any]) -> str:
-    return ", ".join(["%s"] * len(values))
+def _marks(count: int) -> str:
+    return ", ".join(["%s"] * count)
