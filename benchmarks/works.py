@@ -6,13 +6,13 @@
 import time
 
 from tasks.models import Job
-from tasks.work import Store, does
+from tasks.work import Done, does
 
 
-def take_time(job: Job) -> Store:
+def take_time(job: Job) -> Done:
     if seconds := job.parameters.get("seconds"):
         time.sleep(seconds)
-    return lambda: (Job.Outcome.UNCHANGED, {})
+    return Done(Job.Outcome.UNCHANGED, {})
 
 
 for _job_type in Job.Type:

@@ -16,7 +16,7 @@ from tasks.dispatch import release_next
 from tasks.heartbeat import beating
 from tasks.models import Job
 from tasks.retries import next_attempt, retries_left
-from tasks.work import WorkFailed, work_for
+from tasks.work import Done, WorkFailed, work_for
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +45,12 @@ def run_job(job_id: UUID, worker_id: str, *, at_most: int | None = None) -> dict
 
 def _do(job: Job) -> dict[str, Any] | None:
     try:
-        store = work_for(job)
+        done = work_for(job)
         crash_point("worked")
-        with transaction.atomic():
-            outcome, result = store()
-            release_next(lifecycle.complete(job, outcome, result))  # ClaimLost takes back what was stored
+        if not isinstance(done, Done) or not lifecycle.complete_alone(job, *done):
+            with transaction.atomic():
+                done = done if isinstance(done, Done) else done()
+                release_next(lifecycle.complete(job, *done))  # ClaimLost takes back what was stored
     except lifecycle.ClaimLost:
         raise
     except WorkFailed as failure:
@@ -69,7 +70,7 @@ def _do(job: Job) -> dict[str, Any] | None:
         _end_attempt(job, WorkFailed(f"{type(error).__name__}: {error}"))
         return None
     crash_point("ended")
-    return result
+    return done.result
 
 
 def _end_attempt(job: Job, failure: WorkFailed) -> None:

@@ -15,7 +15,7 @@ from market.sources.base import History, SourceError, SymbolNotFound
 from market.store import Stored, mark_checked, store_history
 from tasks import lifecycle
 from tasks.models import Job
-from tasks.work import Store, WorkFailed, does, read_parameters
+from tasks.work import Done, Store, WorkFailed, does, read_parameters
 
 LONGEST_RANGE = 36_525
 
@@ -38,10 +38,10 @@ class BatchParameters(FetchParameters):
 
 
 @does(Job.Type.STOCK_FETCH)
-def fetch_stock(job: Job) -> Store:
+def fetch_stock(job: Job) -> Store | Done:
     """Fetch one stock's bars, unless that is what another job did just before a login asked for it."""
     if _is_needless(job):
-        return partial(_end_needless, job.symbol)
+        return _end_needless(job.symbol)
     history = _ask(job.symbol, read_parameters(FetchParameters, job))
     return partial(_store_stock, history)
 
@@ -56,18 +56,13 @@ def _is_needless(job: Job) -> bool:
     return not job.requests.exclude(trigger=Job.Trigger.USER_LOGIN).exists()
 
 
-def _end_needless(symbol: str) -> tuple[Job.Outcome, dict[str, Any]]:
+def _end_needless(symbol: str) -> Done:
     reason = "it was fetched a moment before"
-    return Job.Outcome.UNCHANGED, {
-        "symbol": symbol,
-        "source": "",
-        "records_stored": 0,
-        "days_fetched": 0,
-        "reason": reason,
-    }
+    result = {"symbol": symbol, "source": "", "records_stored": 0, "days_fetched": 0, "reason": reason}
+    return Done(Job.Outcome.UNCHANGED, result)
 
 
-def _store_stock(history: History) -> tuple[Job.Outcome, dict[str, Any]]:
+def _store_stock(history: History) -> Done:
     stored = store_history(history, timezone.now())
     result: dict[str, Any] = {
         "symbol": history.symbol,
@@ -78,12 +73,12 @@ def _store_stock(history: History) -> tuple[Job.Outcome, dict[str, Any]]:
         "latest_after": stored.latest_after.isoformat(),
     }
     if stored.written:
-        return Job.Outcome.UPDATED, result
-    return Job.Outcome.UNCHANGED, result | {"reason": _nothing_new(history, stored)}
+        return Done(Job.Outcome.UPDATED, result)
+    return Done(Job.Outcome.UNCHANGED, result | {"reason": _nothing_new(history, stored)})
 
 
 @does(Job.Type.STOCK_BATCH_FETCH)
-def fetch_batch(job: Job) -> Store:
+def fetch_batch(job: Job) -> Done:
     """Fetch several stocks one after another, each stored and told as it comes; those that need none are passed over.
 
     A stock that is unknown does not fail the others. An error that may pass ends the attempt: the next one goes on
@@ -105,7 +100,7 @@ def fetch_batch(job: Job) -> Store:
             _note_member(job, results, symbol, {"success": False, "error": str(failure)}, failure.effect)
         else:
             _store_member(job, results, symbol, history)
-    return partial(_end_batch, results)
+    return _end_batch(results)
 
 
 def _why_not(symbol: str, parameters: BatchParameters, now: datetime) -> str:
@@ -145,7 +140,7 @@ def _note_member(
         effect()
 
 
-def _end_batch(results: dict[str, dict[str, Any]]) -> tuple[Job.Outcome, dict[str, Any]]:
+def _end_batch(results: dict[str, dict[str, Any]]) -> Done:
     failed = {symbol: member["error"] for symbol, member in results.items() if not member["success"]}
     written = sum(member.get("records", 0) for member in results.values())
     result: dict[str, Any] = {
@@ -158,10 +153,10 @@ def _end_batch(results: dict[str, dict[str, Any]]) -> tuple[Job.Outcome, dict[st
         if len(failed) == len(results):
             first, error = next(iter(failed.items()))
             raise WorkFailed(f"none of {len(results)} stocks could be fetched; {first}: {error}")
-        return Job.Outcome.PARTIAL, result
+        return Done(Job.Outcome.PARTIAL, result)
     if written:
-        return Job.Outcome.UPDATED, result
-    return Job.Outcome.UNCHANGED, result | {"reason": "nothing new for any of its stocks"}
+        return Done(Job.Outcome.UPDATED, result)
+    return Done(Job.Outcome.UNCHANGED, result | {"reason": "nothing new for any of its stocks"})
 
 
 def _ask(symbol: str, parameters: FetchParameters) -> History:

@@ -66,16 +66,26 @@ def report_progress(job: Job, details: dict[str, Any], *, result: dict[str, Any]
 
 def complete(job: Job, outcome: Job.Outcome, result: dict[str, Any]) -> Job:
     """running → completed, by the worker that holds the claim."""
-    return _of_claim(
-        job,
-        Event.COMPLETED,
-        {"result": result},
-        status=Status.COMPLETED,
-        outcome=outcome,
-        result=result,
-        error="",
-        finished_at=timezone.now(),
-    )
+    return _of_claim(job, Event.COMPLETED, {"result": result}, **_completed(outcome, result))
+
+
+def complete_alone(job: Job, outcome: Job.Outcome, result: dict[str, Any]) -> bool:
+    """running → completed without a transaction around it; False when others wait for the room that it leaves.
+
+    Those have to get it in the transaction that ends the job. False also when the claim is lost.
+    """
+    changes = _completed(outcome, result)
+    return bool(_change_claimed(job, Event.COMPLETED, {"result": result}, only_alone=True, **changes))
+
+
+def _completed(outcome: Job.Outcome, result: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "status": Status.COMPLETED,
+        "outcome": outcome,
+        "result": result,
+        "error": "",
+        "finished_at": timezone.now(),
+    }
 
 
 def fail(job: Job, error: str) -> Job:
@@ -156,9 +166,12 @@ def lock_rows(job_ids: Collection[UUID]) -> None:
 
 def _of_claim(job: Job, event: JobEvent.Event, details: dict[str, Any], **changes: Any) -> Job:
     """A transition that only the attempt that holds the claim may make."""
-    claim = [("attempt", "=", job.attempt)]
-    ends = event != Event.PROGRESS
-    changed = change([job.pk], [Status.RUNNING], event, details, only=claim, brief=ends, leaves_room=ends, **changes)
+    changed = _change_claimed(job, event, details, leaves_room=event != Event.PROGRESS, **changes)
     if not changed:
         raise ClaimLost(f"job {job.pk}, attempt {job.attempt}")
     return changed[0]
+
+
+def _change_claimed(job: Job, event: JobEvent.Event, details: dict[str, Any], **changes: Any) -> list[Job]:
+    claim = [("attempt", "=", job.attempt)]
+    return change([job.pk], [Status.RUNNING], event, details, only=claim, brief=event != Event.PROGRESS, **changes)

@@ -28,7 +28,7 @@ _FACTS = ("priority", "queue", "attempt", "worker_id")
 """What an event tells of its job besides its `state`, as it was at that moment."""
 
 _WHOLE = tuple(_COLUMNS)
-_BRIEF = ("id", "status", "last_seq", *_FACTS)
+_BRIEF = tuple(name for name in _COLUMNS if name in ("id", "status", "last_seq", *_FACTS))  # in the model's order
 
 
 class Sql(str):
@@ -51,13 +51,15 @@ def change(
     only: Iterable[tuple[str, str, Any]] = (),
     brief: bool = False,
     leaves_room: bool = False,
+    only_alone: bool = False,
     **changes: Any,
 ) -> list[Job]:
     """Change those of the jobs that are in one of `statuses`, and tell it; the changed jobs, as they are now.
 
     `only` has more conditions, such as `("attempt", "=", 2)`. `brief`: most fields of the jobs are read when they are
     asked for. `leaves_room`: the jobs know whether others wait for their turn (`others_wait`); to ask that in a
-    statement of its own would take longer. What is changed stays locked until the commit, so that `seq` has no gaps.
+    statement of its own would take longer. `only_alone`: not while others wait. What is changed stays locked until the
+    commit, so that `seq` has no gaps.
     """
     if not job_ids:
         return []
@@ -65,7 +67,9 @@ def change(
     computed = tuple((name, value if isinstance(value, Sql) else None) for name, value in changes.items())
     compared = tuple((name, operator) for name, operator, _ in conditions)
     returned = _BRIEF if brief else _WHOLE
-    sql = _statement(connection.vendor, len(job_ids), len(states), computed, compared, returned, leaves_room)
+    sql = _statement(
+        connection.vendor, len(job_ids), len(states), computed, compared, returned, leaves_room, only_alone
+    )
     parameters = [
         *(
             _COLUMNS[name].get_db_prep_save(value, connection)
@@ -93,6 +97,7 @@ def _statement(
     conditions: tuple[tuple[str, str], ...],
     returned: tuple[str, ...],
     leaves_room: bool,
+    only_alone: bool,
 ) -> str:
     """The SQL of a transition: what to set (None: a parameter), of how many jobs, under which conditions."""
     sets = ['"last_seq" = "last_seq" + 1']
@@ -103,6 +108,8 @@ def _statement(
         chosen = f'"id" IN (SELECT "id" FROM "{_JOBS}" WHERE {chosen} ORDER BY "id" FOR UPDATE)'  # noqa: S608
     where = [chosen, f'"status" IN ({_marks(statuses)})']
     where += (f'"{_COLUMNS[name].column}" {operator} %s' for name, operator in conditions)
+    if only_alone:
+        where.append(f"NOT {_OTHERS_WAIT}")
     columns = ", ".join(f'"{_JOBS}"."{_COLUMNS[name].column}"' for name in returned)
     others_wait = _OTHERS_WAIT if leaves_room else "NULL"
     update = (

@@ -1,19 +1,28 @@
 """What is done for each type of job.
 
 Work is split in two: the slow part runs without a transaction and returns a function, which then writes the effect in
-the transaction that ends the job, so that a job's effect and its end are there together or not at all.
+the transaction that ends the job, so that a job's effect and its end are there together or not at all. Where there is
+nothing left to write, it returns how the job ends.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from tasks.models import Job
 
-Store = Callable[[], tuple[Job.Outcome, dict[str, Any]]]
-"""Writes the effect; the job's outcome and result."""
-Work = Callable[[Job], Store]
+
+class Done(NamedTuple):
+    """How a job ends that was done."""
+
+    outcome: Job.Outcome
+    result: dict[str, Any]
+
+
+Store = Callable[[], Done]
+"""Writes the effect."""
+Work = Callable[[Job], Store | Done]
 """Does the slow part. Raises WorkFailed."""
 
 _Parameters = TypeVar("_Parameters", bound=BaseModel)
@@ -44,7 +53,7 @@ def does(job_type: Job.Type) -> Callable[[Work], Work]:
     return register
 
 
-def work_for(job: Job) -> Store:
+def work_for(job: Job) -> Store | Done:
     """Do the slow part of a job. WorkFailed also where nothing here does jobs of its type."""
     if job.job_type not in _work:
         raise WorkFailed(f"{job.job_type} jobs are not done by this version")

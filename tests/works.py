@@ -16,7 +16,7 @@ from market.models import Stock
 from stockqueue.processes import wait_until
 from tasks.models import Job
 from tasks.requests import Requested, Wanted, request_jobs
-from tasks.work import Store, does
+from tasks.work import Done, Store, does
 
 LONGEST = 120.0
 """Seconds that work waits for its test."""
@@ -75,9 +75,9 @@ def wait(job: Job) -> Store:
     return partial(_note, job)
 
 
-def _note(job: Job) -> tuple[Job.Outcome, dict[str, Any]]:
+def _note(job: Job) -> Done:
     Stock.objects.filter(symbol=job.symbol).update(name=Concat(F("name"), Value(str(job.attempt))))
-    return Job.Outcome.UPDATED, {"symbol": job.symbol, "written_by": f"attempt-{job.attempt}"}
+    return Done(Job.Outcome.UPDATED, {"symbol": job.symbol, "written_by": f"attempt-{job.attempt}"})
 
 
 @does(Job.Type.STOCK_RESEARCH)
