@@ -48,7 +48,12 @@ def _track(user: User, held: list[Stock]) -> None:
     rows = PortfolioPriority.objects.filter(user=user)
     rows.filter(stock__in=held).update(priority_score=F("priority_score") + boost, is_active=True)
     rows.exclude(stock__in=held).update(is_active=False)
+    known = set(rows.values_list("stock_id", flat=True))
     PortfolioPriority.objects.bulk_create(
-        (PortfolioPriority(user=user, stock=stock, priority_score=FIRST_SCORE) for stock in held),
+        (
+            PortfolioPriority(user=user, stock=stock, priority_score=FIRST_SCORE)
+            for stock in held
+            if stock.pk not in known
+        ),
         ignore_conflicts=True,
     )

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from tasks.models import Job, JobEvent
-from tasks.transition import Sql, change, database_time, record
+from tasks.transition import Sql, change, database_time, insert
 
 Event = JobEvent.Event
 Status = Job.Status
@@ -19,9 +19,9 @@ class ClaimLost(Exception):
     """The job is no longer this attempt's: it was given to another worker, or has ended."""
 
 
-def record_created(jobs: Sequence[Job], **details: Any) -> None:
-    """Write the first event of jobs that were inserted in this transaction."""
-    record([job.pk for job in jobs], Event.CREATED, details)
+def create(jobs: Sequence[Job], **details: Any) -> set[UUID]:
+    """Insert those of the jobs whose `unique_key` no active job has, with their first event and request; their ids."""
+    return insert(jobs, Event.CREATED, details)
 
 
 def mark_queued(job_ids: Collection[UUID]) -> list[Job]:

@@ -1,7 +1,7 @@
 """Asks for work: makes jobs, or joins those that are already on their way."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -169,9 +169,8 @@ def request_jobs(
     for first in range(0, len(keys), INSERTED_TOGETHER):
         part = {key: jobs[key] for key in keys[first : first + INSERTED_TOGETHER]}
         with transaction.atomic():
-            came = _create_or_join(part)
-            lifecycle.record_created(came.created, **(details or {}))
-            JobRequest.objects.bulk_create(JobRequest(job=job, user=user, trigger=trigger) for job in came.jobs)
+            came = _create_or_join(part, details or {})
+            JobRequest.objects.bulk_create(JobRequest(job=job, user=user, trigger=trigger) for job in came.joined)
             _promote(came.joined, part)
             dispatch_after_commit(job.queue for job in (*part.values(), *came.joined))
         requested.created += came.created
@@ -179,27 +178,28 @@ def request_jobs(
     return requested
 
 
-def _create_or_join(wanted: dict[str, Job]) -> Requested:
+def _create_or_join(wanted: dict[str, Job], details: Mapping[str, Any]) -> Requested:
     requested = Requested()
     joined: list[UUID] = []
     for _round in range(_ROUNDS):
-        active = _insert_missing(wanted)
-        requested.created += [job for key, job in wanted.items() if active.get(key) == job.pk]
-        joined += [active[key] for key, job in wanted.items() if key in active and active[key] != job.pk]
-        wanted = {key: job for key, job in wanted.items() if key not in active}
         if not wanted:
             break
+        # In key order, so that two requests for the same stocks wait for each other instead of deadlocking.
+        created = lifecycle.create([wanted[key] for key in sorted(wanted)], **details)
+        requested.created += [job for job in wanted.values() if job.pk in created]
+        wanted = {key: job for key, job in wanted.items() if job.pk not in created}
+        active = _active(wanted)
+        joined += [active[key] for key in wanted if key in active]
+        wanted = {key: job for key, job in wanted.items() if key not in active}
     if joined:
         found = Job.objects.in_bulk(joined)
         requested.joined = [found[job_id] for job_id in joined]
     return requested
 
 
-def _insert_missing(wanted: dict[str, Job]) -> dict[str, UUID]:
-    """Insert the jobs whose key no active job has; the id of the active job for each key."""
-    # In key order, so that two requests for the same stocks wait for each other instead of deadlocking.
-    Job.objects.bulk_create([wanted[key] for key in sorted(wanted)], ignore_conflicts=True)
-    active = Job.objects.filter(unique_key__in=wanted, status__in=Job.ACTIVE)
+def _active(keys: Collection[str]) -> dict[str, UUID]:
+    """The id of the active job for each key that has one."""
+    active = Job.objects.filter(unique_key__in=keys, status__in=Job.ACTIVE)
     return dict(active.values_list("unique_key", "pk"))
 
 
