@@ -46,14 +46,15 @@ def _track(user: User, held: list[Stock]) -> None:
     """Raise the score of what is held, start it for what is new, and retire what was sold."""
     boost = settings.JOB_PROCESSOR.stock_jobs.portfolio_priority.portfolio_priority_boost
     rows = PortfolioPriority.objects.filter(user=user)
+    tracked: dict[int, bool] = dict(rows.values_list("stock", "is_active"))
     rows.filter(stock__in=held).update(priority_score=F("priority_score") + boost, is_active=True)
-    rows.exclude(stock__in=held).update(is_active=False)
-    known = set(rows.values_list("stock_id", flat=True))
+    if sold := {stock for stock, is_active in tracked.items() if is_active} - {stock.pk for stock in held}:
+        rows.filter(stock__in=sold).update(is_active=False)
     PortfolioPriority.objects.bulk_create(
         (
             PortfolioPriority(user=user, stock=stock, priority_score=FIRST_SCORE)
             for stock in held
-            if stock.pk not in known
+            if stock.pk not in tracked
         ),
         ignore_conflicts=True,
     )

@@ -6,10 +6,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from celery.bootsteps import StartStopStep
 from celery.worker.consumer import Consumer
-from celery.worker.consumer.tasks import Tasks
-from kombu.common import QoS
 from kombu.exceptions import ContentDisallowed, DecodeError
 
 logger = logging.getLogger(__name__)
@@ -42,24 +39,6 @@ class CarefulConsumer(Consumer):
             return receive(message)
 
         return check_and_receive
-
-
-class PrefetchOfEachQueue(StartStopStep):
-    """Lets a worker have as many unfinished messages of each queue as it has processes, where RabbitMQ counts them.
-
-    Celery asks for that many of all queues together. RabbitMQ chooses at random which queue sends the next, so an
-    urgent message would stand behind any number of others; this way it comes at once, and is next.
-    """
-
-    requires = (Tasks,)
-
-    def start(self, c: Any) -> None:
-        if not c.qos_global:
-            return
-        c.qos_global = False
-        c.connection.default_channel.basic_qos(0, 0, True)  # no limit for all together
-        c.qos = QoS(c.task_consumer.qos, c.initial_prefetch_count)  # type: ignore[no-untyped-call]
-        c.qos.update()
 
 
 def _acknowledge(message: Any, *arguments: Any, **options: Any) -> None:

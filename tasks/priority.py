@@ -61,13 +61,20 @@ def queue_of(priority: int) -> Job.Queue:
     return next(queue for queue, band in BANDS.items() if priority in band)
 
 
+QUEUES_OF = {
+    Job.Type.STOCK_FETCH: (Job.Queue.FOREGROUND, Job.Queue.BACKGROUND_FETCH),
+    Job.Type.STOCK_BATCH_FETCH: (Job.Queue.BACKGROUND_FETCH,),
+    Job.Type.STOCK_ANALYSIS: (Job.Queue.BACKGROUND_ANALYSIS,),
+    Job.Type.STOCK_RESEARCH: (Job.Queue.BACKGROUND_ANALYSIS,),
+}
+"""Where jobs of a type can be."""
+
+
 def may_be_in(job: Job) -> tuple[Job.Queue, ...]:
-    """The queues that a job of this type can be in."""
-    if job.job_type in (Job.Type.STOCK_ANALYSIS, Job.Type.STOCK_RESEARCH):
-        return (Job.Queue.BACKGROUND_ANALYSIS,)
-    if job.job_type == Job.Type.STOCK_FETCH and "start" not in job.parameters:
-        return (Job.Queue.FOREGROUND, Job.Queue.BACKGROUND_FETCH)
-    return (Job.Queue.BACKGROUND_FETCH,)
+    """The queues that this job can be in: those of its type, but a backfill never keeps a user waiting."""
+    if job.job_type == Job.Type.STOCK_FETCH and "start" in job.parameters:
+        return (Job.Queue.BACKGROUND_FETCH,)
+    return QUEUES_OF[Job.Type(job.job_type)]
 
 
 def priority_for(trigger: str, queue: Job.Queue) -> int:

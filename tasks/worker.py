@@ -13,7 +13,7 @@ from uuid import UUID
 
 from billiard import active_children
 from billiard.exceptions import WorkerLostError
-from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import celeryd_init, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 from celery.worker import state
 from celery.worker.request import Request
 from django.conf import settings
@@ -21,6 +21,7 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from tasks import direct
 from tasks.models import Job
+from tasks.priority import QUEUES_OF
 from tasks.sweeper import give_up
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,15 @@ _stopping = threading.Event()
 def worker_id() -> str:
     """Who runs the jobs: the worker's name and its main process, so that two workers of one name are told apart."""
     return f"{_name}:{_pid or os.getpid()}"
+
+
+@celeryd_init.connect
+def take_the_queues_of_its_job_types(instance: Any, options: dict[str, Any], **_: Any) -> None:
+    """A worker without -Q takes all queues, or those of `worker.supported_job_types`."""
+    supported = settings.JOB_PROCESSOR.worker.supported_job_types
+    if supported and not options.get("queues"):
+        taken = {queue: None for job_type in supported for queue in QUEUES_OF[Job.Type(job_type)]}
+        instance.app.amqp.queues.select(list(taken))
 
 
 @worker_init.connect
