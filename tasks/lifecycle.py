@@ -161,7 +161,7 @@ def promote(reasons: Mapping[UUID, dict[str, Any]], priority: int, queue: Job.Qu
 def lock_rows(job_ids: Collection[UUID]) -> None:
     """Lock many jobs before they change together, in one order for everybody, so that nobody deadlocks."""
     if connection.features.has_select_for_update:
-        list(Job.objects.select_for_update().filter(pk__in=job_ids).order_by("pk").values_list("pk"))
+        list(Job.objects.select_for_update(no_key=True).filter(pk__in=job_ids).order_by("pk").values_list("pk"))
 
 
 def _of_claim(job: Job, event: JobEvent.Event, details: dict[str, Any], **changes: Any) -> Job:

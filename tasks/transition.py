@@ -109,8 +109,9 @@ def _statement(
     sets += (f'"{_COLUMNS[name].column}" = {"%s" if value is None else value}' for name, value in changes)
     chosen = f'"id" IN ({_marks(jobs)})'
     if jobs > 1 and vendor == "postgresql":
-        # Locked in one order for everybody, so that two that change the same jobs do not deadlock.
-        chosen = f'"id" IN (SELECT "id" FROM "{_JOBS}" WHERE {chosen} ORDER BY "id" FOR UPDATE)'  # noqa: S608
+        # Locked in one order for everybody, so that two that change the same jobs do not deadlock; events and
+        # requests that are written for them meanwhile (KEY SHARE) are not in the way.
+        chosen = f'"id" IN (SELECT "id" FROM "{_JOBS}" WHERE {chosen} ORDER BY "id" FOR NO KEY UPDATE)'  # noqa: S608
     where = [chosen, f'"status" IN ({_marks(statuses)})']
     where += (f'"{_COLUMNS[name].column}" {operator} %s' for name, operator in conditions)
     if only_alone:
