@@ -119,11 +119,7 @@ def _rate(ends: "QuerySet[Any, Any]", count: int) -> float:
 
     Looks rarely: counting takes the processor from what is measured.
     """
-    deadline = time.monotonic() + PATIENCE
-    while ends.count() < count:
-        if time.monotonic() > deadline:
-            sys.exit(f"{ends.count()} of {count} were done after {PATIENCE:.0f} s")
-        time.sleep(0.5)
+    wait_until(lambda: ends.count() >= count, "all", timeout=PATIENCE, every=0.5)
     times = sorted(ends)
     first = count // 10
     seconds: float = (times[-1] - times[first - 1]).total_seconds()

@@ -92,12 +92,16 @@ def wait_until(
     *,
     process: subprocess.Popen[bytes] | None = None,
     timeout: float = 30.0,
+    every: float = 0.02,
 ) -> None:
-    """Return once `ready()` is true; ProcessFailed when `process` ends first or `timeout` seconds pass."""
+    """Return once `ready()` is true; ProcessFailed when `process` ends first or `timeout` seconds pass.
+
+    It is asked `every` so many seconds.
+    """
     deadline = time.monotonic() + timeout
     while not ready():
         if process is not None and process.poll() is not None:
             raise ProcessFailed(f"{what} ended with exit code {process.returncode}")
         if time.monotonic() > deadline:
             raise ProcessFailed(f"{what} was not ready after {timeout:.0f} s")
-        time.sleep(0.02)
+        time.sleep(every)

@@ -181,16 +181,19 @@ def request_jobs(
 def _create_or_join(wanted: dict[str, Job], details: Mapping[str, Any]) -> Requested:
     requested = Requested()
     joined: list[UUID] = []
-    for _round in range(_ROUNDS):
-        if not wanted:
-            break
-        # In key order, so that two requests for the same stocks wait for each other instead of deadlocking.
-        created = lifecycle.create([wanted[key] for key in sorted(wanted)], **details)
-        requested.created += [job for job in wanted.values() if job.pk in created]
-        wanted = {key: job for key, job in wanted.items() if job.pk not in created}
-        active = _active(wanted)
-        joined += [active[key] for key in wanted if key in active]
-        wanted = {key: job for key, job in wanted.items() if key not in active}
+    for left in reversed(range(_ROUNDS)):
+        with transaction.atomic():
+            # In key order, so that two requests for the same stocks wait for each other instead of deadlocking. What
+            # was missed is therefore not inserted behind the others: all are inserted anew.
+            created = lifecycle.create([wanted[key] for key in sorted(wanted)], **details)
+            others = [key for key, job in wanted.items() if job.pk not in created]
+            active = _active(others)
+            if left and len(active) < len(others):
+                transaction.set_rollback(True)
+                continue
+        requested.created = [job for job in wanted.values() if job.pk in created]
+        joined = [active[key] for key in others if key in active]
+        break
     if joined:
         found = Job.objects.in_bulk(joined)
         requested.joined = [found[job_id] for job_id in joined]
