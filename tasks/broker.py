@@ -30,8 +30,8 @@ KILL_AFTER = 30
 """Seconds beyond its time limit after which a job that does not stop by itself is killed."""
 
 # Together they keep a message under a second, whether the broker refuses, hangs, or does not read what is published.
-# Redis that hangs is waited for three times, which leaves a login a quarter of the second; measured with RabbitMQ 3.10:
-# 0.9 s at most. A second attempt is for a connection that was lost meanwhile.
+# Redis that hangs is waited for three times, which leaves a login a quarter of its second. RabbitMQ 3.10 took 0.9 s at
+# most. A second attempt is for a connection that was lost meanwhile.
 # kombu writes the policy of retries into the options, which tell its pools apart: so it is there from the start.
 _CONNECT_TIMEOUT = 0.3
 _CONFIRM_TIMEOUT = 0.25
