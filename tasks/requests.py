@@ -168,36 +168,32 @@ def request_jobs(
     keys = list(jobs)
     for first in range(0, len(keys), INSERTED_TOGETHER):
         part = {key: jobs[key] for key in keys[first : first + INSERTED_TOGETHER]}
-        with transaction.atomic():
-            came = _create_or_join(part, details or {})
-            JobRequest.objects.bulk_create(JobRequest(job=job, user=user, trigger=trigger) for job in came.joined)
-            _promote(came.joined, part)
-            dispatch_after_commit(job.queue for job in (*part.values(), *came.joined))
+        for left in reversed(range(_ROUNDS)):
+            with transaction.atomic():
+                came = _create_or_join(part, details or {})
+                if left and len(came.jobs) < len(part):
+                    # Inserted behind the others, what is missed would not be in order any more: all are tried anew.
+                    transaction.set_rollback(True)
+                    continue
+                JobRequest.objects.bulk_create(JobRequest(job=job, user=user, trigger=trigger) for job in came.joined)
+                _promote(came.joined, part)
+                dispatch_after_commit(job.queue for job in (*part.values(), *came.joined))
+            break
         requested.created += came.created
         requested.joined += came.joined
     return requested
 
 
-def _create_or_join(wanted: dict[str, Job], details: Mapping[str, Any]) -> Requested:
-    requested = Requested()
-    joined: list[UUID] = []
-    for left in reversed(range(_ROUNDS)):
-        with transaction.atomic():
-            # In key order, so that two requests for the same stocks wait for each other instead of deadlocking. What
-            # was missed is therefore not inserted behind the others: all are inserted anew.
-            created = lifecycle.create([wanted[key] for key in sorted(wanted)], **details)
-            others = [key for key, job in wanted.items() if job.pk not in created]
-            active = _active(others)
-            if left and len(active) < len(others):
-                transaction.set_rollback(True)
-                continue
-        requested.created = [job for job in wanted.values() if job.pk in created]
-        joined = [active[key] for key in others if key in active]
-        break
-    if joined:
-        found = Job.objects.in_bulk(joined)
-        requested.joined = [found[job_id] for job_id in joined]
-    return requested
+def _create_or_join(wanted: Mapping[str, Job], details: Mapping[str, Any]) -> Requested:
+    """The jobs that are new and the active ones of the other keys; none for a key whose job has just ended."""
+    # In key order, so that two requests for the same stocks wait for each other instead of deadlocking.
+    created = lifecycle.create([wanted[key] for key in sorted(wanted)], **details)
+    active = _active([key for key, job in wanted.items() if job.pk not in created])
+    found = Job.objects.in_bulk(list(active.values()))
+    return Requested(
+        created=[job for job in wanted.values() if job.pk in created],
+        joined=[found[active[key]] for key in wanted if key in active],
+    )
 
 
 def _active(keys: Collection[str]) -> dict[str, UUID]:

@@ -14,7 +14,6 @@ from django.db.models import Case, Count, Exists, F, IntegerField, OuterRef, Q, 
 from django.db.models.functions import Cast
 from django.utils import timezone
 
-from tasks.lifecycle import lock_rows
 from tasks.locks import lock
 from tasks.models import Job, JobRequest
 
@@ -122,8 +121,9 @@ def _write(turns: Collection[Job]) -> None:
         job.dispatched_at = now
         jobs_of.setdefault(job.dispatched_for_id, []).append(job.pk)
     whose = Case(*(When(pk__in=ids, then=Value(user)) for user, ids in jobs_of.items()), output_field=IntegerField())
-    lock_rows([job.pk for job in turns])
     payer = Cast(whose, IntegerField())  # where all of them are the system's, PostgreSQL could not tell the type
-    Job.objects.filter(pk__in=[job.pk for job in turns], status=Job.Status.PENDING).update(
+    # An UPDATE alone locks many rows in any order, and could deadlock with one that marks the same jobs as queued.
+    ours = Job.objects.select_for_update(no_key=True).filter(pk__in=[job.pk for job in turns]).order_by("pk")
+    Job.objects.filter(pk__in=ours.values("pk"), status=Job.Status.PENDING).update(
         dispatched_at=now, dispatched_for_id=payer
     )
