@@ -113,6 +113,8 @@ class Server(ABC):
         """SIGSTOP: connections stay open, and nothing is answered until `resume()`."""
         self._signal(signal.SIGSTOP)
         self._paused = True
+        if self._process is not None:  # a signal takes its time to reach each thread of a busy server
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """SIGCONT. No effect when it was not paused."""

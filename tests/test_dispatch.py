@@ -342,3 +342,6 @@ def test_sending_takes_less_than_a_second_while_rabbitmq_has_an_alarm(new_rabbit
     celery_broker.breaker.succeed()
     dispatch("foreground")
     assert states()["AAPL"] == "queued"
+    new_rabbit.pause()
+    request_fetches(stocks("MSFT"), Trigger.USER_REQUEST)
+    assert states()["MSFT"] == "pending"  # a late answer to one message is not taken for the answer to the next
