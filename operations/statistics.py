@@ -190,7 +190,7 @@ def depths() -> list[Depth]:
     found = Counter(
         {
             (priority, status): jobs
-            for priority, status, jobs in Job.objects.filter(status__in=Job.ACTIVE)
+            for priority, status, jobs in Job.objects.active()
             .order_by()
             .values_list("priority", "status")
             .annotate(jobs=Count("pk"))
@@ -207,7 +207,8 @@ def queue_states(now: datetime) -> list[QueueState]:
     """What waits in each queue, and what the broker says it holds."""
     waiting = {
         queue: (jobs, oldest)
-        for queue, jobs, oldest in Job.objects.filter(status__in=Job.WAITING)
+        for queue, jobs, oldest in Job.objects.active()
+        .filter(status__in=Job.WAITING)
         .order_by()
         .values_list("queue")
         .annotate(jobs=Count("pk"), oldest=Min("created_at"))
@@ -279,7 +280,8 @@ def worker_use(now: datetime) -> list[WorkerUse]:
     """What each worker does, and how much it has done; the busiest first."""
     running = {
         worker: (jobs, heartbeat)
-        for worker, jobs, heartbeat in Job.objects.filter(status=Job.Status.RUNNING)
+        for worker, jobs, heartbeat in Job.objects.active()
+        .filter(status=Job.Status.RUNNING)
         .order_by()
         .values_list("worker_id")
         .annotate(jobs=Count("pk"), heartbeat=Min("heartbeat_at"))
@@ -298,7 +300,8 @@ def worker_use(now: datetime) -> list[WorkerUse]:
 def running_jobs(now: datetime) -> list[RunningJob]:
     """What runs, worker by worker, the longest first."""
     jobs = (
-        Job.objects.filter(status=Job.Status.RUNNING)
+        Job.objects.active()
+        .filter(status=Job.Status.RUNNING)
         .order_by("worker_id", "started_at")
         .prefetch_related(Job.REQUESTERS)
     )

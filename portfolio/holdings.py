@@ -84,8 +84,8 @@ def statements(user: User) -> list[Statement]:
         .annotate(
             close=_latest_bar("close", stock="stock"),
             close_date=_latest_bar("date", stock="stock"),
-            updating=Exists(jobs.filter(status__in=Job.ACTIVE)),
-            last_error=Subquery(jobs.exclude(status__in=Job.ACTIVE).order_by("-created_at").values("error")[:1]),
+            updating=Exists(jobs.active()),
+            last_error=Subquery(jobs.filter(finished_at__isnull=False).order_by("-created_at").values("error")[:1]),
         )
     )
     positions: dict[int, list[Position]] = {}

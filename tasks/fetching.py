@@ -112,7 +112,7 @@ def _why_not(symbol: str, parameters: BatchParameters, now: datetime) -> str:
         return "not known here any more"
     if not is_stale(stock.checked_at, now):
         return "fresh"
-    single = Job.objects.filter(job_type=Job.Type.STOCK_FETCH, symbol=symbol, status__in=Job.ACTIVE)
+    single = Job.objects.active().filter(job_type=Job.Type.STOCK_FETCH, symbol=symbol)
     return "on its way" if single.exists() else ""
 
 

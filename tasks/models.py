@@ -1,5 +1,5 @@
 import uuid
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from django.conf import settings
 from django.db import models
@@ -7,6 +7,18 @@ from django.db.models import Q
 from django.utils import timezone
 
 from market.symbols import LONGEST_SYMBOL
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    """What can be asked for among jobs."""
+
+    def active(self) -> Self:
+        """Those that have not ended: pending, queued or running.
+
+        Said in these words, and not with a list of states, because the partial indexes have them: SQLite uses such an
+        index only where a query repeats its condition, and would read every job that ever was.
+        """
+        return self.filter(finished_at=None)
 
 
 class Job(models.Model):
@@ -99,6 +111,8 @@ class Job(models.Model):
     result = models.JSONField(null=True, blank=True)
     error = models.TextField(blank=True)
 
+    objects = JobQuerySet.as_manager()
+
     class Meta:
         ordering = ["-created_at"]
         indexes = [
@@ -106,12 +120,12 @@ class Job(models.Model):
             models.Index(
                 fields=["queue", "status", "priority", "created_at"],
                 name="job_work_order",
-                condition=Q(status__in=["pending", "queued", "running"]),
+                condition=Q(finished_at=None),
             ),
             models.Index(
                 fields=["dispatched_for", "queue"],
                 name="job_turns",
-                condition=Q(status__in=["pending", "queued", "running"], dispatched_for__isnull=False),
+                condition=Q(finished_at=None, dispatched_for__isnull=False),
             ),
             models.Index(fields=["symbol", "-created_at"], name="job_of_a_stock"),
             models.Index(fields=["-created_at"], name="job_newest_first"),
@@ -124,10 +138,15 @@ class Job(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["unique_key"],
-                condition=Q(status__in=["pending", "queued", "running"]),
+                condition=Q(finished_at=None),
                 name="one_active_job_a_thing",
             ),
             models.CheckConstraint(condition=Q(priority__gte=1, priority__lte=10), name="priority_1_to_10"),
+            models.CheckConstraint(
+                condition=Q(finished_at=None, status__in=["pending", "queued", "running"])
+                | Q(finished_at__isnull=False, status__in=["completed", "failed", "expired", "cancelled"]),
+                name="only_ended_jobs_have_an_end",
+            ),
         ]
 
     def __str__(self) -> str:

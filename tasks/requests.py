@@ -198,7 +198,7 @@ def _create_or_join(wanted: Mapping[str, Job], details: Mapping[str, Any]) -> Re
 
 def _active(keys: Collection[str]) -> dict[str, UUID]:
     """The id of the active job for each key that has one."""
-    active = Job.objects.filter(unique_key__in=keys, status__in=Job.ACTIVE)
+    active = Job.objects.active().filter(unique_key__in=keys)
     return dict(active.values_list("unique_key", "pk"))
 
 
@@ -226,7 +226,7 @@ def _batch_key(symbols: Iterable[str]) -> str:
 
 def _symbols_in_batches() -> Iterable[str]:
     """The symbols of batches that are on their way."""
-    active = Job.objects.filter(job_type=Job.Type.STOCK_BATCH_FETCH, status__in=Job.ACTIVE)
+    active = Job.objects.active().filter(job_type=Job.Type.STOCK_BATCH_FETCH)
     return (symbol for parameters in active.values_list("parameters", flat=True) for symbol in parameters["symbols"])
 
 

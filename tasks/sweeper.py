@@ -75,7 +75,7 @@ def expire_overdue() -> int:
     for queue in Job.Queue.values:
         ttl = getattr(settings.JOB_PROCESSOR.queue.priority_queues, queue).ttl
         before = timezone.now() - timedelta(seconds=ttl)
-        overdue = Job.objects.filter(queue=queue, status=Job.Status.QUEUED, queued_at__lte=before)
+        overdue = Job.objects.active().filter(queue=queue, status=Job.Status.QUEUED, queued_at__lte=before)
         job_ids = list(overdue.values_list("pk", flat=True)[:AT_ONCE])
         if job_ids:
             expired += len(lifecycle.expire(job_ids, before, f"waited longer than {ttl} s in {queue}"))
@@ -86,7 +86,7 @@ def rescue_abandoned() -> int:
     """Take the jobs of dead workers, and those far beyond their time, from whoever has them; how many."""
     patience = timedelta(seconds=heartbeat.MISSED * heartbeat.interval())
     dead = Q(heartbeat_at__lt=Now() - patience)
-    running = Job.objects.filter(status=Job.Status.RUNNING)
+    running = Job.objects.active().filter(status=Job.Status.RUNNING).order_by("started_at")
     rescued = 0
     for job in running.filter(dead)[:AT_ONCE]:
         rescued += give_up(job, f"the worker {job.worker_id} was lost: no sign of life for {patience.seconds} s")
@@ -122,9 +122,11 @@ def send_forgotten(queue: str) -> int:
     It has when it holds no message at all, or when a job that was sent later, and is no more urgent, is running. A
     message too many does no harm.
     """
-    old = Job.objects.filter(
-        queue=queue, status=Job.Status.QUEUED, dispatched_at__lte=timezone.now() - FORGOTTEN_AFTER
-    ).order_by("priority", "created_at")
+    old = (
+        Job.objects.active()
+        .filter(queue=queue, status=Job.Status.QUEUED, dispatched_at__lte=timezone.now() - FORGOTTEN_AFTER)
+        .order_by("priority", "created_at")
+    )
     if not old.exists():
         return 0
     try:
@@ -136,7 +138,9 @@ def send_forgotten(queue: str) -> int:
 
 def _was_passed(queue: str) -> Q:
     """Sent well before a job of the same or a lower priority that is running now."""
-    running = Job.objects.filter(queue=queue, status=Job.Status.RUNNING, dispatched_at__isnull=False).order_by()
+    running = (
+        Job.objects.active().filter(queue=queue, status=Job.Status.RUNNING, dispatched_at__isnull=False).order_by()
+    )
     passed = Q(pk__in=list[UUID]())
     for priority, sent_at in running.values_list("priority").annotate(Max("dispatched_at")):
         passed |= Q(priority__lte=priority, dispatched_at__lt=sent_at - FORGOTTEN_AFTER)

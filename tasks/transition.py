@@ -21,7 +21,7 @@ _COLUMNS = {field.name: field for field in Job._meta.concrete_fields}
 _OTHERS_WAIT = f"""EXISTS (
     SELECT 1 FROM "{_JOBS}" AS "waiting"
     WHERE "waiting"."queue" = "{_JOBS}"."queue" AND "waiting"."status" = 'pending'
-    AND "waiting"."dispatched_at" IS NULL
+    AND "waiting"."dispatched_at" IS NULL AND "waiting"."finished_at" IS NULL
 )"""  # noqa: S608  (a name, no value)
 
 _REQUEST = (

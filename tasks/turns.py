@@ -54,22 +54,20 @@ def give_back(job_ids: Collection[UUID]) -> int:
 
 def forget_unused(older_than: timedelta) -> int:
     """Take back turns whose message was never noted as sent: the process that took them has died in between."""
-    unused = Job.objects.filter(status=Job.Status.PENDING, dispatched_at__lte=timezone.now() - older_than)
+    unused = Job.objects.active().filter(status=Job.Status.PENDING, dispatched_at__lte=timezone.now() - older_than)
     return unused.update(dispatched_at=None, dispatched_for=None)
 
 
 def _due(queue: str) -> QuerySet[Job]:
     now = timezone.now()
-    return Job.objects.filter(
+    return Job.objects.active().filter(
         Q(run_at=None) | Q(run_at__lte=now), queue=queue, status=Job.Status.PENDING, dispatched_at=None
     )
 
 
 def _holding(queue: str) -> QuerySet[Job]:
     """The jobs that take up room in a queue: sent, about to be sent, or running."""
-    return Job.objects.filter(queue=queue, status__in=Job.ACTIVE).exclude(
-        status=Job.Status.PENDING, dispatched_at=None
-    )
+    return Job.objects.active().filter(queue=queue).exclude(status=Job.Status.PENDING, dispatched_at=None)
 
 
 def _held(queue: str) -> int:

@@ -96,7 +96,8 @@ def _limit_the_wait() -> None:
 def hand_back(**_: Any) -> None:
     """Give the jobs that this worker still has to others; that does not use up a retry."""
     try:
-        for job in Job.objects.filter(status=Job.Status.RUNNING, worker_id=worker_id()):
+        ours = Job.objects.active().filter(status=Job.Status.RUNNING, worker_id=worker_id())
+        for job in ours.order_by("started_at"):
             give_up(job, f"the worker {job.worker_id} was stopped", counts=False)
     except (DatabaseError, InterfaceError) as error:
         logger.warning("running jobs could not be handed back, and will be rescued: %s", error)
