@@ -17,6 +17,7 @@ from tasks import lifecycle
 from tasks.models import Job
 from tasks.requests import request_fetches
 from tests.conftest import ROOT, database_url
+from tests.jobs import new_job
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
@@ -45,13 +46,6 @@ def run(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         text=True,
         timeout=120,
     )
-
-
-def new_job(symbol: str = "AAPL", status: str = "pending", user=None, **fields: object) -> Job:
-    stock, _ = Stock.objects.get_or_create(symbol=symbol)
-    job = request_fetches([stock], Job.Trigger.USER_REQUEST, user).created[0]
-    Job.objects.filter(pk=job.pk).update(status=status, **fields)
-    return Job.objects.get(pk=job.pk)
 
 
 @pytest.mark.django_db

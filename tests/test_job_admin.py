@@ -15,18 +15,12 @@ from market.models import Stock
 from tasks import lifecycle
 from tasks.execution import run_job
 from tasks.models import Job
-from tasks.requests import request_batches, request_fetches
+from tasks.requests import request_batches
+from tests.jobs import new_job
 
 pytestmark = pytest.mark.django_db
 
 LIST = "/admin/tasks/job/"
-
-
-def new_job(symbol: str = "AAPL", user: User | None = None, **fields: object) -> Job:
-    stock, _ = Stock.objects.get_or_create(symbol=symbol)
-    job = request_fetches([stock], Job.Trigger.USER_REQUEST, user).created[0]
-    Job.objects.filter(pk=job.pk).update(**fields)
-    return Job.objects.get(pk=job.pk)
 
 
 def page_of(job: Job) -> str:
@@ -58,8 +52,8 @@ def test_the_list_shows_who_asked_how_long_it_took_and_what_came_of_it(admin_cli
     moment = timezone.now()
     job = new_job(
         "AAPL",
+        "failed",
         user,
-        status="failed",
         error="Yahoo Finance has no data for AAPL",
         queued_at=moment,
         started_at=moment + timedelta(seconds=75),
@@ -82,17 +76,17 @@ def test_the_list_shows_who_asked_how_long_it_took_and_what_came_of_it(admin_cli
 
 
 def test_the_list_takes_the_same_number_of_queries_for_1_and_50_jobs(admin_client, user, django_assert_num_queries):
-    new_job("S0", user)
+    new_job("S0", user=user)
     with CaptureQueriesContext(connection) as queries:
         admin_client.get(LIST)
     for number in range(1, 50):
-        new_job(f"S{number}", user)
+        new_job(f"S{number}", user=user)
     with django_assert_num_queries(len(queries)):
         admin_client.get(LIST)
 
 
 def test_a_jobs_page_tells_why_its_priority_and_what_happened(admin_client, user):
-    job = new_job("AAPL", user)
+    job = new_job("AAPL", user=user)
     claimed = lifecycle.claim(job.pk, "worker@here")
     assert claimed is not None
     lifecycle.retry(claimed, "Yahoo Finance answered 503 for AAPL", timezone.now())
@@ -156,7 +150,7 @@ def test_run_again_with_one_that_runs_does_nothing_and_says_why(admin_client):
 
 
 def test_a_new_priority_is_asked_for_on_a_page_of_its_own(admin_client, user):
-    job = new_job("AAPL", user)
+    job = new_job("AAPL", user=user)
     asked = act(admin_client, "reprioritise_jobs", job).content.decode()
     assert "5 (background_fetch)" in asked
     assert f"requested by {user.username}" in asked

@@ -13,6 +13,7 @@ from market.models import PriceBar, Stock
 from portfolio.models import Holding, Portfolio
 from tasks.models import Job, JobRequest
 from tasks.requests import request_fetches
+from tests.jobs import new_job
 
 pytestmark = pytest.mark.django_db
 
@@ -85,14 +86,11 @@ def test_the_page_asks_again_only_while_a_price_is_on_its_way(user, page):
 
 
 def test_why_a_fetch_failed_is_shown_until_one_succeeds(user, page):
-    stock = priced("AAPL", 3.0)
-    held(user, stock)
-    job = request_fetches([stock], Job.Trigger.USER_REQUEST).created[0]
-    Job.objects.filter(pk=job.pk).update(status="failed", error="Yahoo Finance answered 503 for AAPL")
+    held(user, priced("AAPL", 3.0))
+    new_job("AAPL", "failed", error="Yahoo Finance answered 503 for AAPL")
     assert "Yahoo Finance answered 503 for AAPL" in page()
-    job = request_fetches([stock], Job.Trigger.USER_REQUEST).created[0]
-    Job.objects.filter(pk=job.pk).update(status="completed")
-    assert "503" not in page()
+    new_job("AAPL", "completed")
+    assert "Yahoo Finance answered 503 for AAPL" not in page()
 
 
 def test_invented_prices_are_marked(user, page):

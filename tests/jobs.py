@@ -1,0 +1,20 @@
+"""Jobs in a given state, for tests that look at them."""
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from market.models import Stock
+from tasks.models import Job
+from tasks.requests import request_fetches
+
+
+def new_job(symbol: str = "AAPL", status: str = "pending", user: User | None = None, **fields: Any) -> Job:
+    """A job that `user` asked for, in this state, without the events that led to it."""
+    stock, _ = Stock.objects.get_or_create(symbol=symbol)
+    job = request_fetches([stock], Job.Trigger.USER_REQUEST, user).created[0]
+    if status not in Job.ACTIVE:
+        fields.setdefault("finished_at", timezone.now())
+    Job.objects.filter(pk=job.pk).update(status=status, **fields)
+    return Job.objects.get(pk=job.pk)
