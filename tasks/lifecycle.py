@@ -26,7 +26,16 @@ def create(jobs: Sequence[Job], **details: Any) -> set[UUID]:
 
 def mark_queued(job_ids: Collection[UUID]) -> list[Job]:
     """pending → queued, for those of the jobs that the broker has and no worker was faster with."""
-    return change(job_ids, [Status.PENDING], Event.QUEUED, brief=True, status=Status.QUEUED, queued_at=timezone.now())
+    return change(
+        job_ids,
+        [Status.PENDING],
+        Event.QUEUED,
+        brief=True,
+        status=Status.QUEUED,
+        queued_at=timezone.now(),
+        # Its turn was taken back when the sender believed that the message had not arrived: it takes up room again.
+        dispatched_at=Sql('COALESCE("dispatched_at", "created_at")'),
+    )
 
 
 def claim(job_id: UUID, worker_id: str, *, at_most: int | None = None) -> Job | None:

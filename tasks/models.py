@@ -123,9 +123,9 @@ class Job(models.Model):
                 condition=Q(finished_at=None),
             ),
             models.Index(
-                fields=["dispatched_for", "queue"],
+                fields=["queue", "dispatched_for"],
                 name="job_turns",
-                condition=Q(finished_at=None, dispatched_for__isnull=False),
+                condition=Q(finished_at=None, dispatched_at__isnull=False),
             ),
             models.Index(fields=["symbol", "-created_at"], name="job_of_a_stock"),
             models.Index(fields=["-created_at"], name="job_newest_first"),

@@ -7,9 +7,11 @@ transaction under the queue's lock, so that no cap is exceeded, and the message 
 from collections import Counter
 from collections.abc import Collection
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db import connection
 from django.db.models import Case, Count, Exists, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Cast
 from django.utils import timezone
@@ -19,6 +21,8 @@ from tasks.models import Job, JobRequest
 
 PAGE = 2_000
 """Pending jobs that are looked at together."""
+_FIELDS = ("id", "job_type", "priority", "queue", "status", "dispatched_at", "dispatched_for_id")
+"""What is read of a pending job, in the model's order."""
 
 
 def take_turns(queue: str, at_most: int) -> list[Job]:
@@ -29,15 +33,16 @@ def take_turns(queue: str, at_most: int) -> list[Job]:
     the way of a login.
     """
     lock(f"turns in {queue}")
-    room = min(at_most, _max_jobs(queue) - _held(queue))
-    busy = _busy_users(queue)
+    busy = _holders(queue)
+    room = min(at_most, _max_jobs(queue) - busy.total())
     turns: list[Job] = []
     while room > len(turns):
         page = _next_page(queue, busy, at_most=PAGE if at_most > 1 else 1, but=[job.pk for job in turns])
-        for job in page:
-            if len(turns) < room and (job.payer is None or busy[job.payer] < _cap()):  # type: ignore[attr-defined]
-                job.dispatched_for_id = job.payer  # type: ignore[attr-defined]
-                busy[job.dispatched_for_id] += 1
+        for payer, *values in page:
+            if len(turns) < room and (payer is None or busy[payer] < _cap()):
+                job = Job.from_db(connection.alias, _FIELDS, values)
+                job.dispatched_for_id = payer
+                busy[payer] += 1
                 turns.append(job)
         if len(page) < PAGE:
             break
@@ -65,15 +70,6 @@ def _due(queue: str) -> QuerySet[Job]:
     )
 
 
-def _holding(queue: str) -> QuerySet[Job]:
-    """The jobs that take up room in a queue: sent, about to be sent, or running."""
-    return Job.objects.active().filter(queue=queue).exclude(status=Job.Status.PENDING, dispatched_at=None)
-
-
-def _held(queue: str) -> int:
-    return _holding(queue).count()
-
-
 def _max_jobs(queue: str) -> int:
     return int(getattr(settings.JOB_PROCESSOR.queue.priority_queues, queue).max_jobs)
 
@@ -82,31 +78,30 @@ def _cap() -> int:
     return int(settings.JOB_PROCESSOR.stock_jobs.portfolio_priority.max_concurrent_per_user)
 
 
-def _busy_users(queue: str) -> "Counter[int | None]":
-    """How many jobs of each user take up room in the queue."""
-    counts = (
-        _holding(queue)
-        .filter(dispatched_for__isnull=False)
-        .order_by()
-        .values_list("dispatched_for")
-        .annotate(jobs=Count("pk"))
-    )
-    return Counter(dict(counts))
+def _holders(queue: str) -> "Counter[int | None]":
+    """How many jobs of each user, and of the system (None), take up room: sent, about to be sent, or running."""
+    held = Job.objects.active().filter(queue=queue, dispatched_at__isnull=False).order_by()
+    return Counter(dict(held.values_list("dispatched_for").annotate(jobs=Count("pk"))))
 
 
-def _next_page(queue: str, busy: "Counter[int | None]", *, at_most: int, but: Collection[UUID]) -> list[Job]:
-    """Pending jobs that somebody with room asked for, each with that requester as `payer` (None: the system)."""
-    full = [user for user, jobs in busy.items() if jobs >= _cap()]
+def _next_page(
+    queue: str, busy: "Counter[int | None]", *, at_most: int, but: Collection[UUID]
+) -> list[tuple[Any, ...]]:
+    """Pending jobs that somebody with room asked for: that requester (None: the system), and the job's `_FIELDS`.
+
+    Plain values, because most of them have to wait, and objects would take most of the time.
+    """
+    full = [user for user, jobs in busy.items() if user is not None and jobs >= _cap()]
     requests = JobRequest.objects.filter(job=OuterRef("pk"))
     with_room = requests.exclude(user__in=full)
     free_first = with_room.order_by(F("user").asc(nulls_first=True))
+    jobs = _due(queue).exclude(pk__in=but)
+    if full:  # PostgreSQL would read every request for it
+        jobs = jobs.filter(Exists(with_room) | ~Exists(requests))  # requests go with a user who is deleted
     return list(
-        _due(queue)
-        .exclude(pk__in=but)
-        .filter(Exists(with_room) | ~Exists(requests))  # requests go with a user who is deleted
-        .annotate(payer=Subquery(free_first.values("user")[:1]))
+        jobs.annotate(payer=Subquery(free_first.values("user")[:1]))
         .order_by("priority", "created_at")
-        .only("job_type", "queue", "priority", "status", "dispatched_at", "dispatched_for")[:at_most]
+        .values_list("payer", *_FIELDS)[:at_most]
     )
 
 
