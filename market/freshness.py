@@ -1,15 +1,76 @@
 """The one place that decides whether a stock's data is stale."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Self
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
 
+from market.exchanges import NEVER_CLOSES, exchange_of
+from market.models import Stock
+from market.sessions import Market, markets_at
 
-def freshness_limit() -> timedelta:
-    """How old a check may be before the stock is stale."""
-    return timedelta(minutes=settings.JOB_PROCESSOR.stock_jobs.portfolio_priority.data_staleness_threshold)
+SETTLED_AFTER = timedelta(hours=1)
+"""How long after the close prices may still be corrected."""
 
 
-def is_stale(checked_at: datetime | None, now: datetime) -> bool:
-    """Whether a stock last checked at `checked_at` (None: never) has to be fetched at `now`."""
-    return checked_at is None or now - checked_at >= freshness_limit()
+class Freshness:
+    """What is fresh at one moment: within the limit of the exchange's state, or because nothing can have changed.
+
+    The limit is `portfolio.freshness_schedule`'s, where the configuration has one, and otherwise
+    `stock_jobs.portfolio_priority.data_staleness_threshold`.
+    """
+
+    def __init__(self, now: datetime, markets: dict[str, Market]) -> None:
+        self.now = now
+        self._markets = markets
+
+    @classmethod
+    def of(cls, stocks: Iterable[Stock], now: datetime) -> Self:
+        """For these stocks, in one query (none where no exchange of theirs ever closes)."""
+        return cls(now, markets_at(now, {exchange_of(stock.exchange).calendar for stock in stocks}))
+
+    def is_stale(self, stock: Stock) -> bool:
+        """Whether the stock has to be fetched."""
+        if stock.checked_at is None:
+            return True
+        return self.now - stock.checked_at >= self.limit_of(stock) and self.closed_since(stock) is None
+
+    def closed_since(self, stock: Stock) -> datetime | None:
+        """When its exchange closed, where nothing can have changed since the stock was checked; else None."""
+        market = self._market_of(stock)
+        if market is None or market.closed_since is None or stock.checked_at is None:
+            return None
+        if not stock.source:  # no source has had anything for it yet
+            return None
+        return market.closed_since if stock.checked_at >= market.closed_since + SETTLED_AFTER else None
+
+    def limit_of(self, stock: Stock) -> timedelta:
+        """How old a check may be before the stock is stale, while its exchange is as it is."""
+        schedule = settings.JOB_PROCESSOR.portfolio.freshness_schedule
+        if schedule is None:
+            minutes = settings.JOB_PROCESSOR.stock_jobs.portfolio_priority.data_staleness_threshold
+        elif self._is_day_without_trading(stock):
+            minutes = schedule.weekend
+        elif (market := self._market_of(stock)) is None or market.closed_since is None:
+            minutes = schedule.market_open
+        else:
+            minutes = schedule.market_closed
+        return timedelta(minutes=minutes)
+
+    def _market_of(self, stock: Stock) -> Market | None:
+        return self._markets.get(exchange_of(stock.exchange).calendar)
+
+    def _is_day_without_trading(self, stock: Stock) -> bool:
+        """At its exchange; where its sessions are not known yet, Saturday and Sunday."""
+        exchange, market = exchange_of(stock.exchange), self._market_of(stock)
+        if exchange.calendar == NEVER_CLOSES:
+            return False
+        zone = ZoneInfo(exchange.timezone)
+        today = self.now.astimezone(zone).date()
+        if market is None:
+            return today.weekday() >= 5
+        if market.closed_since is None:
+            return False
+        return market.closed_since.astimezone(zone).date() < today < market.opens_at.astimezone(zone).date()

@@ -67,3 +67,18 @@ class PriceBar(models.Model):
 
     def __str__(self) -> str:
         return f"{self.stock} {self.date}"
+
+
+class TradingSession(models.Model):
+    """When an exchange trades, from opening to close (a break at noon included)."""
+
+    calendar = models.CharField(max_length=10, help_text="As in exchange_calendars: XNYS, 24/5.")
+    opens_at = models.DateTimeField()
+    closes_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["calendar", "opens_at"]
+        constraints = [models.UniqueConstraint(fields=["calendar", "opens_at"], name="one_session_an_opening")]
+
+    def __str__(self) -> str:
+        return f"{self.calendar} {self.opens_at:%Y-%m-%d}"

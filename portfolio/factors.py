@@ -15,7 +15,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Exists, Max, OuterRef, Subquery
 
-from market.freshness import freshness_limit
+from market.freshness import Freshness
 from market.models import PriceBar, Stock
 from market.volatility import volatility_factor
 from portfolio.models import Holding, LoginDay, Portfolio
@@ -24,27 +24,26 @@ from tasks.priority import Factors
 ACTIVITY_DAYS = 14
 
 
-def factors_for(user: User | None, stocks: Iterable[Stock], now: datetime) -> dict[str, Factors]:
+def factors_for(user: User | None, stocks: Iterable[Stock], freshness: Freshness) -> dict[str, Factors]:
     """The factors of each stock, by symbol, where `user` asks for it; None is nobody, as with a schedule.
 
     Takes two queries, or none without a user, however many stocks there are.
     """
-    activity = None if user is None else _activity(user, now)
+    activity = None if user is None else _activity(user, freshness.now)
     percentiles = {} if user is None else _best_percentiles(user)
     return {
         stock.symbol: Factors(
             user_activity=activity,
             portfolio_value=percentiles.get(stock.pk),
-            data_age=age_factor(stock.checked_at, now),
+            data_age=age_factor(stock.checked_at, freshness.now, freshness.limit_of(stock)),
             market_volatility=volatility_factor(stock.volatility),
         )
         for stock in stocks
     }
 
 
-def age_factor(checked_at: datetime | None, now: datetime) -> float:
+def age_factor(checked_at: datetime | None, now: datetime, limit: timedelta) -> float:
     """0 just checked, 0.5 at the freshness limit, 1 at twice the limit and later, or never checked (None)."""
-    limit = freshness_limit()
     if checked_at is None or not limit:
         return 1.0
     return min(1.0, max(0.0, (now - checked_at) / (2 * limit)))

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from market.freshness import Freshness
 from market.models import Stock
 from portfolio.factors import factors_for, note_login
 from portfolio.holdings import held_stocks, stale_at, stocks_of
@@ -26,14 +27,16 @@ def fetch_stale_holdings(user: User) -> Requested:
         held = held_stocks(user)  # as fresh as can be: between this and the jobs, another's job may end
         note_login(user, now)
         _track(user, held)
-        stale = stale_at(held, now)
-        return request_fetches(stale, Job.Trigger.USER_LOGIN, user, factors=factors_for(user, stale, now))
+        freshness = Freshness.of(held, now)
+        stale = [stock for stock in held if freshness.is_stale(stock)]
+        return request_fetches(stale, Job.Trigger.USER_LOGIN, user, factors=factors_for(user, stale, freshness))
 
 
 def fetch_portfolios(portfolios: Iterable[Portfolio], user: User) -> Requested:
     """Ask for every stock of the portfolios, fresh or not, because `user` said so."""
     stocks = stocks_of(portfolios)
-    return request_fetches(stocks, Job.Trigger.USER_REQUEST, user, factors=factors_for(user, stocks, timezone.now()))
+    factors = factors_for(user, stocks, Freshness.of(stocks, timezone.now()))
+    return request_fetches(stocks, Job.Trigger.USER_REQUEST, user, factors=factors)
 
 
 def fetch_scheduled() -> Requested:

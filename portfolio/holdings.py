@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.db.models import Exists, F, OuterRef, QuerySet, Subquery, Sum
 from django.utils import timezone
 
-from market.freshness import is_stale
+from market.freshness import Freshness
 from market.models import PriceBar, Stock
 from portfolio.models import Holding, Portfolio
 from tasks.models import Job
@@ -18,7 +18,10 @@ from tasks.models import Job
 
 @dataclass(frozen=True)
 class Position:
-    """One holding as a page shows it; money is in the stock's currency, None where no price is known."""
+    """One holding as a page shows it; money is in the stock's currency, None where no price is known.
+
+    `closed_since`: when its exchange closed, where that is why it is fresh.
+    """
 
     stock: Stock
     shares: Decimal
@@ -26,6 +29,7 @@ class Position:
     price: Decimal | None
     price_date: date | None
     is_stale: bool
+    closed_since: datetime | None
     is_updating: bool
     error: str
 
@@ -75,7 +79,7 @@ def _total(currency: str, positions: Iterable[Position], unpriced: int) -> Total
 
 
 def statements(user: User) -> list[Statement]:
-    """The user's portfolios with all that the page shows, in two queries."""
+    """The user's portfolios with all that the page shows, in three queries."""
     now = timezone.now()
     jobs = Job.objects.filter(job_type=Job.Type.STOCK_FETCH, symbol=OuterRef("stock__symbol"))
     holdings = (
@@ -89,6 +93,7 @@ def statements(user: User) -> list[Statement]:
         )
     )
     positions: dict[int, list[Position]] = {}
+    freshness = Freshness.of((holding.stock for holding in holdings), now)
     for holding in holdings:
         positions.setdefault(holding.portfolio_id, []).append(
             Position(
@@ -97,7 +102,8 @@ def statements(user: User) -> list[Statement]:
                 cost=holding.shares * holding.buy_price,
                 price=None if holding.close is None else Decimal(repr(holding.close)),
                 price_date=holding.close_date,
-                is_stale=is_stale(holding.stock.checked_at, now),
+                is_stale=freshness.is_stale(holding.stock),
+                closed_since=freshness.closed_since(holding.stock),
                 is_updating=holding.updating,
                 error=holding.last_error or "",
             )
@@ -124,7 +130,9 @@ def stocks_of(portfolios: Iterable[Portfolio]) -> list[Stock]:
 
 def stale_at(stocks: Iterable[Stock], now: datetime) -> list[Stock]:
     """Those of the stocks that have to be fetched, in the order given."""
-    return [stock for stock in stocks if is_stale(stock.checked_at, now)]
+    stocks = list(stocks)
+    freshness = Freshness.of(stocks, now)
+    return [stock for stock in stocks if freshness.is_stale(stock)]
 
 
 def _largest_first(stocks: QuerySet[Stock]) -> list[Stock]:

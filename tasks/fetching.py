@@ -8,8 +8,9 @@ from django.db import transaction
 from django.utils import timezone
 from pydantic import BaseModel, Field
 
-from market.freshness import is_stale
+from market.freshness import Freshness
 from market.models import Stock
+from market.sessions import keep_sessions
 from market.sources import fetch_history
 from market.sources.base import History, SourceError, SymbolNotFound
 from market.store import Stored, mark_checked, store_history
@@ -39,27 +40,32 @@ class BatchParameters(FetchParameters):
 
 @does(Job.Type.STOCK_FETCH)
 def fetch_stock(job: Job) -> Store | Done:
-    """Fetch one stock's bars, unless that is what another job did just before a login asked for it."""
-    if _is_needless(job):
-        return _end_needless(job.symbol)
-    history = _ask(job.symbol, read_parameters(FetchParameters, job))
+    """Fetch one stock's bars, unless they cannot have changed or were fetched just before a login asked for them."""
+    parameters = read_parameters(FetchParameters, job)
+    if reason := _why_needless(job, parameters, timezone.now()):
+        result = {"symbol": job.symbol, "source": "", "records_stored": 0, "days_fetched": 0, "reason": reason}
+        return Done(Job.Outcome.UNCHANGED, result)
+    history = _ask(job.symbol, parameters)
     return partial(_store_stock, history)
 
 
-def _is_needless(job: Job) -> bool:
-    """Whether only logins asked, for a stock that is fresh by now: it was not yet when they looked."""
-    if job.trigger != Job.Trigger.USER_LOGIN:
-        return False
+def _why_needless(job: Job, parameters: FetchParameters, now: datetime) -> str:
+    """Why a stock need not be asked for: its market is closed, or it is fresh by now and only logins asked."""
     stock = Stock.objects.filter(symbol=job.symbol).first()
-    if stock is None or is_stale(stock.checked_at, timezone.now()):
-        return False
-    return not job.requests.exclude(trigger=Job.Trigger.USER_LOGIN).exists()
+    if stock is None or parameters.start is not None:
+        return ""
+    freshness = Freshness.of([stock], now)
+    if closed_since := freshness.closed_since(stock):
+        return _market_closed(closed_since)
+    if freshness.is_stale(stock) or job.trigger != Job.Trigger.USER_LOGIN:
+        return ""
+    if job.requests.exclude(trigger=Job.Trigger.USER_LOGIN).exists():
+        return ""
+    return "it was fetched a moment before"
 
 
-def _end_needless(symbol: str) -> Done:
-    reason = "it was fetched a moment before"
-    result = {"symbol": symbol, "source": "", "records_stored": 0, "days_fetched": 0, "reason": reason}
-    return Done(Job.Outcome.UNCHANGED, result)
+def _market_closed(since: datetime) -> str:
+    return f"market closed since {since:%Y-%m-%d %H:%M} UTC"
 
 
 def _store_stock(history: History) -> Done:
@@ -110,7 +116,10 @@ def _why_not(symbol: str, parameters: BatchParameters, now: datetime) -> str:
     stock = Stock.objects.filter(symbol=symbol).first()
     if stock is None:
         return "not known here any more"
-    if not is_stale(stock.checked_at, now):
+    freshness = Freshness.of([stock], now)
+    if closed_since := freshness.closed_since(stock):
+        return _market_closed(closed_since)
+    if not freshness.is_stale(stock):
         return "fresh"
     single = Job.objects.active().filter(job_type=Job.Type.STOCK_FETCH, symbol=symbol)
     return "on its way" if single.exists() else ""
@@ -162,11 +171,13 @@ def _end_batch(results: dict[str, dict[str, Any]]) -> Done:
 def _ask(symbol: str, parameters: FetchParameters) -> History:
     """What the sources have; their errors as WorkFailed. That a symbol is unknown counts as checked."""
     try:
-        return fetch_history(symbol, parameters.first_day(timezone.now().date()), parameters.end)
+        history = fetch_history(symbol, parameters.first_day(timezone.now().date()), parameters.end)
     except SourceError as error:
         if isinstance(error, SymbolNotFound):
             raise WorkFailed(str(error), effect=partial(mark_checked, symbol, timezone.now())) from error
         raise WorkFailed(str(error), passes=error.passes) from error
+    keep_sessions(history.exchange)
+    return history
 
 
 def _nothing_new(history: History, stored: Stored) -> str:

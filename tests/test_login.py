@@ -9,13 +9,16 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from market.freshness import freshness_limit
 from market.models import PriceBar, Stock
 from portfolio.fetching import fetch_stale_holdings
 from portfolio.models import Holding, Portfolio, PortfolioPriority
 from tasks.models import Job, JobEvent, JobRequest
 
 FRESH = timedelta(minutes=1)
+
+
+LIMIT = timedelta(minutes=30)
+"""The shipped file's, at an exchange that is open or not known."""
 
 
 def log_in(user, client=None) -> None:
@@ -64,14 +67,14 @@ def test_a_second_login_straight_away_queues_nothing(user, hold):
 def test_a_login_with_one_stale_holding_of_five_asks_for_that_one(user, hold):
     hold(user, "AAPL", "MSFT", "ABEO", "AXGN", "CADL")
     checked(["AAPL", "MSFT", "ABEO", "CADL"], FRESH)
-    checked(["AXGN"], freshness_limit())
+    checked(["AXGN"], LIMIT)
     log_in(user)
     assert asked_for() == ["AXGN"]
 
 
 def test_a_stock_is_fresh_until_its_limit(user, hold, settings):
     hold(user, "AAPL")
-    checked(["AAPL"], freshness_limit() - timedelta(seconds=20))
+    checked(["AAPL"], LIMIT - timedelta(seconds=20))
     log_in(user)
     assert asked_for() == []
 

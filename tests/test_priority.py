@@ -17,7 +17,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.freshness import freshness_limit
+from market.freshness import Freshness
 from market.models import PriceBar, Stock
 from market.sources.base import Bar, History
 from market.store import store_history
@@ -32,6 +32,8 @@ from tasks.priority import BANDS, Factors, explain, priority_for, rank
 FOREGROUND, FETCH, ANALYSIS = Job.Queue.FOREGROUND, Job.Queue.BACKGROUND_FETCH, Job.Queue.BACKGROUND_ANALYSIS
 REQUEST, SCHEDULE = Job.Trigger.USER_REQUEST, Job.Trigger.SCHEDULED_UPDATE
 NOW = datetime(2026, 3, 9, 12, 30, tzinfo=UTC)
+LIMIT = timedelta(minutes=30)
+ALL_OPEN = Freshness(NOW, {})
 
 
 def all_of(value: float | None) -> Factors:
@@ -302,19 +304,15 @@ def test_volatility_takes_one_more_query_and_only_where_something_was_written():
     ("limits", "factor"), [(0, 0.0), (0.5, 0.25), (1, 0.5), (2, 1.0), (2.5, 1.0), (-1, 0.0)], ids=str
 )
 def test_the_age_counts_from_just_checked_to_twice_the_limit(limits, factor):
-    assert age_factor(NOW - limits * freshness_limit(), NOW) == pytest.approx(factor)
+    assert age_factor(NOW - limits * LIMIT, NOW, LIMIT) == pytest.approx(factor)
 
 
 def test_a_stock_that_was_never_checked_is_as_old_as_can_be():
-    assert age_factor(None, NOW) == 1.0
+    assert age_factor(None, NOW, LIMIT) == 1.0
 
 
-def test_with_a_limit_of_nothing_everything_is_old(settings):
-    config = settings.JOB_PROCESSOR
-    rules = config.stock_jobs.portfolio_priority.model_copy(update={"data_staleness_threshold": 0})
-    stock_jobs = config.stock_jobs.model_copy(update={"portfolio_priority": rules})
-    settings.JOB_PROCESSOR = config.model_copy(update={"stock_jobs": stock_jobs})
-    assert age_factor(NOW, NOW) == 1.0
+def test_with_a_limit_of_nothing_everything_is_old():
+    assert age_factor(NOW, NOW, timedelta(0)) == 1.0
 
 
 # Activity
@@ -325,7 +323,7 @@ def logged_in(user: User, *days_ago: int, now: datetime = NOW) -> None:
 
 
 def activity(user: User) -> float | None:
-    return factors_for(user, [Stock(symbol="AAPL")], NOW)["AAPL"].user_activity
+    return factors_for(user, [Stock(symbol="AAPL")], ALL_OPEN)["AAPL"].user_activity
 
 
 @pytest.mark.parametrize(
@@ -497,10 +495,10 @@ def test_the_factors_of_a_users_stocks_come_from_real_rows():
     portfolio_of("bob", ("AAPL", 50, 10))
     value_portfolios()
     logged_in(small.user, *range(7))
-    Stock.objects.filter(symbol="AAPL").update(checked_at=NOW - freshness_limit(), volatility=0.4)
+    Stock.objects.filter(symbol="AAPL").update(checked_at=NOW - LIMIT, volatility=0.4)
     Stock.objects.create(symbol="OTHER", checked_at=NOW, volatility=3.0)
 
-    assert factors_for(small.user, Stock.objects.all(), NOW) == {
+    assert factors_for(small.user, Stock.objects.all(), ALL_OPEN) == {
         "AAPL": Factors(0.5, 0.0, 0.5, 0.4),
         "MSFT": Factors(0.5, 1.0, 1.0, None),
         "BOTH": Factors(0.5, 1.0, 1.0, None),
@@ -512,12 +510,12 @@ def test_the_factors_of_a_users_stocks_come_from_real_rows():
 def test_where_nobody_asks_only_the_stock_counts():
     portfolio_of("ann", ("AAPL", 1, 10))
     value_portfolios()
-    assert factors_for(None, Stock.objects.all(), NOW) == {"AAPL": Factors(None, None, 1.0, None)}
+    assert factors_for(None, Stock.objects.all(), ALL_OPEN) == {"AAPL": Factors(None, None, 1.0, None)}
 
 
 def test_before_the_first_valuation_the_value_is_not_known(user, hold):
     stocks = hold(user, "AAPL")
-    assert factors_for(user, stocks, NOW)["AAPL"].portfolio_value is None
+    assert factors_for(user, stocks, ALL_OPEN)["AAPL"].portfolio_value is None
 
 
 def test_factors_take_two_queries_for_any_number_of_stocks_and_none_without_a_user(
@@ -526,9 +524,9 @@ def test_factors_take_two_queries_for_any_number_of_stocks_and_none_without_a_us
     stocks = hold(user, *(f"S{number}" for number in range(100)))
     for some in (stocks[:1], stocks):
         with django_assert_num_queries(2):
-            factors_for(user, some, NOW)
+            factors_for(user, some, ALL_OPEN)
         with django_assert_num_queries(0):
-            factors_for(None, some, NOW)
+            factors_for(None, some, ALL_OPEN)
 
 
 # The admin

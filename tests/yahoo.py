@@ -126,14 +126,17 @@ class YahooStandIn:
         bars: Sequence[Bar],
         *,
         currency: str = "USD",
-        exchange: str = "NMS",
+        exchange: str = "CCC",
         timezone: str = "America/New_York",
         name: str = "",
         instrument: str = "EQUITY",
         splits: Mapping[datetime.date, tuple[int, int]] | None = None,
         dividends: Mapping[datetime.date, float] | None = None,
     ) -> None:
-        """Know `symbol` from now on, with these bars in place of earlier ones. A 4-for-1 split is (4, 1)."""
+        """Know `symbol` from now on, with these bars in place of earlier ones. A 4-for-1 split is (4, 1).
+
+        Without `exchange` it is at one that never closes, so that tests do the same at night and on Sundays.
+        """
         ordered = tuple(sorted(bars, key=lambda bar: bar.date))
         self._listings[symbol] = Listing(
             symbol, ordered, currency, exchange, timezone, name, instrument, splits or {}, dividends or {}

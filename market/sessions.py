@@ -1,0 +1,75 @@
+"""When exchanges trade: their sessions, kept in the database.
+
+exchange_calendars knows them, and takes pandas to be imported. So they are written down by processes that fetch,
+which have it, and read by web servers, which do not.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+
+from django.db.models import Max, Min, Q
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from market.exchanges import NEVER_CLOSES, exchange_of
+from market.models import TradingSession
+
+AHEAD = timedelta(days=60)
+"""How far into the future sessions are written down; they are completed when half of that is left."""
+BEHIND = timedelta(days=15)
+"""No exchange stays closed for longer than that."""
+
+
+@dataclass(frozen=True)
+class Market:
+    """An exchange at one moment: `closed_since` is None while it trades, `opens_at` when the next session begins."""
+
+    closed_since: datetime | None
+    opens_at: datetime
+
+
+def markets_at(now: datetime, calendars: Iterable[str]) -> dict[str, Market]:
+    """How the exchanges are at that moment, by calendar, in one query; without those whose sessions are not known."""
+    asked = set(calendars) - {NEVER_CLOSES}
+    if not asked:
+        return {}
+    found = (
+        TradingSession.objects.filter(calendar__in=asked, opens_at__gt=now - BEHIND, opens_at__lt=now + BEHIND)
+        .order_by()
+        .values_list("calendar")
+        .annotate(
+            last_close=Max("closes_at", filter=Q(opens_at__lte=now)),
+            next_open=Min("opens_at", filter=Q(opens_at__gt=now)),
+        )
+    )
+    return {
+        calendar: Market(last_close if last_close <= now else None, next_open)
+        for calendar, last_close, next_open in found
+        if last_close and next_open  # else nobody has written down what was before, or what follows
+    }
+
+
+def keep_sessions(exchange: str) -> None:
+    """Write down the next sessions of a stock's exchange, where they are not known far enough."""
+    calendar = exchange_of(exchange).calendar
+    if calendar != NEVER_CLOSES:
+        _complete(calendar, timezone.now().date())
+
+
+@lru_cache
+def _complete(calendar: str, today: date) -> None:
+    """Once a day and process: some calendars end with the last year whose holidays are known."""
+    now = timezone.now()
+    if TradingSession.objects.filter(calendar=calendar, opens_at__gt=now + AHEAD / 2).exists():
+        return
+    sessions = import_string("market.calendars.sessions")(calendar, now - BEHIND, now + AHEAD)
+    TradingSession.objects.bulk_create(
+        (
+            TradingSession(calendar=calendar, opens_at=opens_at, closes_at=closes_at)
+            for opens_at, closes_at in sessions
+        ),
+        ignore_conflicts=True,
+    )
+    TradingSession.objects.filter(calendar=calendar, opens_at__lt=now - 2 * BEHIND).delete()

@@ -1,0 +1,223 @@
+"""What is fresh while exchanges trade, after their close, on weekends and on holidays."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.utils import timezone
+
+from market import sessions
+from market.calendars import sessions as sessions_of
+from market.exchanges import EXCHANGES, NEVER_CLOSES, exchange_of
+from market.freshness import Freshness
+from market.models import Stock, TradingSession
+from market.sessions import keep_sessions
+from portfolio.models import Holding, Portfolio
+from tasks.execution import run_job
+from tasks.models import Job
+from tasks.requests import request_batches, request_fetches
+
+pytestmark = pytest.mark.django_db
+
+
+def at(moment: str) -> datetime:
+    return datetime.fromisoformat(moment).replace(tzinfo=UTC)
+
+
+def write_sessions(calendar: str, first: str, last: str) -> None:
+    TradingSession.objects.bulk_create(
+        TradingSession(calendar=calendar, opens_at=opens_at, closes_at=closes_at)
+        for opens_at, closes_at in sessions_of(calendar, at(first), at(last))
+    )
+
+
+@pytest.fixture
+def thanksgiving(db: None) -> None:
+    """New York closes on Wednesday 2026-11-25 at 21:00 UTC, opens on Friday for half a day, then on Monday."""
+    write_sessions("XNYS", "2026-11-15", "2026-12-10")
+
+
+def stock(checked_at: str, exchange: str = "NMS", source: str = "yahoo_finance") -> Stock:
+    return Stock(symbol="AAPL", exchange=exchange, source=source, checked_at=at(checked_at))
+
+
+def is_stale(one: Stock, now: str) -> bool:
+    return Freshness.of([one], at(now)).is_stale(one)
+
+
+@pytest.mark.parametrize(
+    ("checked_at", "now", "stale"),
+    [
+        ("2026-11-24 15:00", "2026-11-24 15:29", False),  # a Tuesday at noon in New York
+        ("2026-11-24 15:00", "2026-11-24 15:30", True),
+        ("2026-11-24 21:30", "2026-11-24 22:30", True),  # half an hour after the close may have been too early
+        ("2026-11-24 22:00", "2026-11-25 14:29", False),  # an hour after it was not; until the next opening
+        ("2026-11-24 22:00", "2026-11-25 14:30", True),
+        ("2026-11-25 22:00", "2026-11-27 14:29", False),  # Thanksgiving
+        ("2026-11-25 22:00", "2026-11-27 14:31", True),
+        ("2026-11-27 19:00", "2026-11-30 14:29", False),  # the half day ends at 18:00, and the weekend follows
+        ("2026-11-27 18:59", "2026-11-28 12:00", True),
+        ("2026-11-26 12:00", "2026-11-26 12:10", False),  # closed, and within the limit anyway
+    ],
+)
+def test_what_was_checked_an_hour_after_the_close_is_fresh_until_the_next_opening(
+    thanksgiving, checked_at, now, stale
+):
+    assert is_stale(stock(checked_at), now) == stale
+
+
+def test_summer_time_moves_the_close():
+    write_sessions("XNYS", "2026-03-01", "2026-03-20")
+    assert is_stale(stock("2026-03-06 21:30"), "2026-03-06 23:00")  # closed at 21:00
+    assert not is_stale(stock("2026-03-09 21:00"), "2026-03-09 23:00")  # on the next trading day at 20:00
+
+
+def test_each_stock_follows_its_own_exchange(thanksgiving):
+    write_sessions("XTKS", "2026-11-15", "2026-12-10")
+    stocks = [stock("2026-11-24 22:30", exchange) for exchange in ("NMS", "JPX", "CCC")]
+    freshness = Freshness.of(stocks, at("2026-11-25 03:30"))  # half past noon in Tokyo
+    assert [freshness.is_stale(one) for one in stocks] == [False, True, True]
+
+
+def test_an_exchange_that_is_not_known_is_taken_for_new_yorks(thanksgiving):
+    assert not is_stale(stock("2026-11-24 22:00", exchange=""), "2026-11-25 12:00")
+    assert not is_stale(stock("2026-11-24 22:00", exchange="XYZ"), "2026-11-25 12:00")
+
+
+def test_only_the_limit_counts_while_nobody_knows_when_an_exchange_trades():
+    assert is_stale(stock("2026-11-28 12:00"), "2026-11-28 12:30")
+    write_sessions("XNYS", "2026-11-15", "2026-11-28")  # and nothing that follows
+    assert is_stale(stock("2026-11-28 12:00"), "2026-11-28 12:30")
+
+
+def test_a_stock_that_no_source_has_had_anything_for_is_asked_for_again(thanksgiving):
+    assert is_stale(stock("2026-11-28 12:00", source=""), "2026-11-28 12:30")
+
+
+def test_freshness_takes_one_query_however_many_stocks(thanksgiving, django_assert_num_queries):
+    stocks = [stock("2026-11-24 22:00", exchange) for exchange in ("NMS", "LSE", "GER", "CCY", "CCC") * 20]
+    with django_assert_num_queries(1):
+        freshness = Freshness.of(stocks, at("2026-11-25 12:00"))
+        assert sum(map(freshness.is_stale, stocks)) == 80
+
+
+@pytest.mark.parametrize(
+    ("exchange", "now", "minutes"),
+    [
+        ("NMS", "2026-11-24 15:00", 5),
+        ("NMS", "2026-11-24 23:00", 60),
+        ("NMS", "2026-11-26 15:00", 720),  # a holiday has no trading either
+        ("NMS", "2026-11-28 15:00", 720),
+        ("CCC", "2026-11-28 15:00", 5),
+        ("LSE", "2026-11-28 15:00", 720),  # London's sessions are not written down here
+        ("LSE", "2026-11-24 03:00", 5),
+    ],
+)
+def test_a_schedule_has_a_limit_for_each_state_of_the_exchange(thanksgiving, settings, exchange, now, minutes):
+    schedule = type(settings.JOB_PROCESSOR.portfolio).model_validate({"freshness_schedule": {}})
+    settings.JOB_PROCESSOR = settings.JOB_PROCESSOR.model_copy(update={"portfolio": schedule})
+    one = stock("2026-11-24 12:00", exchange)
+    assert Freshness.of([one], at(now)).limit_of(one) == timedelta(minutes=minutes)
+
+
+def test_a_schedule_does_not_make_anybody_ask_for_what_cannot_have_changed(thanksgiving, settings):
+    schedule = type(settings.JOB_PROCESSOR.portfolio).model_validate({"freshness_schedule": {"weekend": 0}})
+    settings.JOB_PROCESSOR = settings.JOB_PROCESSOR.model_copy(update={"portfolio": schedule})
+    assert not is_stale(stock("2026-11-27 19:00"), "2026-11-28 15:00")
+
+
+# Sessions
+
+
+@pytest.mark.parametrize("exchange", sorted(EXCHANGES), ids=lambda exchange: exchange.calendar or "never closes")
+def test_every_exchange_has_a_calendar_of_the_zone_it_is_said_to_be_in(exchange):
+    if exchange.calendar == NEVER_CLOSES:
+        return
+    opens_at, closes_at = sessions_of(exchange.calendar, at("2026-11-16"), at("2026-11-21"))[0]
+    assert timedelta(hours=3) < closes_at - opens_at <= timedelta(hours=24)
+
+
+def test_yahoos_codes_lead_to_calendars():
+    assert exchange_of("NMS").calendar == exchange_of("").calendar == "XNYS"
+    assert exchange_of("LSE").calendar == "XLON"
+    assert exchange_of("CCC").calendar == NEVER_CLOSES
+
+
+def test_a_fetch_writes_down_when_the_exchange_trades(yahoo):
+    sessions._complete.cache_clear()
+    yahoo.serve("SAP.DE", exchange="GER")
+    Stock.objects.create(symbol="SAP.DE")
+    job = request_fetches(list(Stock.objects.all()), Job.Trigger.USER_REQUEST).created[0]
+    assert run_job(job.pk, "worker")
+    known = TradingSession.objects.filter(calendar="XETR")
+    assert known.filter(opens_at__gt=timezone.now() + timedelta(days=50)).exists()
+    assert known.filter(closes_at__lt=timezone.now() - timedelta(days=7)).exists()
+
+
+def test_sessions_are_written_once_a_day(django_assert_num_queries):
+    sessions._complete.cache_clear()
+    keep_sessions("NMS")
+    with django_assert_num_queries(0):
+        keep_sessions("NYQ")
+    sessions._complete.cache_clear()  # as another process, or tomorrow
+    before = set(TradingSession.objects.values_list("pk", flat=True))
+    keep_sessions("NMS")
+    assert set(TradingSession.objects.values_list("pk", flat=True)) == before
+
+
+# Jobs
+
+
+@pytest.fixture
+def closed_market(db: None) -> datetime:
+    """New York has been closed for five hours, and opens in five; since when."""
+    now = timezone.now().replace(second=0, microsecond=0)
+    for hours in (-11, 5):
+        opens_at = now + timedelta(hours=hours)
+        TradingSession.objects.create(calendar="XNYS", opens_at=opens_at, closes_at=opens_at + timedelta(hours=6))
+    return now - timedelta(hours=5)
+
+
+def settled(symbol: str) -> Stock:
+    """A stock that was checked after the close, but longer ago than the limit."""
+    checked_at = timezone.now() - timedelta(hours=3)
+    return Stock.objects.create(symbol=symbol, exchange="NMS", source="yahoo_finance", checked_at=checked_at)
+
+
+def test_nobody_asks_for_what_cannot_have_changed_and_the_job_says_so(closed_market, yahoo):
+    yahoo.serve("AAPL", exchange="NMS")
+    job = request_fetches([settled("AAPL")], Job.Trigger.USER_REQUEST).created[0]
+    result = run_job(job.pk, "worker")
+    assert result
+    assert result["reason"] == f"market closed since {closed_market:%Y-%m-%d %H:%M} UTC"
+    assert Job.objects.get().outcome == "unchanged"
+    assert yahoo.asked_for() == []
+
+
+def test_a_backfill_is_done_while_the_market_is_closed(closed_market, yahoo):
+    yahoo.serve("AAPL", exchange="NMS")
+    today = timezone.now().date()
+    start = today - timedelta(days=10)
+    job = request_fetches([settled("AAPL")], Job.Trigger.USER_REQUEST, start=start, end=today).created[0]
+    run_job(job.pk, "worker")
+    assert yahoo.asked_for() == ["AAPL"]
+
+
+def test_a_batch_passes_over_what_cannot_have_changed(closed_market, yahoo):
+    yahoo.serve("AAPL", "NEW", exchange="NMS")
+    stocks = [settled("AAPL"), Stock.objects.create(symbol="NEW")]
+    job = request_batches(stocks, Job.Trigger.SCHEDULED_UPDATE).created[0]
+    result = run_job(job.pk, "worker")
+    assert result
+    assert result["results"]["AAPL"]["skipped"] == f"market closed since {closed_market:%Y-%m-%d %H:%M} UTC"
+    assert yahoo.asked_for() == ["NEW"]
+
+
+def test_a_login_asks_for_nothing_while_the_market_is_closed_and_the_page_says_why(closed_market, client, user):
+
+    portfolio = Portfolio.objects.create(user=user, name="Main")
+    Holding.objects.create(portfolio=portfolio, stock=settled("AAPL"), shares=1, buy_price=1)
+    assert client.login(username=user.username, password="secret")
+    assert not Job.objects.exists()
+    page = client.get("/").content.decode()
+    assert "fresh" in page
+    assert "market closed" in page
