@@ -9,7 +9,9 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
+from pathlib import Path
 
+from tests.configuration import write_configuration
 from tests.rabbit import RabbitServer
 from tests.servers import PostgresServer, RedisServer, Server
 
@@ -35,9 +37,11 @@ def main() -> None:
 def run(name: str, database: str, broker: Server, options: list[str]) -> None:
     """One benchmark on one database and broker; ends this program where it fails."""
     with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stockqueue-bench-")))
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("DJANGO_", "STOCKQUEUE_"))},
-            "STOCKQUEUE_VAR": stack.enter_context(tempfile.TemporaryDirectory(prefix="stockqueue-bench-")),
+            "STOCKQUEUE_VAR": str(folder),
+            "STOCKQUEUE_CONFIG": str(write_configuration(folder / "job_processor.yml")),
             "CELERY_BROKER_URL": stack.enter_context(broker).url,
             "DJANGO_SETTINGS_MODULE": "stockqueue.settings",
         }

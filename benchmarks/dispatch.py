@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def _write_configuration(name: str, **jobs: Any) -> str:
-    """The shipped configuration with queues that hold everything at once, and other settings of `jobs`."""
-    content = yaml.safe_load((ROOT / "job_processor.yml").read_text())
+    """The given configuration with queues that hold everything at once, and other settings of `jobs`."""
+    content = yaml.safe_load(Path(os.environ["STOCKQUEUE_CONFIG"]).read_text())
     settings = content["job_processor"]
     for queue in settings["queue"]["priority_queues"].values():
         queue |= {"max_jobs": 1_000_000, "ttl": 86_400}

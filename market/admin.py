@@ -2,7 +2,8 @@ from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
-from market.models import PriceBar, Stock
+from market.models import PriceBar, SourceState, Stock
+from market.sources.budget import usage_of
 
 
 class ReadOnly:
@@ -38,3 +39,22 @@ class PriceBarAdmin(ReadOnly, ModelAdmin):
     search_fields = ("stock__symbol",)
     date_hierarchy = "date"
     show_full_result_count = False
+
+
+@admin.register(SourceState)
+class SourceStateAdmin(ReadOnly, ModelAdmin):
+    list_display = fields = ("source", "used", "left", "pause")
+
+    @admin.display(description="Requests in the last minute")
+    def used(self, state: SourceState) -> str:
+        usage = usage_of(state.source)
+        return f"{usage.used} of {usage.limit}"
+
+    @admin.display(description="Left")
+    def left(self, state: SourceState) -> int:
+        return usage_of(state.source).left
+
+    @admin.display(description="Left alone until")
+    def pause(self, state: SourceState) -> str | None:
+        until = usage_of(state.source).pause_until
+        return None if until is None else f"{until:%Y-%m-%d %H:%M:%S} UTC ({state.refusals} in a row)"

@@ -69,6 +69,37 @@ class PriceBar(models.Model):
         return f"{self.stock} {self.date}"
 
 
+class SourceState(models.Model):
+    """What all processes know of a source of market data. Its row is also the lock for counting requests."""
+
+    source = models.CharField(max_length=40, primary_key=True)
+    cooldown_until = models.DateTimeField(null=True, blank=True, help_text="Nothing is asked for before.")
+    refusals = models.PositiveIntegerField(default=0, help_text="Pauses since it last answered.")
+
+    class Meta:
+        ordering = ["source"]
+        verbose_name = "source of market data"
+        verbose_name_plural = "sources of market data"
+
+    def __str__(self) -> str:
+        return self.source
+
+
+class SourceUse(models.Model):
+    """Requests that a process was granted together, for a minute."""
+
+    source = models.CharField(max_length=40)
+    granted_at = models.DateTimeField()
+    requests = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ["source", "granted_at"]
+        indexes = [models.Index(fields=["source", "granted_at"], name="use_of_a_source")]
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.granted_at:%H:%M:%S} {self.requests}"
+
+
 class TradingSession(models.Model):
     """When an exchange trades, from opening to close (a break at noon included)."""
 

@@ -15,8 +15,8 @@ from tasks.crash import crash_point
 from tasks.dispatch import release_next
 from tasks.heartbeat import beating
 from tasks.models import Job
-from tasks.retries import next_attempt, retries_left
-from tasks.work import Done, WorkFailed, work_for
+from tasks.retries import after, next_attempt, retries_left
+from tasks.work import Done, WorkFailed, WorkPostponed, work_for
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,10 @@ def _do(job: Job) -> dict[str, Any] | None:
                 release_next(lifecycle.complete(job, *done))  # ClaimLost takes back what was stored
     except lifecycle.ClaimLost:
         raise
+    except WorkPostponed as pause:
+        with transaction.atomic():
+            release_next(lifecycle.retry(job, str(pause), after(pause.until), counts=False))
+        return None
     except WorkFailed as failure:
         _end_attempt(job, failure)
         return None

@@ -12,11 +12,12 @@ from market.freshness import Freshness
 from market.models import Stock
 from market.sessions import keep_sessions
 from market.sources import fetch_history
-from market.sources.base import History, SourceError, SymbolNotFound
+from market.sources.base import History, SourceBusy, SourceError, SymbolNotFound
+from market.sources.budget import spending
 from market.store import Stored, mark_checked, store_history
 from tasks import lifecycle
 from tasks.models import Job
-from tasks.work import Done, Store, WorkFailed, does, read_parameters
+from tasks.work import Done, Store, WorkFailed, WorkPostponed, does, read_parameters
 
 LONGEST_RANGE = 36_525
 
@@ -45,7 +46,7 @@ def fetch_stock(job: Job) -> Store | Done:
     if reason := _why_needless(job, parameters, timezone.now()):
         result = {"symbol": job.symbol, "source": "", "records_stored": 0, "days_fetched": 0, "reason": reason}
         return Done(Job.Outcome.UNCHANGED, result)
-    history = _ask(job.symbol, parameters)
+    history = _ask(job, job.symbol, parameters)
     return partial(_store_stock, history)
 
 
@@ -99,7 +100,7 @@ def fetch_batch(job: Job) -> Done:
             results[symbol] = {"success": True, "records": 0, "skipped": reason}
             continue
         try:
-            history = _ask(symbol, parameters)
+            history = _ask(job, symbol, parameters)
         except WorkFailed as failure:
             if failure.passes:
                 raise
@@ -168,10 +169,16 @@ def _end_batch(results: dict[str, dict[str, Any]]) -> Done:
     return Done(Job.Outcome.UNCHANGED, result | {"reason": "nothing new for any of its stocks"})
 
 
-def _ask(symbol: str, parameters: FetchParameters) -> History:
-    """What the sources have; their errors as WorkFailed. That a symbol is unknown counts as checked."""
+def _ask(job: Job, symbol: str, parameters: FetchParameters) -> History:
+    """What the sources have; their errors as WorkFailed. That a symbol is unknown counts as checked.
+
+    WorkPostponed where none of them may be asked now.
+    """
     try:
-        history = fetch_history(symbol, parameters.first_day(timezone.now().date()), parameters.end)
+        with spending(background=job.queue != Job.Queue.FOREGROUND):
+            history = fetch_history(symbol, parameters.first_day(timezone.now().date()), parameters.end)
+    except SourceBusy as busy:
+        raise WorkPostponed(str(busy), busy.until) from busy
     except SourceError as error:
         if isinstance(error, SymbolNotFound):
             raise WorkFailed(str(error), effect=partial(mark_checked, symbol, timezone.now())) from error

@@ -23,6 +23,11 @@ def retries_left(job: Job) -> int:
     return max(0, int(allowed) - job.retries)
 
 
+def after(moment: datetime) -> datetime:
+    """A moment in the next two seconds: what waits for the same thing does not come back together."""
+    return moment + timedelta(seconds=random.uniform(0, 2))  # noqa: S311  (no secret)
+
+
 def next_attempt(job: Job, now: datetime) -> datetime:
     """When to try again: the configured delay for this retry, and up to a quarter more."""
     if job.job_type in _FETCHES:

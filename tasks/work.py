@@ -6,6 +6,7 @@ nothing left to write, it returns how the job ends.
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -38,6 +39,14 @@ class WorkFailed(Exception):
         super().__init__(message)
         self.passes = passes
         self.effect = effect
+
+
+class WorkPostponed(Exception):
+    """Nothing failed, but the work cannot go on before `until`; the message says why."""
+
+    def __init__(self, message: str, until: datetime) -> None:
+        super().__init__(message)
+        self.until = until
 
 
 _work: dict[str, Work] = {}

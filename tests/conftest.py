@@ -165,13 +165,13 @@ def new_mosquitto() -> Iterator[MosquittoServer]:
 
 @pytest.fixture
 def configuration_file(tmp_path: Path) -> Callable[..., Path]:
-    """configuration_file(**{"worker.heartbeat_interval": 1}): the shipped job_processor.yml with other values.
+    """configuration_file(**{"worker.heartbeat_interval": 1}): the tests' job_processor.yml with other values.
 
     For programs that are started with its path as STOCKQUEUE_CONFIG.
     """
 
     def configuration_file(**values: Any) -> Path:
-        content = yaml.safe_load((ROOT / "job_processor.yml").read_text())
+        content = yaml.safe_load(Path(os.environ["STOCKQUEUE_CONFIG"]).read_text())
         for path, value in values.items():
             *sections, key = path.split(".")
             section = content["job_processor"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.configuration import write_configuration
 from tests.servers import PostgresServer
 
 # Everything that leads the product to a server, a secret or a file of its user.
@@ -37,10 +38,13 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
     resources = ExitStack()
     early_config.add_cleanup(resources.close)
-    var = Path(tempfile.mkdtemp(prefix="stockqueue-tests-"))
-    resources.callback(shutil.rmtree, var, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix="stockqueue-tests-"))
+    resources.callback(shutil.rmtree, folder, ignore_errors=True)
+    var = folder / "var"
+    var.mkdir()
     os.environ["STOCKQUEUE_ENV"] = "development"
     os.environ["STOCKQUEUE_VAR"] = str(var)
+    os.environ["STOCKQUEUE_CONFIG"] = str(write_configuration(folder / "job_processor.yml"))
     if early_config.known_args_namespace.database == "postgresql":
         os.environ["DATABASE_URL"] = resources.enter_context(PostgresServer()).url
     else:

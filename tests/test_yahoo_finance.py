@@ -361,6 +361,7 @@ def yahoo_then_sample(yahoo, configure) -> None:
     configure("stock_jobs.data_fetch.sources", ("yahoo_finance", "alpha_vantage", "cached", "sample"))
 
 
+@pytest.mark.django_db
 def test_the_first_source_that_answers_is_used(yahoo, yahoo_then_sample):
     yahoo.serve("AAPL")
 
@@ -370,6 +371,7 @@ def test_the_first_source_that_answers_is_used(yahoo, yahoo_then_sample):
     assert six_values(history.bars) == six_values(daily_bars("AAPL", 25))
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("how", ["rate_limited", "server_error", "html", "malformed", "drop"])
 def test_the_next_source_answers_when_the_first_one_fails(yahoo, yahoo_then_sample, how):
     yahoo.misbehave(how, "AAPL")
@@ -377,6 +379,7 @@ def test_the_next_source_answers_when_the_first_one_fails(yahoo, yahoo_then_samp
     assert fetch_history("AAPL", SINCE).source == "sample"
 
 
+@pytest.mark.django_db
 def test_a_symbol_that_the_first_source_does_not_know_is_unknown(yahoo, yahoo_then_sample):
     assert SampleSource().history("MSFT", SINCE).bars
     yahoo.server.forget("MSFT")
@@ -385,6 +388,7 @@ def test_a_symbol_that_the_first_source_does_not_know_is_unknown(yahoo, yahoo_th
         fetch_history("MSFT", SINCE)
 
 
+@pytest.mark.django_db
 def test_a_symbol_is_not_unknown_because_a_later_source_does_not_know_it(yahoo, yahoo_then_sample, symbol):
     yahoo.misbehave("rate_limited", symbol)
 
@@ -392,6 +396,7 @@ def test_a_symbol_is_not_unknown_because_a_later_source_does_not_know_it(yahoo, 
         fetch_history(symbol, SINCE)
 
 
+@pytest.mark.django_db
 def test_the_error_of_a_lone_source_is_raised(yahoo, configure, symbol):
     configure("stock_jobs.data_fetch.sources", ("yahoo_finance", "alpha_vantage", "cached"))
     yahoo.misbehave("server_error", symbol)

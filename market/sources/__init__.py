@@ -7,6 +7,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from market.sources.base import History, Source, SourceError, SymbolNotFound
+from market.sources.budget import Budget
 
 # By name, as yfinance and pandas take a second to import and most processes never fetch anything.
 _SOURCES = {
@@ -36,7 +37,7 @@ def fetch_history(symbol: str, start: date, end: date | None = None) -> History:
 def configured_sources() -> tuple[Source, ...]:
     """One instance a process of each source that the configuration names and that is available here."""
     return tuple(
-        import_string(_SOURCES[name])()
+        import_string(_SOURCES[name])(Budget(name))
         for name in settings.JOB_PROCESSOR.stock_jobs.data_fetch.sources
         if name in _SOURCES
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import ClassVar, NamedTuple, Protocol
 
 
@@ -62,6 +62,16 @@ class RateLimited(SourceError):
     """The source refused because it was asked too often (429)."""
 
     passes = True
+
+
+class SourceBusy(SourceError):
+    """Nothing was asked: the budget of requests is used up, or the source wants to be left alone until `until`."""
+
+    passes = True
+
+    def __init__(self, message: str, until: datetime) -> None:
+        super().__init__(message)
+        self.until = until
 
 
 class SourceDown(SourceError):

@@ -7,6 +7,7 @@ from pathlib import Path
 from django.utils import timezone
 
 from market.sources.base import Bar, History, SymbolNotFound
+from market.sources.budget import Allowance
 
 SAMPLE_FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "sample"
 
@@ -17,7 +18,7 @@ class SampleSource:
     name = "sample"
     label = "Sample data"
 
-    def __init__(self, folder: Path = SAMPLE_FOLDER) -> None:
+    def __init__(self, _allowance: Allowance | None = None, folder: Path = SAMPLE_FOLDER) -> None:
         self.folder = folder
 
     def history(self, symbol: str, start: date, end: date | None = None) -> History:

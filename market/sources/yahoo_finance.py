@@ -26,6 +26,7 @@ from market.sources.base import (
     SourceTimeout,
     SourceUnreachable,
 )
+from market.sources.budget import Allowance, Unlimited
 from market.sources.yahoo_session import LABEL, YahooSession, no_data
 
 PROBE = "https://query1.finance.yahoo.com/v8/finance/chart/AAPL?range=1d&interval=1d"
@@ -40,7 +41,7 @@ class YahooFinance:
     name = "yahoo_finance"
     label = LABEL
 
-    def __init__(self) -> None:
+    def __init__(self, allowance: Allowance | None = None) -> None:
         self._limit = float(settings.JOB_PROCESSOR.integration.apis.yahoo_finance.timeout)
         cache = settings.VAR / "yfinance"
         cache.mkdir(parents=True, exist_ok=True)
@@ -52,7 +53,12 @@ class YahooFinance:
             get_cookie_cache().lookup("")
         yfinance.config.debug.hide_exceptions = False
         yfinance.config.network.proxy = settings.YAHOO_PROXY
-        self._session = YahooSession(limit=self._limit, proxy=settings.YAHOO_PROXY, ca_bundle=settings.YAHOO_CA_BUNDLE)
+        self._session = YahooSession(
+            allowance or Unlimited(),
+            limit=self._limit,
+            proxy=settings.YAHOO_PROXY,
+            ca_bundle=settings.YAHOO_CA_BUNDLE,
+        )
 
     def history(self, symbol: str, start: date, end: date | None = None) -> History:
         try:

@@ -7,12 +7,14 @@ answers. Here they are told apart by status and body, before yfinance sees them.
 import json
 import re
 import threading
+from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from curl_cffi.requests import Response, Session
 
 from market.sources.base import MalformedAnswer, RateLimited, SourceDown, SymbolNotFound
+from market.sources.budget import Allowance
 
 LABEL = "Yahoo Finance"
 CONNECT_TIMEOUT = 5.0
@@ -21,12 +23,19 @@ _CHART = re.compile(r"/v8/finance/chart/([^/?]+)")
 
 
 class YahooSession(Session[Response]):
-    """A curl_cffi session that looks like Chrome; no request takes longer than `limit` seconds."""
+    """A curl_cffi session that looks like Chrome; no request takes longer than `limit` seconds.
 
-    def __init__(self, *, limit: float, proxy: str | None = None, ca_bundle: str | None = None) -> None:
+    Each request is counted, those for cookies, crumbs and time zones too. One that is refused ends all of them for
+    a while.
+    """
+
+    def __init__(
+        self, allowance: Allowance, *, limit: float, proxy: str | None = None, ca_bundle: str | None = None
+    ) -> None:
         verify: Any = ca_bundle or True  # declared as a bool, and read as curl_cffi's documentation says: or a path
         super().__init__(impersonate="chrome", proxy=proxy, verify=verify)
         self.limit = limit
+        self._allowance = allowance
         self._refused = threading.local()
 
     def request(self, method: Any, url: str, **kwargs: Any) -> Response:  # type: ignore[override]
@@ -34,7 +43,12 @@ class YahooSession(Session[Response]):
         limit = min(asked, self.limit) if isinstance(asked, int | float) else self.limit
         connect = min(CONNECT_TIMEOUT, limit)
         # curl_cffi takes their sum as the limit of the whole request.
+        self._allowance.spend()
         response = super().request(method, url, timeout=(connect, limit - connect), **kwargs)
+        if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            self._allowance.note_refusal(_retry_after(response))
+            raise RateLimited(f"{LABEL} refused {_subject(url)}: too many requests (429)")
+        self._allowance.note_answer()
         # An answer from elsewhere, such as the form that asks for consent to cookies, is yfinance's to deal with.
         if _CHART.search(url) and (chart := _CHART.search(response.url)):
             self._check(unquote(chart[1]), response)
@@ -48,6 +62,18 @@ class YahooSession(Session[Response]):
             _check_chart(symbol, response)
 
 
+def _subject(url: str) -> str:
+    """What a request is about: the symbol of a chart, or else the host."""
+    chart = _CHART.search(url)
+    return unquote(chart[1]) if chart else urlsplit(url).netloc
+
+
+def _retry_after(response: Response) -> float | None:
+    """The seconds that an answer asks to wait for; None where it does not say, or not in seconds."""
+    value = response.headers.get("Retry-After") or ""
+    return float(value) if value.isdecimal() else None
+
+
 def no_data(symbol: str) -> SymbolNotFound:
     """The error for a symbol that Yahoo has nothing of."""
     return SymbolNotFound(f"{LABEL} has no data for {symbol}")
@@ -56,8 +82,6 @@ def no_data(symbol: str) -> SymbolNotFound:
 def _check_chart(symbol: str, response: Response) -> None:
     """Raise what a chart answer stands for, unless it is one that yfinance can read."""
     status = response.status_code
-    if status == 429:
-        raise RateLimited(f"{LABEL} refused {symbol}: too many requests (429)")
     if status in (401, 403):
         raise SourceDown(f"{LABEL} refused {symbol} ({status}), with a new cookie too")
     if status >= 500:
