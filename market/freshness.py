@@ -32,7 +32,9 @@ class Freshness:
         return cls(now, markets_at(now, {exchange_of(stock.exchange).calendar for stock in stocks}))
 
     def is_stale(self, stock: Stock) -> bool:
-        """Whether the stock has to be fetched."""
+        """Whether the stock has to be fetched. One that is parked has not."""
+        if stock.status != Stock.Status.ACTIVE:
+            return False
         if stock.checked_at is None:
             return True
         return self.now - stock.checked_at >= self.limit_of(stock) and self.closed_since(stock) is None

@@ -10,7 +10,11 @@ class StockManager(models.Manager["Stock"]):
 
 
 class Stock(models.Model):
-    """An instrument, known by its symbol. `checked_at` is when a source last answered for it."""
+    """An instrument, known by its symbol. `checked_at` is when a source last answered for it.
+
+    One that no source has known on three days is parked, as `unknown` or (where there are bars of it) `delisted`:
+    logins and schedules do not ask for it any more. A fetch by hand that finds something makes it `active` again.
+    """
 
     class Status(models.TextChoices):
         ACTIVE = "active"
@@ -23,6 +27,10 @@ class Stock(models.Model):
     currency = models.CharField(max_length=8, blank=True)
     status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
     checked_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    misses = models.PositiveSmallIntegerField(
+        default=0, editable=False, help_text="Days on which no source knew it, since one last did."
+    )
+    missed_on = models.DateField(null=True, blank=True, editable=False, help_text="The last of these days.")
     source = models.CharField(max_length=40, blank=True, help_text="Which source last had bars for it.")
     volatility = models.FloatField(
         null=True, blank=True, editable=False, help_text="Of the last 20 daily returns, for a year: 0.35 is 35 %."

@@ -10,6 +10,11 @@ from market.models import PriceBar, Stock
 from market.sources.base import Bar, History
 from market.volatility import RETURNS, realised_volatility
 
+MISSES_UNTIL_PARKED = 3
+_WRITTEN = [
+    *("name", "exchange", "currency", "source", "checked_at", "volatility"),
+    *("status", "misses", "missed_on"),
+]
 _VALUES = ("open", "high", "low", "close", "adj_close", "volume")
 
 
@@ -55,14 +60,25 @@ def store_history(history: History, checked_at: datetime) -> Stored:
                 setattr(stock, field, told)
         stock.source = history.source
         stock.checked_at = checked_at
-        stock.save(update_fields=["name", "exchange", "currency", "source", "checked_at", "volatility"])
+        stock.status, stock.misses, stock.missed_on = Stock.Status.ACTIVE, 0, None
+        stock.save(update_fields=_WRITTEN)
         newest = history.bars[-1].date
         return Stored(len(history.bars), written, before, max(newest, before or newest))
 
 
-def mark_checked(symbol: str, checked_at: datetime) -> None:
-    """An answer without bars counts too, so that it is not asked for again within the limit."""
-    Stock.objects.filter(symbol=symbol).update(checked_at=checked_at)
+def note_miss(symbol: str, checked_at: datetime) -> None:
+    """No source knows it: that is an answer, so that it is not asked for again within the limit.
+
+    The third such day parks it; misses count once a day, since sources have bad hours, in which they know nothing.
+    """
+    with transaction.atomic():
+        stock = Stock.objects.select_for_update(no_key=True).get(symbol=symbol)
+        stock.checked_at = checked_at
+        if stock.missed_on != checked_at.date():
+            stock.misses, stock.missed_on = stock.misses + 1, checked_at.date()
+        if stock.misses >= MISSES_UNTIL_PARKED:
+            stock.status = Stock.Status.DELISTED if stock.bars.exists() else Stock.Status.UNKNOWN
+        stock.save(update_fields=["checked_at", "misses", "missed_on", "status"])
 
 
 def _latest_date(stock: Stock) -> date | None:

@@ -14,7 +14,7 @@ from market.sessions import keep_sessions
 from market.sources import fetch_history
 from market.sources.base import History, SourceBusy, SourceError, SymbolNotFound
 from market.sources.budget import spending
-from market.store import Stored, mark_checked, store_history
+from market.store import Stored, note_miss, store_history
 from tasks import lifecycle
 from tasks.models import Job
 from tasks.work import Done, Store, WorkFailed, WorkPostponed, does, read_parameters
@@ -53,7 +53,7 @@ def fetch_stock(job: Job) -> Store | Done:
 def _why_needless(job: Job, parameters: FetchParameters, now: datetime) -> str:
     """Why a stock need not be asked for: its market is closed, or it is fresh by now and only logins asked."""
     stock = Stock.objects.filter(symbol=job.symbol).first()
-    if stock is None or parameters.start is not None:
+    if stock is None or stock.status != Stock.Status.ACTIVE or parameters.start is not None:
         return ""
     freshness = Freshness.of([stock], now)
     if closed_since := freshness.closed_since(stock):
@@ -117,6 +117,8 @@ def _why_not(symbol: str, parameters: BatchParameters, now: datetime) -> str:
     stock = Stock.objects.filter(symbol=symbol).first()
     if stock is None:
         return "not known here any more"
+    if stock.status != Stock.Status.ACTIVE:
+        return f"parked as {stock.status}"
     freshness = Freshness.of([stock], now)
     if closed_since := freshness.closed_since(stock):
         return _market_closed(closed_since)
@@ -181,7 +183,7 @@ def _ask(job: Job, symbol: str, parameters: FetchParameters) -> History:
         raise WorkPostponed(str(busy), busy.until) from busy
     except SourceError as error:
         if isinstance(error, SymbolNotFound):
-            raise WorkFailed(str(error), effect=partial(mark_checked, symbol, timezone.now())) from error
+            raise WorkFailed(str(error), effect=partial(note_miss, symbol, timezone.now())) from error
         raise WorkFailed(str(error), passes=error.passes) from error
     keep_sessions(history.exchange)
     return history

@@ -221,3 +221,18 @@ def test_a_login_asks_for_nothing_while_the_market_is_closed_and_the_page_says_w
     page = client.get("/").content.decode()
     assert "fresh" in page
     assert "market closed" in page
+
+
+def test_a_parked_stock_is_fetched_by_hand_alone_and_the_page_says_that_it_is(yahoo, client, user):
+    parked = Stock.objects.create(symbol="GONE", status="delisted", checked_at=timezone.now() - timedelta(days=9))
+    Holding.objects.create(
+        portfolio=Portfolio.objects.create(user=user, name="Main"), stock=parked, shares=1, buy_price=1
+    )
+    assert client.login(username=user.username, password="secret")
+    assert not Job.objects.exists()
+    assert "delisted" in client.get("/").content.decode()
+    yahoo.serve("GONE")
+    client.post("/refresh/")
+    assert run_job(Job.objects.get().pk, "worker")
+    parked.refresh_from_db()
+    assert parked.status == "active"

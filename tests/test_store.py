@@ -7,9 +7,10 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from market.freshness import Freshness
 from market.models import PriceBar, Stock
 from market.sources.base import Bar, History
-from market.store import mark_checked, store_history, upsert_bars
+from market.store import note_miss, store_history, upsert_bars
 
 pytestmark = pytest.mark.django_db
 
@@ -207,11 +208,35 @@ def test_a_stock_has_one_bar_a_day(stock):
         PriceBar.objects.create(stock=stock, date=MONDAY, close=2.0)
 
 
+def miss(*days: int) -> Stock:
+    """The stock, after no source knew it on these days from CHECKED on."""
+    for day in days:
+        note_miss("AAPL", CHECKED + timedelta(days=day))
+    return Stock.objects.get(symbol="AAPL")
+
+
 def test_an_answer_without_bars_marks_that_stock_alone_as_checked(stock):
     other = Stock.objects.create(symbol="MSFT")
-
-    mark_checked("AAPL", CHECKED)
-
-    stock.refresh_from_db()
+    assert miss(0).checked_at == CHECKED
     other.refresh_from_db()
-    assert (stock.checked_at, other.checked_at) == (CHECKED, None)
+    assert other.checked_at is None
+
+
+def test_a_stock_is_parked_when_no_source_has_known_it_on_three_days(stock):
+    assert miss(0, 0, 0, 0).status == "active"
+    assert miss(1).status == "active"
+    assert miss(4).status == "unknown"
+
+
+def test_a_stock_that_was_known_once_is_parked_as_delisted(stock):
+    store_history(history(bar(0)), CHECKED)
+    assert miss(0, 1, 2).status == "delisted"
+
+
+def test_a_parked_stock_is_not_stale_and_is_active_again_once_a_source_knows_it(stock):
+    parked = miss(0, 1, 2)
+    now = CHECKED + timedelta(days=30)
+    assert not Freshness.of([parked], now).is_stale(parked)
+    store_history(history(bar(0)), CHECKED + timedelta(days=3))
+    assert Stock.objects.get(symbol="AAPL").status == "active"
+    assert miss(31, 32).status == "active"  # it starts again with the first

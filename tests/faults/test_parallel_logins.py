@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
-from market.store import mark_checked
+from market.models import Stock
 from tasks.execution import run_job
 from tasks.models import Job, JobRequest
 from tasks.requests import request_fetches
@@ -80,7 +80,7 @@ def test_what_was_fetched_after_a_login_looked_is_fetched_again_only_for_who_say
     (job,) = request_fetches([stock], Job.Trigger.USER_LOGIN, user).created
     if also_asked:
         request_fetches([stock], also_asked, user)
-    mark_checked("AAPL", timezone.now())
+    Stock.objects.update(checked_at=timezone.now())
     run_job(job.pk, "worker")
     check_jobs([job])
     job.refresh_from_db()
