@@ -8,6 +8,8 @@ from django.db import models
 
 LONGEST_SYMBOL = 32
 _SYMBOL = re.compile(r"[A-Z0-9^][A-Z0-9.^=&-]*", re.ASCII)
+# Classes of shares that people write with a dot, as New York's exchange does. No exchange has such a suffix.
+_SHARE_CLASS = re.compile(r"^([A-Z]+)\.([ABC])(?=$|\.)")
 
 
 class InvalidSymbol(ValueError):
@@ -15,7 +17,10 @@ class InvalidSymbol(ValueError):
 
 
 def parse_symbol(text: str) -> str:
-    """The symbol in `text`: spaces around it dropped, upper case. InvalidSymbol says what is wrong."""
+    """The symbol in `text`: spaces around it dropped, upper case, `BRK-B` for `BRK.B`.
+
+    InvalidSymbol says what is wrong.
+    """
     symbol = text.strip()
     shown = repr(symbol if len(symbol) <= LONGEST_SYMBOL else symbol[:LONGEST_SYMBOL] + "…")
     if not symbol:
@@ -28,7 +33,7 @@ def parse_symbol(text: str) -> str:
             f"{shown} is not a symbol: it starts with a letter, a digit or ^, "
             "and goes on with letters, digits and . - = ^ &"
         )
-    return symbol.upper()
+    return _SHARE_CLASS.sub(r"\1-\2", symbol.upper())
 
 
 def validate_symbol(text: str) -> None:
