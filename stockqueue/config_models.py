@@ -294,6 +294,8 @@ class DataFetch(Section):
 
     batch_size: Annotated[int, Field(ge=1, le=1000)] = 10
     """Stocks in one stock_batch_fetch job."""
+    concurrency: Annotated[int, Field(ge=1, le=50)] = 4
+    """Stocks of one stock_batch_fetch job that are asked for at the same time."""
     rate_limit: Count = 60
     """Requests a minute to one source, at most; see integration.apis for a source's own."""
     sources: Annotated[

@@ -1,10 +1,14 @@
 """The work of fetch jobs: ask the sources, and store what they answer."""
 
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import date, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
-from django.db import transaction
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Exists
 from django.utils import timezone
 from pydantic import BaseModel, Field
 
@@ -47,6 +51,7 @@ def fetch_stock(job: Job) -> Store | Done:
         result = {"symbol": job.symbol, "source": "", "records_stored": 0, "days_fetched": 0, "reason": reason}
         return Done(Job.Outcome.UNCHANGED, result)
     history = _ask(job, job.symbol, parameters)
+    keep_sessions(history.exchange)
     return partial(_store_stock, history)
 
 
@@ -86,46 +91,96 @@ def _store_stock(history: History) -> Done:
 
 @does(Job.Type.STOCK_BATCH_FETCH)
 def fetch_batch(job: Job) -> Done:
-    """Fetch several stocks one after another, each stored and told as it comes; those that need none are passed over.
+    """Fetch several stocks, a few at a time, each stored and told as it comes; those that need none are passed over.
 
-    A stock that is unknown does not fail the others. An error that may pass ends the attempt: the next one goes on
-    with what is left.
+    A stock that is unknown does not fail the others. An error that may pass ends the attempt, once what is under way
+    has come: the next one goes on with what is left.
     """
     parameters = read_parameters(BatchParameters, job)
     results: dict[str, dict[str, Any]] = dict((job.result or {}).get("results", {}))
-    for symbol in parameters.symbols:
-        if symbol in results:
-            continue
-        if reason := _why_not(symbol, parameters, timezone.now()):
-            results[symbol] = {"success": True, "records": 0, "skipped": reason}
-            continue
+    ended_by: list[WorkFailed | WorkPostponed] = []
+    freshness = Freshness.of(Stock.objects.filter(symbol__in=parameters.symbols), timezone.now())
+
+    def turns() -> Iterator[str]:
+        for symbol in parameters.symbols:
+            if ended_by:
+                return
+            if symbol in results:
+                continue
+            if reason := _why_not(symbol, parameters, freshness):
+                results[symbol] = {"success": True, "records": 0, "skipped": reason}
+            else:
+                yield symbol
+
+    for symbol, answer in _ask_together(job, turns(), parameters):
         try:
-            history = _ask(job, symbol, parameters)
+            history = answer.result()
+        except WorkPostponed as pause:
+            ended_by.append(pause)
         except WorkFailed as failure:
             if failure.passes:
-                raise
-            _note_member(job, results, symbol, {"success": False, "error": str(failure)}, failure.effect)
+                ended_by.append(failure)
+            else:
+                _note_member(job, results, symbol, {"success": False, "error": str(failure)}, failure.effect)
         else:
+            keep_sessions(history.exchange)
             _store_member(job, results, symbol, history)
+    if ended_by:
+        raise ended_by[0]
     return _end_batch(results)
 
 
-def _why_not(symbol: str, parameters: BatchParameters, now: datetime) -> str:
+def _ask_together(
+    job: Job, symbols: Iterable[str], parameters: FetchParameters
+) -> Iterator[tuple[str, "Future[History]"]]:
+    """Ask for several stocks at the same time, as many as `data_fetch.concurrency` says; each answer as it comes."""
+    at_once = settings.JOB_PROCESSOR.stock_jobs.data_fetch.concurrency
+    under_way: dict[Future[History], str] = {}
+    try:
+        for symbol in symbols:
+            under_way[_threads(at_once).submit(_ask_in_thread, job, symbol, parameters)] = symbol
+            while len(under_way) >= 2 * at_once:  # so that no thread waits while one's answer is stored
+                yield from _take_ended(under_way)
+        while under_way:
+            yield from _take_ended(under_way)
+    finally:
+        for answer in under_way:
+            answer.cancel()
+
+
+def _take_ended(under_way: "dict[Future[History], str]") -> Iterator[tuple[str, "Future[History]"]]:
+    for answer in wait(under_way, return_when=FIRST_COMPLETED).done:
+        yield under_way.pop(answer), answer
+
+
+@cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    """A process's threads for fetching, which keep its sessions open from batch to batch."""
+    return ThreadPoolExecutor(count, thread_name_prefix="fetch")
+
+
+def _ask_in_thread(job: Job, symbol: str, parameters: FetchParameters) -> History:
+    try:
+        return _ask(job, symbol, parameters)
+    finally:
+        connection.close()  # there is one where a request was counted; it is not asked for again soon
+
+
+def _why_not(symbol: str, parameters: BatchParameters, freshness: Freshness) -> str:
     """Why a member of a batch is not fetched: it is fresh by now, or another job fetches it; empty where it is."""
     if parameters.start is not None:
         return ""
-    stock = Stock.objects.filter(symbol=symbol).first()
+    single = Job.objects.active().filter(job_type=Job.Type.STOCK_FETCH, symbol=symbol)
+    stock = Stock.objects.filter(symbol=symbol).annotate(on_its_way=Exists(single)).first()
     if stock is None:
         return "not known here any more"
     if stock.status != Stock.Status.ACTIVE:
         return f"parked as {stock.status}"
-    freshness = Freshness.of([stock], now)
     if closed_since := freshness.closed_since(stock):
         return _market_closed(closed_since)
     if not freshness.is_stale(stock):
         return "fresh"
-    single = Job.objects.active().filter(job_type=Job.Type.STOCK_FETCH, symbol=symbol)
-    return "on its way" if single.exists() else ""
+    return "on its way" if stock.on_its_way else ""
 
 
 def _store_member(job: Job, results: dict[str, dict[str, Any]], symbol: str, history: History) -> None:
@@ -178,15 +233,13 @@ def _ask(job: Job, symbol: str, parameters: FetchParameters) -> History:
     """
     try:
         with spending(background=job.queue != Job.Queue.FOREGROUND):
-            history = fetch_history(symbol, parameters.first_day(timezone.now().date()), parameters.end)
+            return fetch_history(symbol, parameters.first_day(timezone.now().date()), parameters.end)
     except SourceBusy as busy:
         raise WorkPostponed(str(busy), busy.until) from busy
     except SourceError as error:
         if isinstance(error, SymbolNotFound):
             raise WorkFailed(str(error), effect=partial(note_miss, symbol, timezone.now())) from error
         raise WorkFailed(str(error), passes=error.passes) from error
-    keep_sessions(history.exchange)
-    return history
 
 
 def _nothing_new(history: History, stored: Stored) -> str:

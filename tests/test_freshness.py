@@ -202,6 +202,7 @@ def test_a_backfill_is_done_while_the_market_is_closed(closed_market, yahoo):
     assert yahoo.asked_for() == ["AAPL"]
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_batch_passes_over_what_cannot_have_changed(closed_market, yahoo):
     yahoo.serve("AAPL", "NEW", exchange="NMS")
     stocks = [settled("AAPL"), Stock.objects.create(symbol="NEW")]

@@ -43,6 +43,30 @@ class Source(Protocol):
         ...
 
 
+class Allowance(Protocol):
+    """What a session asks before each request, and tells after each answer."""
+
+    def spend(self) -> None:
+        """Count a request that is about to be sent. SourceBusy where there is none to be had now."""
+        ...
+
+    def note_refusal(self, retry_after: float | None) -> None:
+        """The source said that there were too many; `retry_after`: the seconds that it asked for."""
+        ...
+
+    def note_answer(self) -> None:
+        """The source answered."""
+        ...
+
+
+class Unlimited:
+    """For sources that are used by themselves, without a database."""
+
+    def spend(self) -> None: ...
+    def note_refusal(self, retry_after: float | None) -> None: ...
+    def note_answer(self) -> None: ...
+
+
 class SourceError(Exception):
     """A source gave no usable answer; the message is for the user."""
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -36,30 +36,6 @@ def spending(*, background: bool) -> Iterator[None]:
         yield
     finally:
         _background.reset(token)
-
-
-class Allowance(Protocol):
-    """What a session asks before each request, and tells after each answer."""
-
-    def spend(self) -> None:
-        """Count a request that is about to be sent. SourceBusy where there is none to be had now."""
-        ...
-
-    def note_refusal(self, retry_after: float | None) -> None:
-        """The source said that there were too many; `retry_after`: the seconds that it asked for."""
-        ...
-
-    def note_answer(self) -> None:
-        """The source answered."""
-        ...
-
-
-class Unlimited:
-    """For sources that are used by themselves, without a database."""
-
-    def spend(self) -> None: ...
-    def note_refusal(self, retry_after: float | None) -> None: ...
-    def note_answer(self) -> None: ...
 
 
 class Budget:

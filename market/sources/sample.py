@@ -6,8 +6,7 @@ from pathlib import Path
 
 from django.utils import timezone
 
-from market.sources.base import Bar, History, SymbolNotFound
-from market.sources.budget import Allowance
+from market.sources.base import Allowance, Bar, History, SymbolNotFound
 
 SAMPLE_FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "sample"
 

@@ -17,6 +17,7 @@ from yfinance.data import YfData
 from yfinance.exceptions import YFException, YFRateLimitError, YFTickerMissingError
 
 from market.sources.base import (
+    Allowance,
     Bar,
     History,
     MalformedAnswer,
@@ -25,8 +26,8 @@ from market.sources.base import (
     SourceError,
     SourceTimeout,
     SourceUnreachable,
+    Unlimited,
 )
-from market.sources.budget import Allowance, Unlimited
 from market.sources.yahoo_session import LABEL, YahooSession, no_data
 
 PROBE = "https://query1.finance.yahoo.com/v8/finance/chart/AAPL?range=1d&interval=1d"

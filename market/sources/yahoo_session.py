@@ -13,8 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from curl_cffi.requests import Response, Session
 
-from market.sources.base import MalformedAnswer, RateLimited, SourceDown, SymbolNotFound
-from market.sources.budget import Allowance
+from market.sources.base import Allowance, MalformedAnswer, RateLimited, SourceDown, SymbolNotFound
 
 LABEL = "Yahoo Finance"
 CONNECT_TIMEOUT = 5.0
