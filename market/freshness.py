@@ -25,6 +25,8 @@ class Freshness:
     def __init__(self, now: datetime, markets: dict[str, Market]) -> None:
         self.now = now
         self._markets = markets
+        self._schedule = settings.JOB_PROCESSOR.portfolio.freshness_schedule
+        self._limit = timedelta(minutes=settings.JOB_PROCESSOR.stock_jobs.portfolio_priority.data_staleness_threshold)
 
     @classmethod
     def of(cls, stocks: Iterable[Stock], now: datetime) -> Self:
@@ -50,15 +52,14 @@ class Freshness:
 
     def limit_of(self, stock: Stock) -> timedelta:
         """How old a check may be before the stock is stale, while its exchange is as it is."""
-        schedule = settings.JOB_PROCESSOR.portfolio.freshness_schedule
-        if schedule is None:
-            minutes = settings.JOB_PROCESSOR.stock_jobs.portfolio_priority.data_staleness_threshold
-        elif self._is_day_without_trading(stock):
-            minutes = schedule.weekend
+        if self._schedule is None:
+            return self._limit
+        if self._is_day_without_trading(stock):
+            minutes = self._schedule.weekend
         elif (market := self._market_of(stock)) is None or market.closed_since is None:
-            minutes = schedule.market_open
+            minutes = self._schedule.market_open
         else:
-            minutes = schedule.market_closed
+            minutes = self._schedule.market_closed
         return timedelta(minutes=minutes)
 
     def _market_of(self, stock: Stock) -> Market | None:

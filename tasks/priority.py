@@ -84,15 +84,16 @@ def priority_for(trigger: str, queue: Job.Queue) -> int:
 
 def rank(trigger: str, queue: Job.Queue, factors: Factors) -> Ranked:
     """`priority_for`, moved by at most one within the queue's band by the configured weighted sum of the factors."""
-    base = priority_for(trigger, queue)
-    weights: dict[str, float] = dict(settings.JOB_PROCESSOR.portfolio.priority_factors)
+    rule = _rule_of(trigger)
+    base = _clamp(rule, queue)
+    weights = vars(settings.JOB_PROCESSOR.portfolio.priority_factors)  # as it is: a login ranks a hundred jobs
     values = factors._asdict()
     score = math.fsum(weights[name] * (UNKNOWN if value is None else value) for name, value in values.items())
     wish = -1 if score > HIGH + _ROUNDING else 1 if score < LOW - _ROUNDING else 0
     priority = _clamp(base + wish, queue)
     reason = {
         "trigger": str(trigger),
-        "rule": _rule_of(trigger),
+        "rule": rule,
         "queue": str(queue),
         "band": [BANDS[queue][0], BANDS[queue][-1]],
         "base": base,
