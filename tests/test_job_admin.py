@@ -101,6 +101,7 @@ def test_a_jobs_page_tells_why_its_priority_and_what_happened(admin_client, user
         assert text in shown
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_batchs_page_tells_its_progress_and_its_result(admin_client, yahoo):
     yahoo.serve("AAPL")
     stocks = [Stock.objects.create(symbol=symbol) for symbol in ("AAPL", "ZZTOP")]
