@@ -149,7 +149,8 @@ def _ask_together(
 
 
 def _take_ended(under_way: "dict[Future[History], str]") -> Iterator[tuple[str, "Future[History]"]]:
-    for answer in wait(under_way, return_when=FIRST_COMPLETED).done:
+    ended = wait(under_way, return_when=FIRST_COMPLETED).done
+    for answer in [answer for answer in under_way if answer in ended]:  # in the order in which they were asked for
         yield under_way.pop(answer), answer
 
 

@@ -102,7 +102,8 @@ def test_a_jobs_page_tells_why_its_priority_and_what_happened(admin_client, user
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_batchs_page_tells_its_progress_and_its_result(admin_client, yahoo):
+def test_a_batchs_page_tells_its_progress_and_its_result(admin_client, yahoo, configured):
+    configured(**{"stock_jobs.data_fetch.concurrency": 1})
     yahoo.serve("AAPL")
     stocks = [Stock.objects.create(symbol=symbol) for symbol in ("AAPL", "ZZTOP")]
     (job,) = request_batches(stocks, Job.Trigger.SCHEDULED_UPDATE).created
