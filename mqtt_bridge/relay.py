@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -31,6 +31,10 @@ STOP_TIMEOUT = 2.0
 """Seconds that the window under way may still take once the relay is to stop."""
 LONGEST_PAUSE = 10.0
 """Seconds between two attempts while the broker or the database is away."""
+AGAIN = 5.0
+"""Seconds for which a broker that dies may lose what it has acknowledged; mosquitto saves after it has answered."""
+AT_MOST = 3
+"""How often an event is sent whose connection broke afterwards, so that one that breaks all the time stops nobody."""
 
 
 @dataclass
@@ -43,13 +47,14 @@ class Relay:
     """Publishes events and marks them once the broker has acknowledged all messages of theirs.
 
     The outbox is the only queue: after a lost connection or a restart, what is not marked is published again, with
-    the same `event_id`.
+    the same `event_id`. After a lost connection so is what was acknowledged just before, for the broker may have died.
     """
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
         self._pause = 0.0
         self._complaint = ""
+        self._acknowledged = _Acknowledged()
 
     def run(self) -> None:
         """Relay until `stop` is set; the window under way is finished first."""
@@ -66,6 +71,7 @@ class Relay:
         try:
             broker.open()
             logger.info("connected to %s", settings.MQTT)
+            self._acknowledged.send_again()
             while not self._stop.is_set():
                 if not self.relay_window(broker):
                     self._stop.wait(POLL)
@@ -86,7 +92,7 @@ class Relay:
             pass  # what was sent before may still have been acknowledged; the caller finds the connection closed
         if sent:
             answers = self._answers(broker, [mid for one in sent for mid in one.mids])
-            _settle(sent, answers)
+            self._acknowledged.add(_settle(sent, answers))
             if broker.is_open and any(mid not in answers for one in sent for mid in one.mids):
                 raise MqttError(f"{settings.MQTT}: it does not answer")
         return len(events)
@@ -124,6 +130,29 @@ class Relay:
         self._stop.wait(self._pause)
 
 
+class _Acknowledged:
+    """What the broker acknowledged a moment ago on this connection, or on those before it."""
+
+    def __init__(self) -> None:
+        self._latest: dict[int, tuple[float, int]] = {}
+        """By event, when that was, and how often it was published."""
+
+    def add(self, event_ids: Iterable[int]) -> None:
+        now = time.monotonic()
+        for event_id in event_ids:
+            _, times = self._latest.pop(event_id, (0.0, 0))
+            self._latest[event_id] = now, times + 1
+        for event_id, (at, _) in list(self._latest.items()):  # the oldest come first
+            if at > now - AGAIN:
+                break
+            del self._latest[event_id]
+
+    def send_again(self) -> None:
+        """Put it back into the outbox, in the order in which it was there."""
+        event_ids = [event_id for event_id, (_, times) in self._latest.items() if times < AT_MOST]
+        JobEvent.objects.filter(pk__in=event_ids).update(published_at=None)
+
+
 def unpublished(limit: int) -> list[JobEvent]:
     """The oldest events that wait, each with its job and the job's requesters by login.
 
@@ -157,8 +186,8 @@ def _publish(broker: MqttConnection, event: JobEvent) -> _Sent:
     )
 
 
-def _settle(sent: list[_Sent], answers: dict[int, ReasonCode]) -> None:
-    """Mark what the broker has, set aside what it refuses, leave the rest for later."""
+def _settle(sent: list[_Sent], answers: dict[int, ReasonCode]) -> list[int]:
+    """Mark what the broker has, set aside what it refuses, leave the rest for later; the ids of what it has."""
     arrived: list[JobEvent] = []
     refused: list[JobEvent] = []
     for one in sent:
@@ -173,3 +202,4 @@ def _settle(sent: list[_Sent], answers: dict[int, ReasonCode]) -> None:
         JobEvent.objects.bulk_update(refused, ["error"])
     for event in refused:
         logger.error("event %s is set aside: %s", event.pk, event.error)
+    return [event.pk for event in arrived]

@@ -192,16 +192,17 @@ class RedisServer(Server):
 
 
 class MosquittoServer(Server):
-    """mosquitto. It writes its database at every change.
+    """mosquitto. It writes its database at every change, or with `saves=False` only when it is stopped.
 
     `passwords` are those of its users; without any, clients are anonymous.
     """
 
     program = "mosquitto"
 
-    def __init__(self, *, passwords: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *, passwords: Mapping[str, str] | None = None, saves: bool = True) -> None:
         super().__init__()
         self.passwords = passwords or {}
+        self.saves = saves
 
     @property
     def url(self) -> str:
@@ -218,8 +219,8 @@ class MosquittoServer(Server):
             f"allow_anonymous {'false' if self.passwords else 'true'}",
             "persistence true",
             f"persistence_location {self.folder}/",
-            "autosave_on_changes true",
-            "autosave_interval 1",
+            f"autosave_on_changes {str(self.saves).lower()}",
+            f"autosave_interval {int(self.saves)}",
             "max_queued_messages 1000000",
         ]
         if os.geteuid() == 0:

@@ -231,6 +231,24 @@ def test_a_mosquitto_killed_in_the_middle_of_a_backlog_gets_the_rest_when_it_is_
         assert bridge.poll() is None
 
 
+def test_what_a_mosquitto_lost_with_its_death_although_it_acknowledged_it_is_sent_again(start):
+    with MosquittoServer(saves=False) as server:
+        seen = LastingSubscriber(server.host, server.port, "stock/+/+")
+        with seen:
+            pass  # is remembered from here on
+        server.stop()
+        server.start()
+        with start(*BRIDGE, ready="connected to", MQTT_URL=server.url):
+            jobs = worked(4)
+            wait_until_all_is_published(jobs)
+            server.kill()
+            server.start()
+            with seen:
+                assert seen.wait_for(arrived(jobs), PATIENCE)
+            check_nothing_was_lost(seen.messages, jobs)
+            wait_until_all_is_published(jobs)
+
+
 def test_a_bridge_that_starts_before_mosquitto_says_so_once_and_then_delivers(
     new_mosquitto, start, subscribe_for_good, capsys
 ):
