@@ -4,17 +4,20 @@ from collections.abc import Iterable
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import transaction
-from django.db.models import F
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from market.freshness import Freshness
 from market.models import Stock
 from portfolio.factors import factors_for, note_login
 from portfolio.holdings import held_stocks, stale_at, stocks_of
-from portfolio.models import FIRST_SCORE, Portfolio, PortfolioPriority
+from portfolio.models import FIRST_SCORE, Holding, Portfolio, PortfolioPriority
 from tasks.models import Job
 from tasks.requests import Requested, request_batches, request_fetches
+
+_HOLDINGS, _PORTFOLIOS = Holding._meta.db_table, Portfolio._meta.db_table
+_PRIORITIES = PortfolioPriority._meta.db_table
 
 
 def fetch_stale_holdings(user: User) -> Requested:
@@ -26,7 +29,7 @@ def fetch_stale_holdings(user: User) -> Requested:
     with transaction.atomic():
         held = held_stocks(user)  # as fresh as can be: between this and the jobs, another's job may end
         note_login(user, now)
-        _track(user, held)
+        _track(user)
         freshness = Freshness.of(held, now)
         stale = [stock for stock in held if freshness.is_stale(stock)]
         return request_fetches(stale, Job.Trigger.USER_LOGIN, user, factors=factors_for(user, stale, freshness))
@@ -45,19 +48,21 @@ def fetch_scheduled() -> Requested:
     return request_batches(stale_at(held, timezone.now()), Job.Trigger.SCHEDULED_UPDATE)
 
 
-def _track(user: User, held: list[Stock]) -> None:
-    """Raise the score of what is held, start it for what is new, and retire what was sold."""
+def _track(user: User) -> None:
+    """Start the score of what the user holds, raise it where it is known, and retire what was sold.
+
+    In SQL, because Django's upsert cannot add to a value that is there.
+    """
     boost = settings.JOB_PROCESSOR.stock_jobs.portfolio_priority.portfolio_priority_boost
-    rows = PortfolioPriority.objects.filter(user=user)
-    tracked: dict[int, bool] = dict(rows.values_list("stock", "is_active"))
-    rows.filter(stock__in=held).update(priority_score=F("priority_score") + boost, is_active=True)
-    if sold := {stock for stock, is_active in tracked.items() if is_active} - {stock.pk for stock in held}:
-        rows.filter(stock__in=sold).update(is_active=False)
-    PortfolioPriority.objects.bulk_create(
-        (
-            PortfolioPriority(user=user, stock=stock, priority_score=FIRST_SCORE)
-            for stock in held
-            if stock.pk not in tracked
-        ),
-        ignore_conflicts=True,
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f'''INSERT INTO "{_PRIORITIES}" ("user_id", "stock_id", "priority_score", "is_active")
+            SELECT DISTINCT "user_id", "stock_id", {FIRST_SCORE}, TRUE
+            FROM "{_HOLDINGS}" JOIN "{_PORTFOLIOS}" ON "{_PORTFOLIOS}"."id" = "portfolio_id"
+            WHERE "user_id" = %s ORDER BY "stock_id"
+            ON CONFLICT ("user_id", "stock_id")
+            DO UPDATE SET "priority_score" = "{_PRIORITIES}"."priority_score" + %s, "is_active" = TRUE''',  # noqa: S608
+            [user.pk, boost],
+        )
+    held = Holding.objects.filter(portfolio__user=user, stock=OuterRef("stock"))
+    PortfolioPriority.objects.filter(~Exists(held), user=user, is_active=True).update(is_active=False)

@@ -153,7 +153,7 @@ def request_jobs(
             job_type=thing.job_type,
             subtype=_SUBTYPES.get(trigger, "") if subtype is None else subtype,
             trigger=trigger,
-            user=user,
+            user_id=None if user is None else user.pk,  # unlike `user`, it costs nothing to set
             symbol=thing.symbol,
             parameters=dict(thing.parameters) | {"triggered_by": trigger},
             unique_key=thing.unique_key,
@@ -175,8 +175,8 @@ def request_jobs(
                     # Inserted behind the others, what is missed would not be in order any more: all are tried anew.
                     transaction.set_rollback(True)
                     continue
-                JobRequest.objects.bulk_create(JobRequest(job=job, user=user, trigger=trigger) for job in came.joined)
-                _promote(came.joined, part)
+                if came.joined:
+                    _join(came.joined, part, trigger, user)
                 dispatch_after_commit(job.queue for job in (*part.values(), *came.joined))
             break
         requested.created += came.created
@@ -188,12 +188,19 @@ def _create_or_join(wanted: Mapping[str, Job], details: Mapping[str, Any]) -> Re
     """The jobs that are new and the active ones of the other keys; none for a key whose job has just ended."""
     # In key order, so that two requests for the same stocks wait for each other instead of deadlocking.
     created = lifecycle.create([wanted[key] for key in sorted(wanted)], **details)
+    if len(created) == len(wanted):
+        return Requested(created=list(wanted.values()))
     active = _active([key for key, job in wanted.items() if job.pk not in created])
     found = Job.objects.in_bulk(list(active.values()))
     return Requested(
         created=[job for job in wanted.values() if job.pk in created],
         joined=[found[active[key]] for key in wanted if key in active],
     )
+
+
+def _join(joined: Sequence[Job], wanted: Mapping[str, Job], trigger: Job.Trigger, user: User | None) -> None:
+    JobRequest.objects.bulk_create(JobRequest(job=job, user=user, trigger=trigger) for job in joined)
+    _promote(joined, wanted)
 
 
 def _active(keys: Collection[str]) -> dict[str, UUID]:
