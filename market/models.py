@@ -32,6 +32,12 @@ class Stock(models.Model):
     )
     missed_on = models.DateField(null=True, blank=True, editable=False, help_text="The last of these days.")
     source = models.CharField(max_length=40, blank=True, help_text="Which source last had bars for it.")
+    history_starts = models.DateField(
+        null=True, blank=True, editable=False, help_text="A source was asked for earlier days and had none."
+    )
+    is_outdated = models.BooleanField(
+        default=False, editable=False, help_text="A source has adjusted older bars since they were stored."
+    )
     volatility = models.FloatField(
         null=True, blank=True, editable=False, help_text="Of the last 20 daily returns, for a year: 0.35 is 35 %."
     )

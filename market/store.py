@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 
@@ -13,29 +14,41 @@ from market.volatility import RETURNS, realised_volatility
 MISSES_UNTIL_PARKED = 3
 _WRITTEN = [
     *("name", "exchange", "currency", "source", "checked_at", "volatility"),
-    *("status", "misses", "missed_on"),
+    *("status", "misses", "missed_on", "history_starts", "is_outdated"),
 ]
+LONGEST_CLOSURE = timedelta(days=15)
+"""An answer that begins so much later than it was asked for begins with the first bar that there is."""
+SAME = 1e-4
+"""How much a settled price may differ from what is stored, by the stored one: less than any dividend moves it."""
 _VALUES = ("open", "high", "low", "close", "adj_close", "volume")
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What a fetch changed. `written` counts the bars that were new or different."""
+    """What a fetch changed. `written` counts the bars that were new or different, or were removed.
+
+    `outdated_from`: the first bar that is stored, where those outside this answer were adjusted otherwise.
+    """
 
     received: int
     written: int
     latest_before: date | None
     latest_after: date
+    outdated_from: date | None = None
 
 
 def upsert_bars(stock: Stock, bars: Sequence[Bar]) -> int:
     """Insert the bars that are new and overwrite those that differ; how many were written. Others cost no write."""
-    if not bars:
-        return 0
-    known = {
-        row[0]: row[1:]
-        for row in stock.bars.filter(date__gte=min(bar.date for bar in bars)).values_list("date", *_VALUES)
-    }
+    return _write_changed(stock, bars, _known(stock, bars)) if bars else 0
+
+
+def _known(stock: Stock, bars: Sequence[Bar]) -> dict[date, tuple[Any, ...]]:
+    """What is stored from the first of the bars on, by day."""
+    stored = stock.bars.filter(date__gte=min(bar.date for bar in bars))
+    return {row[0]: row[1:] for row in stored.values_list("date", *_VALUES)}
+
+
+def _write_changed(stock: Stock, bars: Sequence[Bar], known: dict[date, tuple[Any, ...]]) -> int:
     changed = [
         PriceBar(stock=stock, **bar._asdict())
         for bar in bars
@@ -47,23 +60,80 @@ def upsert_bars(stock: Stock, bars: Sequence[Bar]) -> int:
     return len(changed)
 
 
-def store_history(history: History, checked_at: datetime) -> Stored:
-    """Write a source's answer; the stock counts as checked at `checked_at`."""
+def store_history(
+    history: History, checked_at: datetime | None, *, asked_from: date | None = None, replace: bool = False
+) -> Stored:
+    """Write a source's answer; the stock counts as checked at `checked_at` (None: the answer is about the past).
+
+    `asked_from` is the first day of a range that somebody asked for. `replace`: what is stored between the answer's
+    first and last day, and not in the answer, is removed.
+    """
     with transaction.atomic():
         stock = Stock.objects.get(symbol=history.symbol)
         before = _latest_date(stock)
-        written = upsert_bars(stock, history.bars)
+        known = _known(stock, history.bars)
+        if _shows_adjustment(stock, history, known, is_range=asked_from is not None):
+            stock.is_outdated = True
+        if asked_from is not None:
+            _note_start(stock, history.bars[0].date, asked_from)
+        first_outside = _first_outside(stock, history) if stock.is_outdated else None
+        stock.is_outdated = first_outside is not None
+        written = _write_changed(stock, history.bars, known)
+        if replace:
+            written += _remove_others(stock, history.bars)
         if written:
             stock.volatility = realised_volatility(_last_closes(stock))
         for field in ("name", "exchange", "currency"):
             if told := getattr(history, field)[: getattr(Stock, field).field.max_length]:
                 setattr(stock, field, told)
         stock.source = history.source
-        stock.checked_at = checked_at
+        stock.checked_at = checked_at or stock.checked_at
         stock.status, stock.misses, stock.missed_on = Stock.Status.ACTIVE, 0, None
         stock.save(update_fields=_WRITTEN)
         newest = history.bars[-1].date
-        return Stored(len(history.bars), written, before, max(newest, before or newest))
+        return Stored(len(history.bars), written, before, max(newest, before or newest), first_outside)
+
+
+def _shows_adjustment(stock: Stock, history: History, known: dict[date, tuple[Any, ...]], *, is_range: bool) -> bool:
+    """Whether the source has adjusted what is stored since, or may have.
+
+    After a split a source changes the whole history, after a dividend all adjusted closes before it: so the oldest
+    bar that both have tells. Where an ordinary fetch has none in common, too much time has passed to know.
+    """
+    if stock.source != history.source:
+        return False
+    oldest = next((bar for bar in history.bars if bar.date in known), None)
+    if oldest is None:
+        return not is_range
+    if oldest.date == max(known):  # today's, perhaps, which changes until the close
+        return False
+    close, adj_close = (known[oldest.date][_VALUES.index(name)] for name in ("close", "adj_close"))
+    return not (_is_same(close, oldest.close) and _is_same(adj_close, oldest.adj_close))
+
+
+def _first_outside(stock: Stock, history: History) -> date | None:
+    """The first stored bar, where any is before or after the answer."""
+    if stock.bars.exclude(date__range=(history.bars[0].date, history.bars[-1].date)).exists():
+        return stock.bars.order_by("date").values_list("date", flat=True).first()
+    return None
+
+
+def _is_same(stored: float | None, told: float | None) -> bool:
+    return stored is None or told is None or abs(told - stored) <= SAME * abs(stored)
+
+
+def _note_start(stock: Stock, first: date, asked_from: date) -> None:
+    """Remember where the history starts, so that earlier days do not count as missing; forget it where it does not."""
+    if first - asked_from > LONGEST_CLOSURE and not stock.bars.filter(date__lt=first).exists():
+        stock.history_starts = first
+    elif stock.history_starts and first < stock.history_starts:
+        stock.history_starts = None
+
+
+def _remove_others(stock: Stock, bars: Sequence[Bar]) -> int:
+    between = stock.bars.filter(date__range=(bars[0].date, bars[-1].date))
+    removed, _by_model = between.exclude(date__in=[bar.date for bar in bars]).delete()
+    return removed
 
 
 def note_miss(symbol: str, checked_at: datetime) -> None:

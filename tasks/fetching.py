@@ -13,6 +13,7 @@ from django.utils import timezone
 from pydantic import BaseModel, Field
 
 from market.freshness import Freshness
+from market.gaps import missing_days
 from market.models import Stock
 from market.sessions import keep_sessions
 from market.sources import fetch_history
@@ -20,7 +21,9 @@ from market.sources.base import History, SourceBusy, SourceError, SymbolNotFound
 from market.sources.budget import spending
 from market.store import Stored, note_miss, store_history
 from tasks import lifecycle
+from tasks.backfill import Mode
 from tasks.models import Job
+from tasks.requests import request_fetches
 from tasks.work import Done, Store, WorkFailed, WorkPostponed, does, read_parameters
 
 LONGEST_RANGE = 36_525
@@ -32,9 +35,14 @@ class FetchParameters(BaseModel):
     days: int = Field(default=30, ge=1, le=LONGEST_RANGE)
     start: date | None = None
     end: date | None = None
+    mode: Mode = Mode.UPDATE
 
     def first_day(self, today: date) -> date:
         return self.start or today - timedelta(days=self.days)
+
+    def reaches(self, today: date) -> bool:
+        """Whether the newest bar is among what is asked for."""
+        return self.end is None or self.end >= today
 
 
 class BatchParameters(FetchParameters):
@@ -47,12 +55,25 @@ class BatchParameters(FetchParameters):
 def fetch_stock(job: Job) -> Store | Done:
     """Fetch one stock's bars, unless they cannot have changed or were fetched just before a login asked for them."""
     parameters = read_parameters(FetchParameters, job)
-    if reason := _why_needless(job, parameters, timezone.now()):
+    now = timezone.now()
+    reason = _why_needless(job, parameters, now)
+    if not reason and parameters.mode == Mode.GAPS:
+        parameters, reason = _narrow_to_gaps(job.symbol, parameters, now)
+    if reason:
         result = {"symbol": job.symbol, "source": "", "records_stored": 0, "days_fetched": 0, "reason": reason}
         return Done(Job.Outcome.UNCHANGED, result)
     history = _ask(job, job.symbol, parameters)
     keep_sessions(history.exchange)
-    return partial(_store_stock, history)
+    return partial(_store_stock, history, parameters)
+
+
+def _narrow_to_gaps(symbol: str, parameters: FetchParameters, now: datetime) -> tuple[FetchParameters, str]:
+    """From the first to the last session without a bar, which is one request; or why there is nothing to ask for."""
+    first, last = parameters.first_day(now.date()), parameters.end or now.date()
+    missing = missing_days(Stock.objects.get(symbol=symbol), first, last, now)
+    if not missing:
+        return parameters, f"no session from {first} to {last} is missing"
+    return parameters.model_copy(update={"start": missing[0], "end": missing[-1]}), ""
 
 
 def _why_needless(job: Job, parameters: FetchParameters, now: datetime) -> str:
@@ -74,8 +95,8 @@ def _market_closed(since: datetime) -> str:
     return f"market closed since {since:%Y-%m-%d %H:%M} UTC"
 
 
-def _store_stock(history: History) -> Done:
-    stored = store_history(history, timezone.now())
+def _store_stock(history: History, parameters: FetchParameters) -> Done:
+    stored = _store(history, parameters)
     result: dict[str, Any] = {
         "symbol": history.symbol,
         "source": history.source,
@@ -83,10 +104,30 @@ def _store_stock(history: History) -> Done:
         "days_fetched": stored.received,
         "latest_before": stored.latest_before and stored.latest_before.isoformat(),
         "latest_after": stored.latest_after.isoformat(),
+        **_told_of_adjustment(stored),
     }
     if stored.written:
         return Done(Job.Outcome.UPDATED, result)
     return Done(Job.Outcome.UNCHANGED, result | {"reason": _nothing_new(history, stored)})
+
+
+def _store(history: History, parameters: FetchParameters) -> Stored:
+    """Write the answer. Where it shows that older bars were adjusted since they were stored, ask for all of them."""
+    now = timezone.now()
+    stored = store_history(
+        history,
+        now if parameters.reaches(now.date()) else None,
+        asked_from=parameters.start,
+        replace=parameters.mode == Mode.REPLACE,
+    )
+    if stored.outdated_from:
+        stock = Stock.objects.get(symbol=history.symbol)
+        request_fetches([stock], Job.Trigger.MAINTENANCE, start=stored.outdated_from, mode=Mode.REPLACE)
+    return stored
+
+
+def _told_of_adjustment(stored: Stored) -> dict[str, str]:
+    return {"adjusted": f"fetched anew from {stored.outdated_from}"} if stored.outdated_from else {}
 
 
 @does(Job.Type.STOCK_BATCH_FETCH)
@@ -124,7 +165,7 @@ def fetch_batch(job: Job) -> Done:
                 _note_member(job, results, symbol, {"success": False, "error": str(failure)}, failure.effect)
         else:
             keep_sessions(history.exchange)
-            _store_member(job, results, symbol, history)
+            _store_member(job, results, symbol, history, parameters)
     if ended_by:
         raise ended_by[0]
     return _end_batch(results)
@@ -184,10 +225,13 @@ def _why_not(symbol: str, parameters: BatchParameters, freshness: Freshness) -> 
     return "on its way" if stock.on_its_way else ""
 
 
-def _store_member(job: Job, results: dict[str, dict[str, Any]], symbol: str, history: History) -> None:
+def _store_member(
+    job: Job, results: dict[str, dict[str, Any]], symbol: str, history: History, parameters: FetchParameters
+) -> None:
     with transaction.atomic():
-        stored = store_history(history, timezone.now())
+        stored = _store(history, parameters)
         member: dict[str, Any] = {"success": True, "records": stored.written, "source": history.source}
+        member |= _told_of_adjustment(stored)
         if not stored.written:
             member["reason"] = _nothing_new(history, stored)
         _note_member(job, results, symbol, member)
@@ -238,7 +282,7 @@ def _ask(job: Job, symbol: str, parameters: FetchParameters) -> History:
     except SourceBusy as busy:
         raise WorkPostponed(str(busy), busy.until) from busy
     except SourceError as error:
-        if isinstance(error, SymbolNotFound):
+        if isinstance(error, SymbolNotFound) and parameters.start is None:  # a range may end before its first day
             raise WorkFailed(str(error), effect=partial(note_miss, symbol, timezone.now())) from error
         raise WorkFailed(str(error), passes=error.passes) from error
 

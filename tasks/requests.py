@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from market.models import Stock
 from tasks import lifecycle
+from tasks.backfill import Mode, first_source
 from tasks.dispatch import dispatch_after_commit, send_again_after_commit
 from tasks.locks import lock
 from tasks.models import Job, JobRequest
@@ -87,19 +88,21 @@ def request_fetches(
     factors: Mapping[str, Factors] | None = None,
     start: date | None = None,
     end: date | None = None,
+    mode: Mode = Mode.UPDATE,
 ) -> Requested:
     """Ask for a `stock_fetch` of each stock, to be done in this order. A stock with an active job gets no second one.
 
-    `factors`, by symbol, move the priorities. With `start` (and `end`, both included) it is a backfill of these days.
+    `factors`, by symbol, move the priorities. With `start` (and `end`, both included) it is a backfill of these days,
+    and `mode` says what becomes of the bars that are there.
     """
     now = timezone.now()
     return request_jobs(
         [
             Wanted(
                 job_type=Job.Type.STOCK_FETCH,
-                unique_key=_unique_key(Job.Type.STOCK_FETCH, stock.symbol, start, end),
+                unique_key=_unique_key(Job.Type.STOCK_FETCH, stock.symbol, start, end, mode),
                 symbol=stock.symbol,
-                parameters=_fetch_parameters(stock, now) | _range(start, end),
+                parameters=_fetch_parameters(stock, now) | _range(start, end, mode),
                 factors=(factors or {}).get(stock.symbol, NOTHING_KNOWN),
                 has_range=start is not None,
             )
@@ -122,7 +125,7 @@ def request_batches(stocks: Sequence[Stock], trigger: Job.Trigger, user: User | 
                 Wanted(
                     job_type=Job.Type.STOCK_BATCH_FETCH,
                     unique_key=_batch_key(symbols),
-                    parameters={"symbols": list(symbols), "days": FETCH_DAYS, "source": _first_source()},
+                    parameters={"symbols": list(symbols), "days": FETCH_DAYS, "source": first_source()},
                 )
                 for symbols in (free[first : first + size] for first in range(0, len(free), size))
             ],
@@ -222,8 +225,9 @@ def _promote(joined: Sequence[Job], wanted: Mapping[str, Job]) -> None:
         send_again_after_commit(lifecycle.promote(group, priority, queue))
 
 
-def _unique_key(job_type: Job.Type, symbol: str, start: date | None, end: date | None) -> str:
-    return ":".join([job_type, symbol, *([] if start is None else [str(start), str(end or "")])])
+def _unique_key(job_type: Job.Type, symbol: str, start: date | None, end: date | None, mode: Mode) -> str:
+    days = [] if start is None else [str(start), str(end or "")]
+    return ":".join([job_type, symbol, *days, *([] if mode == Mode.UPDATE else [mode])])
 
 
 def _batch_key(symbols: Iterable[str]) -> str:
@@ -243,17 +247,14 @@ def _fetch_parameters(stock: Stock, now: datetime) -> dict[str, Any]:
     return {
         "symbol": stock.symbol,
         "days": FETCH_DAYS,
-        "source": _first_source(),
+        "source": first_source(),
         "data_age_minutes": age,
     }
 
 
-def _range(start: date | None, end: date | None) -> dict[str, Any]:
+def _range(start: date | None, end: date | None, mode: Mode) -> dict[str, Any]:
     if start is None:
         return {}
     last = end or timezone.now().date()
-    return {"start": start.isoformat(), "end": last.isoformat(), "days": (last - start).days + 1}
-
-
-def _first_source() -> str:
-    return str(settings.JOB_PROCESSOR.stock_jobs.data_fetch.sources[0])
+    days = {"start": start.isoformat(), "end": last.isoformat(), "days": (last - start).days + 1}
+    return days if mode == Mode.UPDATE else days | {"mode": mode}

@@ -71,6 +71,8 @@ class YahooFinance:
 
     def _ask(self, symbol: str, start: date, end: date | None) -> History:
         before = end and end + timedelta(days=1)  # Yahoo's end is not included
+        if end is not None:
+            self._forget_memoised_answers()
         try:
             ticker = self._ticker(symbol)
             frame = ticker.history(start=start, end=before, auto_adjust=False, actions=False, timeout=self._limit)
@@ -119,7 +121,8 @@ class YahooFinance:
         return ""
 
     def _forget_memoised_answers(self) -> None:
-        # yfinance keeps the first answer to a time zone look-up for the life of the process, a bad one too.
+        # yfinance keeps the first answer to a time zone look-up for the life of the process, a bad one too; and those
+        # for ranges in the past, which change with the next split.
         YfData.cache_get.cache_clear()
 
 

@@ -2,6 +2,7 @@ import json
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from django.utils import timezone
 
 from market.models import Stock
 from market.symbols import InvalidSymbol, parse_symbol
+from tasks.backfill import Mode, preview
 from tasks.management.jobs import ShellCommand, as_json, bad_argument, describe, finish_here
 from tasks.models import Job
 from tasks.requests import Requested, request_fetches
@@ -38,6 +40,15 @@ class Command(ShellCommand):
         )
         parser.add_argument("--end", metavar="D", help="its last day, included (default: today)")
         parser.add_argument(
+            "--mode",
+            metavar="M",
+            help="of a backfill: update (default: fetch all days), gaps (only where a session is missing), "
+            "replace (also remove the bars that the source does not have)",
+        )
+        parser.add_argument(
+            "--preview", action="store_true", help="of a backfill: say what it would cost, and queue nothing"
+        )
+        parser.add_argument(
             "--trigger",
             metavar="T",
             default=Job.Trigger.USER_REQUEST.value,
@@ -51,12 +62,16 @@ class Command(ShellCommand):
 
     def handle(self, *args: Any, symbols: Sequence[str], **options: Any) -> None:
         start, end = parse_range(options["start"], options["end"], timezone.now().date())
+        mode = _parse_mode(options["mode"], start)
         trigger = _parse_trigger(options["trigger"])
         wait, as_data = options["wait"], options["json"]
         patience = _parse_patience(options["timeout"], wait=wait)
         wanted = _parse_symbols(symbols)
+        if options["preview"]:
+            self._preview(wanted, start, end, mode, as_data=as_data)
+            return
         try:
-            requested = _request(wanted, trigger, start, end)
+            requested = _request(wanted, trigger, start, end, mode)
             jobs = [job.pk for job in requested.jobs]
             if not as_data:
                 joined = {job.pk for job in requested.joined}
@@ -69,6 +84,21 @@ class Command(ShellCommand):
         finally:
             finish_here(self)
         self._judge(jobs, left, patience, wait=wait, as_data=as_data)
+
+    def _preview(
+        self, symbols: Sequence[str], start: date | None, end: date | None, mode: Mode, *, as_data: bool
+    ) -> None:
+        if start is None:
+            raise bad_argument("--preview needs --start: the first day of a backfill")
+        known = Stock.objects.in_bulk(symbols, field_name="symbol")
+        stocks = [known.get(symbol) or Stock(symbol=symbol) for symbol in symbols]
+        cost = preview(stocks, start, end, mode, now=timezone.now())
+        if as_data:
+            self.stdout.write(json.dumps(asdict(cost), indent=2))
+            return
+        for symbol, days in cost.missing.items():
+            self.stdout.write(f"{symbol}: {days} sessions without a bar")
+        self.stdout.write(f"{cost.requests} requests, about {cost.minutes:.1f} minutes; nothing is queued")
 
     def _show_ends(self, jobs: Sequence[UUID], patience: float, *, quiet: bool) -> list[UUID]:
         """Tell each job's end as it comes; those that have not ended in time."""
@@ -126,6 +156,17 @@ def parse_range(start: object, end: object, today: date) -> tuple[date | None, d
     return first, last
 
 
+def _parse_mode(text: str | None, start: date | None) -> Mode:
+    if text is None:
+        return Mode.UPDATE
+    if start is None:
+        raise bad_argument("--mode needs --start: the first day of a backfill")
+    try:
+        return Mode(text)
+    except ValueError:
+        raise bad_argument(f"--mode {text} is not one of {', '.join(Mode)}") from None
+
+
 def _parse_day(name: str, value: object) -> date | None:
     if value is None:
         return None
@@ -163,11 +204,13 @@ def _parse_symbols(texts: Iterable[str]) -> list[str]:
         raise bad_argument(str(error)) from None
 
 
-def _request(symbols: Sequence[str], trigger: Job.Trigger, start: date | None, end: date | None) -> Requested:
+def _request(
+    symbols: Sequence[str], trigger: Job.Trigger, start: date | None, end: date | None, mode: Mode
+) -> Requested:
     with transaction.atomic():
         Stock.objects.bulk_create((Stock(symbol=symbol) for symbol in symbols), ignore_conflicts=True)
         known = Stock.objects.in_bulk(symbols, field_name="symbol")
-        return request_fetches([known[symbol] for symbol in symbols], trigger, start=start, end=end)
+        return request_fetches([known[symbol] for symbol in symbols], trigger, start=start, end=end, mode=mode)
 
 
 def _read(job_ids: Sequence[UUID]) -> list[Job]:

@@ -1,0 +1,309 @@
+"""Backfills: only the gaps, all anew, what they will cost; and histories that a source has adjusted since."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import astuple, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from market.gaps import missing_days
+from market.models import PriceBar, Stock
+from market.sources import base
+from market.store import upsert_bars
+from tasks.backfill import Mode, preview
+from tasks.execution import run_job
+from tasks.models import Job
+from tasks.requests import request_batches, request_fetches
+from tests.yahoo import daily_bars
+from tests.yahoo_chart import Bar
+
+pytestmark = pytest.mark.django_db
+
+TODAY = datetime.now(UTC).date()
+FIRST = date(2024, 1, 2)
+LATER = datetime(2024, 2, 1, tzinfo=UTC)
+JANUARY = 21
+"""Sessions of New York in January 2024, which has New Year's Day and Martin Luther King's."""
+
+
+@pytest.fixture
+def aapl() -> Stock:
+    return Stock.objects.create(symbol="AAPL", exchange="NMS", source="yahoo_finance")
+
+
+def new_year(*, without: Sequence[date] = ()) -> list[Bar]:
+    """Bars of AAPL for the sessions of January 2024."""
+    bars = daily_bars("AAPL", 23, until=date(2024, 1, 31))
+    return [bar for bar in bars if bar.date not in (date(2024, 1, 1), date(2024, 1, 15), *without)]
+
+
+def keep(stock: Stock, bars: Sequence[Bar]) -> None:
+    """Have these bars stored."""
+    upsert_bars(stock, [base.Bar(*astuple(bar)) for bar in bars])
+
+
+def serve(yahoo: Any, bars: Sequence[Bar], exchange: str = "CCC") -> None:
+    """Have Yahoo know AAPL with these bars."""
+    yahoo.touched.append("AAPL")
+    yahoo.server.serve("AAPL", bars, exchange=exchange)
+
+
+def backfill(stock: Stock, mode: Mode, start: date = FIRST, end: date | None = date(2024, 1, 31)) -> dict[str, Any]:
+    (job,) = request_fetches([stock], Job.Trigger.USER_REQUEST, start=start, end=end, mode=mode).created
+    result = run_job(job.pk, "worker")
+    assert result
+    return result
+
+
+def days_asked_for(yahoo: Any) -> list[tuple[date, date]]:
+    """The first and last day of each request with a range."""
+    asked = [request.params for request in yahoo.server.chart_requests()[yahoo.seen_before :]]
+    return [
+        tuple(datetime.fromtimestamp(int(params[key]), UTC).date() for key in ("period1", "period2"))  # type: ignore[misc]
+        for params in asked
+        if "period1" in params
+    ]
+
+
+def stored_days(stock: Stock) -> list[date]:
+    return list(stock.bars.order_by("date").values_list("date", flat=True))
+
+
+# Gaps
+
+
+def test_sessions_without_a_bar_are_missing_and_days_without_a_session_are_not(aapl):
+    gap = [date(2024, 1, 10), date(2024, 1, 11)]
+    keep(aapl, new_year(without=gap))
+    assert missing_days(aapl, date(2023, 12, 30), date(2024, 1, 31), LATER) == gap
+
+
+def test_a_session_that_has_not_ended_is_not_missing(aapl):
+    noon = datetime(2024, 1, 3, 17, tzinfo=UTC)
+    assert missing_days(aapl, FIRST, date(2024, 1, 31), noon) == [FIRST]
+
+
+def test_an_exchange_that_never_closes_misses_every_day_before_today():
+    bitcoin = Stock.objects.create(symbol="BTC-USD", exchange="CCC")
+    now = datetime(2024, 1, 8, 12, tzinfo=UTC)
+    assert len(missing_days(bitcoin, date(2024, 1, 1), date(2024, 1, 31), now)) == 7
+
+
+@pytest.mark.parametrize("exchange", ["BSE", "JPX", "SHH"])
+def test_days_before_those_that_a_calendar_knows_are_not_missing(exchange):
+    stock = Stock.objects.create(symbol="OLD", exchange=exchange)
+    assert missing_days(stock, date(1970, 1, 1), date(1975, 1, 1), LATER) == []
+    assert missing_days(stock, date(1970, 1, 1), date(1998, 1, 1), LATER)
+
+
+def test_only_the_gaps_takes_one_request_from_the_first_missing_session_to_the_last(aapl, yahoo):
+    serve(yahoo, new_year(), exchange="NMS")
+    keep(aapl, new_year(without=[date(2024, 1, 10), date(2024, 1, 17)]))
+    result = backfill(aapl, Mode.GAPS)
+    assert days_asked_for(yahoo) == [(date(2024, 1, 10), date(2024, 1, 18))]  # Yahoo's end is not included
+    assert result["records_stored"] == 2
+    assert len(stored_days(aapl)) == JANUARY
+
+
+def test_where_no_session_is_missing_nothing_is_asked_for(aapl, yahoo):
+    keep(aapl, new_year())
+    result = backfill(aapl, Mode.GAPS)
+    assert result["reason"] == "no session from 2024-01-02 to 2024-01-31 is missing"
+    assert yahoo.asked_for() == []
+
+
+def test_days_before_a_stock_was_listed_are_asked_for_once(aapl, yahoo):
+    serve(yahoo, new_year(), exchange="NMS")
+    backfill(aapl, Mode.GAPS, start=date(2020, 1, 1))
+    assert stored_days(aapl)[0] == FIRST
+    result = backfill(aapl, Mode.GAPS, start=date(2020, 1, 1))
+    assert result["reason"] == "no session from 2020-01-01 to 2024-01-31 is missing"
+
+
+def test_a_backfill_of_the_past_does_not_count_as_a_check(aapl, yahoo):
+    serve(yahoo, new_year(), exchange="NMS")
+    backfill(aapl, Mode.UPDATE)
+    aapl.refresh_from_db()
+    assert aapl.checked_at is None
+    backfill(aapl, Mode.UPDATE, end=None)
+    aapl.refresh_from_db()
+    assert aapl.checked_at is not None
+
+
+def test_a_range_without_bars_does_not_count_as_a_miss_of_the_stock(aapl, yahoo):
+    serve(yahoo, new_year(), exchange="NMS")
+    (job,) = request_fetches([aapl], Job.Trigger.USER_REQUEST, start=date(2010, 1, 1), end=date(2010, 2, 1)).created
+    with pytest.raises(Exception, match="no data"):
+        run_job(job.pk, "worker")
+    aapl.refresh_from_db()
+    assert (aapl.misses, aapl.checked_at) == (0, None)
+
+
+# Replace
+
+
+def test_replace_removes_bars_between_that_the_source_does_not_have(aapl, yahoo):
+    keep(aapl, new_year())
+    serve(yahoo, new_year(without=[date(2024, 1, 10)]), exchange="NMS")
+    result = backfill(aapl, Mode.REPLACE)
+    assert result["records_stored"] == 1
+    assert date(2024, 1, 10) not in stored_days(aapl)
+
+
+def test_replace_leaves_what_is_outside_the_answer(aapl, yahoo):
+    keep(aapl, new_year())
+    serve(yahoo, new_year()[5:10], exchange="NMS")
+    assert backfill(aapl, Mode.REPLACE)["records_stored"] == 0
+    assert len(stored_days(aapl)) == JANUARY
+
+
+def test_update_removes_nothing(aapl, yahoo):
+    keep(aapl, new_year())
+    serve(yahoo, new_year(without=[date(2024, 1, 10)]), exchange="NMS")
+    backfill(aapl, Mode.UPDATE)
+    assert len(stored_days(aapl)) == JANUARY
+
+
+def test_backfills_of_the_same_days_in_different_modes_are_different_jobs(aapl):
+    for mode in Mode:
+        request_fetches([aapl], Job.Trigger.USER_REQUEST, start=FIRST, mode=mode)
+    again = request_fetches([aapl], Job.Trigger.USER_REQUEST, start=FIRST, mode=Mode.GAPS)
+    assert Job.objects.count() == len(Mode)
+    assert again.created == []
+
+
+# Adjusted histories
+
+
+def split(bars: Sequence[Bar], ratio: int) -> list[Bar]:
+    """The bars as Yahoo tells them after a split."""
+    return [replace(bar, close=bar.close / ratio, adj_close=bar.adj_close / ratio) for bar in bars]
+
+
+def with_dividend(bars: Sequence[Bar], paid: int) -> list[Bar]:
+    """The bars after a dividend before the last `paid` ones: adjusted closes before it are less."""
+    return [replace(bar, adj_close=bar.adj_close * 0.99) for bar in bars[:-paid]] + list(bars[-paid:])
+
+
+def fetch(stock: Stock, *, in_batch: bool = False) -> dict[str, Any]:
+    Stock.objects.update(checked_at=None)
+    request = request_batches if in_batch else request_fetches
+    (job,) = request([stock], Job.Trigger.SCHEDULED_UPDATE).created
+    result = run_job(job.pk, "worker")
+    assert result
+    return result
+
+
+@pytest.mark.parametrize("adjust", [lambda bars: split(bars, 4), lambda bars: with_dividend(bars, 3)])
+def test_a_history_that_was_adjusted_is_fetched_anew_from_its_first_bar(adjust, aapl, yahoo):
+    bars = daily_bars("AAPL", 100)
+    keep(aapl, bars[:-1])
+    serve(yahoo, adjust(bars))
+    result = fetch(aapl)
+    assert result["adjusted"] == f"fetched anew from {bars[0].date}"
+    job = Job.objects.active().get()
+    assert (job.trigger, job.queue, job.parameters["mode"]) == ("maintenance", "background_fetch", "replace")
+    run_job(job.pk, "worker")
+    stored = PriceBar.objects.order_by("date").values_list("date", "close", "adj_close")
+    assert list(stored) == [(bar.date, bar.close, bar.adj_close) for bar in adjust(bars)]
+    assert "adjusted" not in fetch(aapl)
+    assert not Job.objects.active().exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_batch_notices_it_too(aapl, yahoo):
+    bars = daily_bars("AAPL", 100)
+    keep(aapl, bars)
+    serve(yahoo, split(bars, 2))
+    assert fetch(aapl, in_batch=True)["results"]["AAPL"]["adjusted"] == f"fetched anew from {bars[0].date}"
+    assert Job.objects.active().get().parameters["mode"] == "replace"
+
+
+def test_it_is_asked_for_again_until_all_of_it_has_come(aapl, yahoo):
+    bars = daily_bars("AAPL", 100)
+    keep(aapl, bars)
+    serve(yahoo, split(bars, 2))
+    fetch(aapl)
+    Job.objects.active().update(status="failed", finished_at=timezone.now())
+    assert "adjusted" in fetch(aapl)
+    assert Job.objects.active().count() == 1
+
+
+def test_a_stock_that_was_not_fetched_for_longer_than_a_fetch_goes_back_is_fetched_anew(aapl, yahoo):
+    bars = daily_bars("AAPL", 100)
+    keep(aapl, bars[:40])
+    serve(yahoo, bars)
+    assert fetch(aapl)["adjusted"] == f"fetched anew from {bars[0].date}"
+
+
+def test_todays_bar_and_single_corrections_adjust_nothing(aapl, yahoo):
+    bars = daily_bars("AAPL", 100)
+    keep(aapl, bars)
+    corrected = [*bars[:-5], *split(bars[-5:-4], 3), *bars[-4:-1], *split(bars[-1:], 2)]
+    serve(yahoo, corrected)
+    assert "adjusted" not in fetch(aapl)
+    assert not Job.objects.active().exists()
+
+
+def test_another_source_adjusts_nothing(aapl, yahoo):
+    bars = daily_bars("AAPL", 100)
+    keep(aapl, bars)
+    Stock.objects.update(source="alpha_vantage")
+    serve(yahoo, split(bars, 2))
+    assert "adjusted" not in fetch(aapl)
+
+
+# What it will cost
+
+
+def test_a_preview_counts_sessions_requests_and_minutes(aapl, settings):
+    keep(aapl, new_year(without=[date(2024, 1, 10)]))
+    full = Stock.objects.create(symbol="MSFT", exchange="NMS")
+    keep(full, new_year())
+    last = date(2024, 1, 31)
+    cost = preview([aapl, full, Stock(symbol="NEW")], FIRST, last, Mode.GAPS, now=LATER)
+    assert cost.missing == {"AAPL": 1, "MSFT": 0, "NEW": JANUARY}
+    assert cost.requests == 2
+    assert preview([aapl, full], FIRST, last, Mode.REPLACE, now=LATER).requests == 2
+
+
+def test_a_preview_takes_the_share_of_the_budget_that_background_work_has(aapl, configured):
+    configured(**{"stock_jobs.data_fetch.rate_limit": 60, "stock_jobs.data_fetch.background_share": 0.5})
+    stocks = [Stock(symbol=f"S{number}") for number in range(60)]
+    assert preview(stocks, FIRST, None, Mode.UPDATE, now=LATER).minutes == 2.0
+
+
+def test_the_shell_shows_a_preview_and_queues_nothing(aapl, capsys):
+    arguments = ["AAPL", "NEW", "--start", "2024-01-01", "--end", "2024-01-31", "--mode", "gaps", "--preview"]
+    call_command("fetch_stock", *arguments)
+    shown = capsys.readouterr().out
+    assert f"AAPL: {JANUARY} sessions without a bar" in shown
+    assert "2 requests, about " in shown
+    call_command("fetch_stock", *arguments, "--json")
+    assert json.loads(capsys.readouterr().out)["missing"] == {"AAPL": JANUARY, "NEW": JANUARY}
+    assert not Job.objects.exists()
+    assert not Stock.objects.filter(symbol="NEW").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--mode", "gaps"], "--mode needs --start"),
+        (["--preview"], "--preview needs --start"),
+        (["--start", "2024-01-01", "--mode", "holes"], "--mode holes is not one of update, gaps, replace"),
+    ],
+)
+def test_a_wrong_mode_is_refused(arguments, complaint):
+    with pytest.raises(CommandError, match=complaint) as refused:
+        call_command("fetch_stock", "AAPL", *arguments)
+    assert refused.value.returncode == 2
+    assert not Job.objects.exists()
+
+
+def test_the_shell_asks_for_the_gaps(aapl):
+    call_command("fetch_stock", "AAPL", "--start", str(TODAY - timedelta(days=9)), "--mode", "gaps")
+    assert Job.objects.get().parameters["mode"] == "gaps"
