@@ -77,3 +77,10 @@ class Freshness:
         if market.closed_since is None:
             return False
         return market.closed_since.astimezone(zone).date() < today < market.opens_at.astimezone(zone).date()
+
+
+def stale_at(stocks: Iterable[Stock], now: datetime) -> list[Stock]:
+    """Those of the stocks that have to be fetched, in the order given."""
+    stocks = list(stocks)
+    freshness = Freshness.of(stocks, now)
+    return [stock for stock in stocks if freshness.is_stale(stock)]

@@ -5,6 +5,8 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
+from market.symbols import InvalidSymbol, parse_symbol
+
 
 @register()
 def check_ignored_keys(**_: Any) -> list[CheckMessage]:
@@ -17,6 +19,24 @@ def check_ignored_keys(**_: Any) -> list[CheckMessage]:
         )
         for note in settings.JOB_PROCESSOR.notes
     ]
+
+
+@register()
+def check_watchlist(**_: Any) -> list[CheckMessage]:
+    """E002: a watchlist of symbols that no source can know."""
+    found: list[CheckMessage] = []
+    for text in settings.JOB_PROCESSOR.market.watchlist:
+        try:
+            parse_symbol(text)
+        except InvalidSymbol as error:
+            found.append(
+                Error(
+                    f"market.watchlist: {error}",
+                    hint="Write symbols as Yahoo Finance does: ^GSPC, EURUSD=X, BTC-USD, GC=F.",
+                    id="stockqueue.E002",
+                )
+            )
+    return found
 
 
 @register()

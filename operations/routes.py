@@ -9,6 +9,7 @@ from tasks.priority import BANDS, broker_priority, priority_for
 
 _SCHEDULED = {
     "stockqueue.scheduled_portfolio_update": (Job.Queue.BACKGROUND_FETCH, Job.Trigger.SCHEDULED_UPDATE),
+    "stockqueue.market_data": (Job.Queue.BACKGROUND_FETCH, Job.Trigger.SCHEDULED_UPDATE),
     "stockqueue.value_portfolios": (Job.Queue.BACKGROUND_ANALYSIS, Job.Trigger.MAINTENANCE),
     "celery.backend_cleanup": (Job.Queue.BACKGROUND_ANALYSIS, Job.Trigger.MAINTENANCE),
 }

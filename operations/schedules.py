@@ -41,6 +41,13 @@ DEFAULTS = [
         description="Asks for every stale stock that an active user holds.",
     ),
     DefaultSchedule(
+        name="Market data",
+        task="stockqueue.market_data",
+        interval=timedelta(minutes=10),
+        expires=timedelta(minutes=10),
+        description="Asks for what is stale of market.watchlist.",
+    ),
+    DefaultSchedule(
         name="Portfolio values",
         task="stockqueue.value_portfolios",
         interval=timedelta(hours=1),

@@ -11,8 +11,8 @@ from django.db.models import Case, CharField, Count, Exists, F, Min, OuterRef, Q
 from django.db.models.functions import Concat, Replace
 from django.utils import timezone
 
+from market.freshness import stale_at
 from market.models import Stock
-from portfolio.holdings import stale_at
 from portfolio.models import Holding, Portfolio
 from tasks import broker
 from tasks.models import Job, JobEvent
@@ -112,11 +112,15 @@ class StaleStock:
 
 @dataclass(frozen=True)
 class Freshness:
-    """Held stocks, each counted once; `never` are those never checked, which are stale as well."""
+    """Held stocks, each counted once; `never` are those never checked, which are stale as well.
+
+    `parked` are those that no source knows any more, and nobody asks for.
+    """
 
     fresh: int
     stale: int
     never: int
+    parked: int
     worst: Sequence[StaleStock]
 
 
@@ -331,12 +335,17 @@ def freshness(stocks: Sequence[Stock], now: datetime) -> Freshness:
     never = [stock for stock in stale if stock.checked_at is None]
     checked = sorted((stock for stock in stale if stock.checked_at), key=lambda stock: stock.checked_at or now)
     worst = [StaleStock(stock.symbol, _age(stock.checked_at, now)) for stock in (never + checked)[:WORST]]
-    return Freshness(len(stocks) - len(stale), len(stale), len(never), worst)
+    parked = sum(_is_parked(stock) for stock in stocks)
+    return Freshness(len(stocks) - len(stale) - parked, len(stale), len(never), parked, worst)
+
+
+def _is_parked(stock: Stock) -> bool:
+    return stock.status != Stock.Status.ACTIVE
 
 
 def coverage(stocks: Sequence[Stock], now: datetime) -> Coverage:
-    """The share of each portfolio's holdings that are fresh."""
-    stale = {stock.pk for stock in stale_at(stocks, now)}
+    """The share of each portfolio's holdings that are fresh, which parked ones are not."""
+    stale = {stock.pk for stock in stale_at(stocks, now)} | {stock.pk for stock in stocks if _is_parked(stock)}
     total: Counter[int] = Counter()
     fresh: Counter[int] = Counter()
     for portfolio, stock in Holding.objects.order_by().values_list("portfolio", "stock").iterator():

@@ -8,10 +8,10 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from market.freshness import Freshness
+from market.freshness import Freshness, stale_at
 from market.models import Stock
 from portfolio.factors import factors_for, note_login
-from portfolio.holdings import held_stocks, stale_at, stocks_of
+from portfolio.holdings import held_stocks, stocks_of
 from portfolio.models import FIRST_SCORE, Holding, Portfolio, PortfolioPriority
 from tasks.models import Job
 from tasks.requests import Requested, request_batches, request_fetches

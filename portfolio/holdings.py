@@ -128,13 +128,6 @@ def stocks_of(portfolios: Iterable[Portfolio]) -> list[Stock]:
     return _largest_first(Stock.objects.filter(holdings__portfolio__in=portfolios))
 
 
-def stale_at(stocks: Iterable[Stock], now: datetime) -> list[Stock]:
-    """Those of the stocks that have to be fetched, in the order given."""
-    stocks = list(stocks)
-    freshness = Freshness.of(stocks, now)
-    return [stock for stock in stocks if freshness.is_stale(stock)]
-
-
 def _largest_first(stocks: QuerySet[Stock]) -> list[Stock]:
     sized = stocks.annotate(
         close=_latest_bar("close", stock="pk"),

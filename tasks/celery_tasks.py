@@ -12,7 +12,9 @@ from tasks.broker import is_amqp
 from tasks.execution import JobFailed, run_job
 from tasks.models import Job
 from tasks.priority import priority_from_broker
+from tasks.schedules import run_once_a_slot
 from tasks.sweeper import sweep as sweep_once
+from tasks.watchlist import fetch_watchlist
 from tasks.worker import JobMessage, worker_id
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,12 @@ for _job_type in Job.Type:
         bind=True,
         ignore_result=not settings.JOB_PROCESSOR.jobs.keep_task_results,
     )(do_job)
+
+
+@shared_task(name="stockqueue.market_data", bind=True)
+def market_data(task: Task) -> str:
+    """Ask for what is stale of the watchlist, once for each slot of the schedule."""
+    return run_once_a_slot(task.request, fetch_watchlist)
 
 
 @shared_task(name="stockqueue.sweep", ignore_result=True)

@@ -263,9 +263,10 @@ def test_scheduled_portfolio_update_ends_with_0_for_cron(user, hold, yahoo, conf
 @pytest.mark.django_db(transaction=True)
 def test_job_stats_shows_each_figure(user, hold, new_redis, point_to):
     point_to(new_redis.url)  # no worker takes its jobs
-    hold(user, "AAPL", "MSFT", "IINN")
+    hold(user, "AAPL", "MSFT", "IINN", "GONE")
     now = timezone.now()
     Stock.objects.filter(symbol="AAPL").update(checked_at=now)
+    Stock.objects.filter(symbol="GONE").update(checked_at=now, status=Stock.Status.DELISTED)
     Stock.objects.filter(symbol="MSFT").update(checked_at=now - timedelta(hours=5))
     waiting = request_fetches([Stock.objects.get(symbol="IINN")], Job.Trigger.USER_LOGIN, user).created[0]
     Job.objects.filter(pk=waiting.pk).update(created_at=now - timedelta(minutes=2))
@@ -304,14 +305,14 @@ def test_job_stats_shows_each_figure(user, hold, new_redis, point_to):
     assert busy["requesters"] == ["system"]
     assert busy["heartbeat_age"] < 60
     fresh = figures["freshness"]
-    assert (fresh["fresh"], fresh["stale"], fresh["never"]) == (1, 2, 1)
+    assert [fresh[name] for name in ("fresh", "stale", "never", "parked")] == [1, 2, 1, 1]
     assert [stock["symbol"] for stock in fresh["worst"]] == ["IINN", "MSFT"]
     (covered,) = figures["coverage"]["worst"]
-    assert (covered["user"], covered["holdings"], covered["fresh"], covered["share"]) == (user.username, 3, 1, 0.3333)
+    assert (covered["user"], covered["holdings"], covered["fresh"], covered["share"]) == (user.username, 4, 1, 0.25)
     assert figures["outbox"]["unpublished"] > 7
 
     shown = call("job_stats")
-    for text in ("Held stocks: 1 fresh, 2 stale, 1 of these never checked", "worker@here", "33%", "2 min"):
+    for text in ("Held stocks: 1 fresh, 2 stale, 1 of these never checked, 1 parked", "worker@here", "25%", "2 min"):
         assert text in shown
 
 

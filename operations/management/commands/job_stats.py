@@ -86,7 +86,8 @@ def _tables(figures: Statistics) -> Iterable[tuple[str, Sequence[str], Iterable[
     )
     fresh = figures.freshness
     yield (
-        f"Held stocks: {fresh.fresh} fresh, {fresh.stale} stale, {fresh.never} of these never checked; the oldest",
+        f"Held stocks: {fresh.fresh} fresh, {fresh.stale} stale, {fresh.never} of these never checked, "
+        f"{fresh.parked} parked; the oldest",
         ["stock", "last checked"],
         ([one.symbol, "never" if one.age is None else f"{_age(one.age)} ago"] for one in fresh.worst),
     )

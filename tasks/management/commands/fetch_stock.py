@@ -97,8 +97,9 @@ class Command(ShellCommand):
             self.stdout.write(json.dumps(asdict(cost), indent=2))
             return
         for symbol, days in cost.missing.items():
-            self.stdout.write(f"{symbol}: {days} sessions without a bar")
-        self.stdout.write(f"{cost.requests} requests, about {cost.minutes:.1f} minutes; nothing is queued")
+            self.stdout.write(f"{symbol}: {_count(days, 'session')} without a bar")
+        asked = _count(cost.requests, "request")
+        self.stdout.write(f"{asked}, about {cost.minutes:.1f} minutes; nothing is queued")
 
     def _show_ends(self, jobs: Sequence[UUID], patience: float, *, quiet: bool) -> list[UUID]:
         """Tell each job's end as it comes; those that have not ended in time."""
@@ -154,6 +155,10 @@ def parse_range(start: object, end: object, today: date) -> tuple[date | None, d
             f"the earliest is {earliest}"
         )
     return first, last
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _parse_mode(text: str | None, start: date | None) -> Mode:
