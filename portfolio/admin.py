@@ -1,12 +1,31 @@
-from django.contrib import admin, messages
-from django.contrib.auth.models import User
-from django.db.models import QuerySet
-from django.http import HttpRequest
-from unfold.admin import ModelAdmin, TabularInline
+from collections.abc import Sequence
 
+from django.contrib import admin, messages
+from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.contrib.auth.models import User
+from django.core.signing import BadSignature
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.utils.http import content_disposition_header
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import action
+
+from portfolio.exports import export_portfolios, export_values
 from portfolio.fetching import fetch_portfolios
+from portfolio.imports import Imported, ImportRefused, import_statement, read_statement
 from portfolio.models import Holding, Portfolio, PortfolioPriority
+from portfolio.uploads import Upload, UploadForm, fingerprint, seal, unseal
 from tasks.admin import may_request_jobs
+
+IMPORT_PERMISSIONS = (
+    *("portfolio.add_portfolio", "portfolio.change_portfolio"),
+    *("portfolio.add_holding", "portfolio.change_holding"),
+)
+LINES_SHOWN = 1_000
+"""Of each kind of change, and of problems, on the page of an import; the others are counted."""
 
 
 class HoldingInline(TabularInline):
@@ -23,7 +42,8 @@ class PortfolioAdmin(ModelAdmin):
     search_fields = ("name", "user__username")
     autocomplete_fields = ("user",)
     inlines = (HoldingInline,)
-    actions = ("fetch_now",)
+    actions = ("fetch_now", "export_as_csv", "export_with_values")
+    actions_list = ("import_file",)
 
     @admin.display(description="Value (currencies not converted)", ordering="value")
     def worth(self, portfolio: Portfolio) -> str | None:
@@ -40,8 +60,114 @@ class PortfolioAdmin(ModelAdmin):
         requested = fetch_portfolios(portfolios, request.user)
         self.message_user(request, f"Fetch now: {requested}.", messages.SUCCESS)
 
+    @admin.action(description="Export as CSV", permissions=["export"])
+    def export_as_csv(self, request: HttpRequest, portfolios: QuerySet[Portfolio]) -> HttpResponse:
+        return _download(*export_portfolios(portfolios))
+
+    @admin.action(description="Export with values", permissions=["export"])
+    def export_with_values(self, request: HttpRequest, portfolios: QuerySet[Portfolio]) -> HttpResponse:
+        return _download("holdings.csv", export_values(Holding.objects.filter(portfolio__in=portfolios)))
+
+    @action(description="Import", url_path="import", icon="upload", permissions=["import"])
+    def import_file(self, request: HttpRequest) -> HttpResponse:
+        """Asks for a file, shows what it would do, and does that when it is confirmed."""
+        assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+        form = UploadForm(request.POST or None, request.FILES or None)
+        confirmed = None
+        if "sealed" in request.POST:
+            try:
+                upload, confirmed = unseal(request.POST["sealed"], request.user)
+            except BadSignature:
+                self.message_user(
+                    request, "That preview is not valid any more; upload the file again.", messages.ERROR
+                )
+                return redirect("admin:portfolio_portfolio_import_file")
+            form = UploadForm(initial={"user": upload.user, "portfolio": upload.portfolio})
+        elif form.is_valid():
+            upload = form.upload()
+        else:
+            return self._ask_for_file(request, form)
+        try:
+            statement = read_statement(upload.content)
+        except ImportRefused as refused:
+            return self._ask_for_file(request, form, upload.file_name, refused.problems)
+        with transaction.atomic():
+            imported = import_statement(statement, upload.user, upload.portfolio)
+            missing = _missing_permissions(request.user, imported)
+            is_as_confirmed = confirmed == fingerprint(imported)
+            if missing or not is_as_confirmed or not imported.changes_something:
+                transaction.set_rollback(True)
+            else:
+                portfolio = self._log_import(request.user, upload, imported)
+                self.message_user(request, f"Imported {upload.file_name}: {imported}.", messages.SUCCESS)
+                return redirect("admin:portfolio_portfolio_change", portfolio.pk)
+        if confirmed and not is_as_confirmed:
+            changed = "The portfolio has changed since the preview, and nothing was imported. This is the new preview."
+            self.message_user(request, changed, messages.WARNING)
+        return self._preview(request, upload, imported, missing)
+
+    def _ask_for_file(
+        self, request: HttpRequest, form: UploadForm, file_name: str = "", problems: Sequence[str] = ()
+    ) -> HttpResponse:
+        """The form; with `problems`, which are why the file is not imported."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Import a portfolio",
+            "opts": self.opts,
+            "form": form,
+            "file_name": file_name,
+            "problems": problems[:LINES_SHOWN],
+            "more": len(problems[LINES_SHOWN:]),
+        }
+        return TemplateResponse(request, "admin/portfolio/portfolio/import.html", context)
+
+    def _preview(
+        self, request: HttpRequest, upload: Upload, imported: Imported, missing: Sequence[str]
+    ) -> HttpResponse:
+        assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+        groups = (
+            ("To be added", imported.added),
+            ("To be changed", imported.changed),
+            ("To be removed", imported.removed),
+            ("As they are", imported.unchanged),
+        )
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Preview of an import",
+            "opts": self.opts,
+            "upload": upload,
+            "imported": imported,
+            "groups": [
+                {
+                    "name": name,
+                    "count": len(lines),
+                    "lines": lines[:LINES_SHOWN],
+                    "more": len(lines[LINES_SHOWN:]),
+                    "is_open": lines is not imported.unchanged,
+                }
+                for name, lines in groups
+                if lines
+            ],
+            "missing": missing,
+            "sealed": "" if missing or not imported.changes_something else seal(upload, imported, request.user),
+        }
+        return TemplateResponse(request, "admin/portfolio/portfolio/import_preview.html", context)
+
+    def _log_import(self, editor: User, upload: Upload, imported: Imported) -> Portfolio:
+        portfolio = Portfolio.objects.get(user=upload.user, name=upload.portfolio)
+        flag = ADDITION if imported.new_portfolio else CHANGE
+        what = f"Imported {upload.file_name} ({imported.statement}): {imported}."
+        LogEntry.objects.log_actions(editor.pk, [portfolio], flag, what)
+        return portfolio
+
     def has_fetch_permission(self, request: HttpRequest) -> bool:
         return may_request_jobs(request.user)
+
+    def has_import_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perms(IMPORT_PERMISSIONS))
+
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request) and _may_see_holdings(request)
 
 
 @admin.register(Holding)
@@ -50,6 +176,11 @@ class HoldingAdmin(ModelAdmin):
     list_select_related = ("stock", "portfolio")
     search_fields = ("stock__symbol", "portfolio__name", "portfolio__user__username")
     autocomplete_fields = ("stock", "portfolio")
+    actions = ("export_with_values",)
+
+    @admin.action(description="Export with values", permissions=["view"])
+    def export_with_values(self, request: HttpRequest, holdings: QuerySet[Holding]) -> HttpResponse:
+        return _download("holdings.csv", export_values(holdings))
 
 
 @admin.register(PortfolioPriority)
@@ -63,3 +194,22 @@ class PortfolioPriorityAdmin(ModelAdmin):
     @admin.display(description="Last data fetch", ordering="stock__checked_at")
     def last_fetch(self, row: PortfolioPriority) -> object:
         return row.stock.checked_at
+
+
+def _may_see_holdings(request: HttpRequest) -> bool:
+    return bool(admin.site.get_model_admin(Holding).has_view_permission(request))
+
+
+def _missing_permissions(editor: User, imported: Imported) -> list[str]:
+    """What the import would do that its editor may not do, each with the permission for it."""
+    needs = (
+        ("add stocks that are not known yet", "market.add_stock", imported.new_stocks),
+        ("remove holdings", "portfolio.delete_holding", imported.removed),
+    )
+    return [f"{what} ({name})" for what, name, affected in needs if affected and not editor.has_perm(name)]
+
+
+def _download(name: str, content: bytes) -> HttpResponse:
+    kind = "application/zip" if name.endswith(".zip") else "text/csv; charset=utf-8"
+    disposition = content_disposition_header(as_attachment=True, filename=name) or "attachment"
+    return HttpResponse(content, content_type=kind, headers={"Content-Disposition": disposition})

@@ -86,8 +86,8 @@ def statements(user: User) -> list[Statement]:
         Holding.objects.filter(portfolio__user=user)
         .select_related("stock")
         .annotate(
-            close=_latest_bar("close", stock="stock"),
-            close_date=_latest_bar("date", stock="stock"),
+            close=latest_bar("close", stock="stock"),
+            close_date=latest_bar("date", stock="stock"),
             updating=Exists(jobs.active()),
             last_error=Subquery(jobs.filter(finished_at__isnull=False).order_by("-created_at").values("error")[:1]),
         )
@@ -130,7 +130,7 @@ def stocks_of(portfolios: Iterable[Portfolio]) -> list[Stock]:
 
 def _largest_first(stocks: QuerySet[Stock]) -> list[Stock]:
     sized = stocks.annotate(
-        close=_latest_bar("close", stock="pk"),
+        close=latest_bar("close", stock="pk"),
         held=Sum("holdings__shares"),
         cost=Sum(F("holdings__shares") * F("holdings__buy_price")),
     )
@@ -141,7 +141,7 @@ def _size(stock: Any) -> float:
     return float(stock.cost) if stock.close is None else float(stock.held) * stock.close
 
 
-def _latest_bar(field: str, *, stock: str) -> Subquery:
+def latest_bar(field: str, *, stock: str) -> Subquery:
     return Subquery(PriceBar.objects.filter(stock=OuterRef(stock)).order_by("-date").values(field)[:1])
 
 

@@ -63,12 +63,22 @@ class Statement:
     whole: bool
     day: date | None = None
 
+    def __str__(self) -> str:
+        count = len(self.positions)
+        of_day = f" of {self.day}" if self.day else ""
+        return f"{self.kind}{of_day}, {count} position{'' if count == 1 else 's'}"
+
 
 @dataclass
 class Imported:
-    """What an import did to the holdings of a portfolio, in lines for people: `line 4: AAPL, 10 at 150`."""
+    """What an import did to the holdings of a portfolio, in lines for people: `line 4: AAPL, 10 at 150`.
+
+    `new_stocks`: symbols that no stock had before.
+    """
 
     statement: Statement
+    new_portfolio: bool = False
+    new_stocks: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
@@ -78,6 +88,10 @@ class Imported:
         counts = (("added", self.added), ("changed", self.changed), ("removed", self.removed))
         parts = [f"{len(lines)} {name}" for name, lines in counts if lines]
         return f"{', '.join(parts) or 'nothing to do'}; {len(self.unchanged)} as they were"
+
+    @property
+    def changes_something(self) -> bool:
+        return bool(self.new_portfolio or self.added or self.changed or self.removed)
 
 
 @dataclass(frozen=True)
@@ -153,15 +167,19 @@ def read_statement(content: bytes) -> Statement:
 def import_statement(statement: Statement, user: User, name: str = PORTFOLIO) -> Imported:
     """Bring the user's portfolio to what the statement says; a second time there is nothing to do.
 
-    The portfolio and unknown stocks are created. Takes the same number of queries however many positions there are (on
-    SQLite, one more for every 4,000).
+    The portfolio and unknown stocks are created. Imports into one portfolio wait for each other. Takes the same number
+    of queries however many positions there are (on SQLite, one more for every 4,000).
     """
     imported = Imported(statement)
     with transaction.atomic():
-        portfolio, _new = Portfolio.objects.get_or_create(user=user, name=name)
-        symbols = [position.symbol for position in statement.positions]
-        Stock.objects.bulk_create((Stock(symbol=symbol) for symbol in symbols), ignore_conflicts=True)
+        portfolio, imported.new_portfolio = Portfolio.objects.select_for_update().get_or_create(user=user, name=name)
+        # In one order, so that two imports wait for each other instead of deadlocking.
+        symbols = sorted(position.symbol for position in statement.positions)
         stocks = Stock.objects.in_bulk(symbols, field_name="symbol")
+        imported.new_stocks = [symbol for symbol in symbols if symbol not in stocks]
+        if imported.new_stocks:
+            Stock.objects.bulk_create((Stock(symbol=symbol) for symbol in imported.new_stocks), ignore_conflicts=True)
+            stocks |= Stock.objects.in_bulk(imported.new_stocks, field_name="symbol")
         held = {holding.stock.symbol: holding for holding in portfolio.holdings.select_related("stock")}
         written = []
         for position in statement.positions:
@@ -254,6 +272,8 @@ def _read_trades(rows: Sequence[_Row]) -> Statement:
         average = cost / shares if shares else Decimal(0)
         if sold > shares:
             row.complain(f"{sold} {symbol} are sold where {shares} were held")
+        if shares > _LARGEST:
+            row.complain(f"{shares} {symbol} are more than {_LARGEST:,}")
         held[symbol] = Position(symbol, max(shares - sold, Decimal(0)), average, row.line)
     left = [
         replace(position, buy_price=position.buy_price.quantize(_PLACES))

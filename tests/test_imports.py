@@ -182,9 +182,9 @@ def test_many_rows_take_as_many_queries_as_few(user, django_assert_num_queries):
         return read_statement((PLAIN + "".join(f"S{number},1,2.5\n" for number in range(count))).encode())
 
     import_statement(statement(10), user)  # creates the portfolio
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         import_statement(statement(20), user)
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         import_statement(statement(2_000), user)
     import_statement(statement(5_000), user)
     assert Holding.objects.count() == 5_000

@@ -57,17 +57,11 @@ class Command(ShellCommand):
             self._tell(file, imported, dry_run=options["dry_run"])
 
     def _tell(self, file: str, imported: Imported, *, dry_run: bool) -> None:
-        statement = imported.statement
-        of_day = f" of {statement.day}" if statement.day else ""
-        self.stdout.write(f"{file}: {statement.kind}{of_day}, {_count(statement.positions)}")
+        self.stdout.write(f"{file}: {imported.statement}")
         for verb, lines in (("add", imported.added), ("change", imported.changed), ("remove", imported.removed)):
             for line in lines:
                 self.stdout.write(f"  {verb}  {line}")
         self.stdout.write(f"{'would be ' if dry_run else ''}{imported}")
-
-
-def _count(positions: Sequence[object]) -> str:
-    return f"{len(positions)} position{'' if len(positions) == 1 else 's'}"
 
 
 def _configured_files() -> list[str]:

@@ -1,0 +1,489 @@
+"""Portfolios come and go as CSV files in the admin: a preview first, then the whole file or nothing."""
+
+import csv
+import io
+import random
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.contrib.auth.models import Permission, User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection, transaction
+from django.test import Client
+from django.urls import reverse
+
+from market.models import PriceBar, Stock
+from portfolio.imports import import_statement, read_statement
+from portfolio.models import Holding, Portfolio
+from portfolio.uploads import LARGEST_UPLOAD
+from stockqueue.processes import wait_until
+
+pytestmark = pytest.mark.django_db
+
+PAGE = "/admin/portfolio/portfolio/import/"
+LIST = "/admin/portfolio/portfolio/"
+PLAIN = "symbol,shares,buy_price\n"
+STATES = (
+    "Date,Ticker,Shares,Buy Price,Cost Basis,Stop Loss,Current Price,Total Value,PnL,Action,"
+    "Cash Balance,Total Equity\n"
+)
+TRADES = "Date,Ticker,Shares Bought,Buy Price,Cost Basis,PnL,Reason,Shares Sold,Sell Price\n"
+
+
+def upload(client: Client, user: User, content: str | bytes, portfolio: str = "Main", name: str = "my.csv"):
+    file = SimpleUploadedFile(name, content if isinstance(content, bytes) else content.encode(), "text/csv")
+    return client.post(PAGE, {"user": user.pk, "portfolio": portfolio, "file": file})
+
+
+def confirm(client: Client, preview, **more: object):
+    return client.post(PAGE, {"sealed": preview.context["sealed"], **more})
+
+
+def state(*symbols: str) -> str:
+    """A portfolio as it stands, with one share of each."""
+    return STATES + "".join(f"2026-01-05,{symbol},1,2,2,,,,,,,\n" for symbol in symbols)
+
+
+def shares(user: User, name: str = "Main") -> dict[str, str]:
+    held = Holding.objects.filter(portfolio__user=user, portfolio__name=name).select_related("stock")
+    return {holding.stock.symbol: f"{holding.shares.normalize():f}" for holding in held}
+
+
+def text(answer) -> str:
+    return answer.content.decode()
+
+
+@pytest.fixture
+def staff(client, django_user_model):
+    """staff("portfolio.add_holding"): log a member of the staff in, who has these permissions alone."""
+
+    def staff(*permissions: str) -> Client:
+        member = django_user_model.objects.create_user("staff", is_staff=True)
+        for permission in permissions:
+            app, codename = permission.split(".")
+            member.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
+        client.force_login(member)
+        return client
+
+    return staff
+
+
+MAY_IMPORT = (
+    *("portfolio.add_portfolio", "portfolio.change_portfolio"),
+    *("portfolio.add_holding", "portfolio.change_holding"),
+)
+
+
+def test_the_list_of_portfolios_leads_to_the_import(admin_client):
+    assert PAGE in text(admin_client.get(LIST))
+    shown = text(admin_client.get(PAGE))
+    assert "chatgpt_portfolio_update.csv" in shown
+    assert "/admin/autocomplete/" in shown
+
+
+def test_the_preview_tells_each_line_and_imports_nothing(admin_client, user, hold):
+    hold(user, "ABEO", "CADL", "MSFT")
+    before = list(Holding.objects.order_by("pk").values())
+    shown = text(
+        upload(
+            admin_client,
+            user,
+            STATES + "2026-01-05,ABEO,10,3,,,,,,,,\n2026-01-05,IINN,5,1,,,,,,,,\n2026-01-05,CADL,7,2,,,,,,,,\n",
+        )
+    )
+    for told in (
+        "my.csv: portfolio update of 2026-01-05, 3 positions",
+        f"For the portfolio “Main” of {user.username}",
+        "what it does not have is removed",
+        "Stocks that are not known yet, and are created: IINN.",
+        "To be added: 1",
+        "line 3: IINN, 5 at 1",
+        "To be changed: 1",
+        "line 4: CADL, 7 at 2 (was 10 at 2)",
+        "To be removed: 1",
+        "MSFT, 10 at 1: not in the file",
+        "As they are: 1",
+        "line 2: ABEO, 10 at 3",
+    ):
+        assert told in shown
+    assert list(Holding.objects.order_by("pk").values()) == before
+    assert not Stock.objects.filter(symbol="IINN").exists()
+    assert not LogEntry.objects.exists()
+
+
+def test_what_was_confirmed_is_imported_and_logged(admin_client, admin_user, user, hold):
+    hold(user, "ABEO", "MSFT")
+    answer = confirm(admin_client, upload(admin_client, user, state("ABEO", "IINN")))
+    portfolio = Portfolio.objects.get()
+    assert answer.url == reverse("admin:portfolio_portfolio_change", args=[portfolio.pk])
+    assert shares(user) == {"ABEO": "1", "IINN": "1"}
+    assert "Imported my.csv: 1 added, 1 changed, 1 removed; 0 as they were." in text(admin_client.get(answer.url))
+    entry = LogEntry.objects.get()
+    assert (entry.user, entry.object_id, entry.action_flag) == (admin_user, str(portfolio.pk), CHANGE)
+    assert entry.get_change_message() == (
+        "Imported my.csv (portfolio update of 2026-01-05, 2 positions): 1 added, 1 changed, 1 removed; 0 as they were."
+    )
+
+
+def test_a_portfolio_that_the_user_does_not_have_is_created(admin_client, user):
+    preview = upload(admin_client, user, PLAIN + "AAPL,1,2\n", "Savings")
+    assert "which will be created" in text(preview)
+    assert not Portfolio.objects.exists()
+    confirm(admin_client, preview)
+    assert shares(user, "Savings") == {"AAPL": "1"}
+    assert LogEntry.objects.get().action_flag == ADDITION
+
+
+@pytest.mark.parametrize(
+    "content",
+    [state("AAPL"), PLAIN + "AAPL,1,2\n", TRADES + "2026-01-05,AAPL,1,2,2,0,MANUAL BUY,,\n"],
+    ids=["states", "plain", "trades"],
+)
+def test_a_second_import_finds_nothing_to_change(content, admin_client, user):
+    confirm(admin_client, upload(admin_client, user, content))
+    again = upload(admin_client, user, content)
+    assert "There is nothing to change" in text(again)
+    assert "To be" not in text(again)
+    assert again.context["sealed"] == ""
+
+
+def test_a_second_click_on_import_changes_nothing(admin_client, user):
+    preview = upload(admin_client, user, state("AAPL"))
+    confirm(admin_client, preview)
+    assert "There is nothing to change" in text(confirm(admin_client, preview))
+    assert LogEntry.objects.count() == 1
+
+
+def test_a_portfolio_that_changed_since_the_preview_is_previewed_anew(admin_client, user, hold):
+    preview = upload(admin_client, user, state("AAPL"))
+    hold(user, "MSFT")
+    again = confirm(admin_client, preview)
+    assert "The portfolio has changed since the preview, and nothing was imported." in text(again)
+    assert "MSFT, 10 at 1: not in the file" in text(again)
+    assert shares(user) == {"MSFT": "10"}
+    confirm(admin_client, again)
+    assert shares(user) == {"AAPL": "1"}
+
+
+def test_nothing_but_what_was_previewed_can_be_confirmed(admin_client, user, django_user_model):
+    other = django_user_model.objects.create_user("other")
+    preview = upload(admin_client, user, PLAIN + "AAPL,1,2\n")
+    confirm(
+        admin_client,
+        preview,
+        user=other.pk,
+        portfolio="Other",
+        file=SimpleUploadedFile("x.csv", (PLAIN + "MSFT,1,2\n").encode()),
+    )
+    assert shares(user) == {"AAPL": "1"}
+    assert Portfolio.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda _sealed: "", lambda sealed: sealed[::-1], lambda sealed: f"{sealed}x", lambda _sealed: "é:\0:x"],
+    ids=["nothing", "backwards", "longer", "anything"],
+)
+def test_a_preview_that_was_tampered_with_is_refused(spoil, admin_client, user):
+    sealed = upload(admin_client, user, PLAIN + "AAPL,1,2\n").context["sealed"]
+    answer = admin_client.post(PAGE, {"sealed": spoil(sealed)}, follow=True)
+    assert "That preview is not valid any more; upload the file again." in text(answer)
+    assert not Portfolio.objects.exists()
+
+
+def test_a_preview_counts_for_the_one_who_saw_it(admin_client, staff, user):
+    preview = upload(admin_client, user, PLAIN + "AAPL,1,2\n")
+    answer = confirm(staff(*MAY_IMPORT, "market.add_stock"), preview)
+    assert answer.url == PAGE
+    assert not Portfolio.objects.exists()
+
+
+def test_a_preview_for_a_user_who_is_gone_is_refused(admin_client, user):
+    preview = upload(admin_client, user, PLAIN + "AAPL,1,2\n")
+    user.delete()
+    assert confirm(admin_client, preview).url == PAGE
+
+
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "The submitted file is empty."),
+        (PNG, "this is not a text file: it contains NUL"),
+        (b"\x89\xff\xfe\n", "line 1: the header is"),
+        ("a;b;c\n1;2;3\n", "line 1: the header is &#x27;a;b;c&#x27;; known are: Date,Ticker,Shares"),
+        (PLAIN, "the file has a header and nothing else"),
+        (PLAIN + "AAPL,1,2\nMSFT,-1,2\n", "line 3: shares -1 is negative"),
+        (PLAIN + "AAPL,1e300,2\n", "line 2: shares 1e300 is more than 1,000,000,000,000"),
+        (PLAIN + "AAPL,NaN,2\n", "line 2: shares &#x27;NaN&#x27; is not a number"),
+        (PLAIN + "AAPL,1,2\naapl,1,2\n", "line 3: AAPL is on line 2 already"),
+        (PLAIN + "=1+1,1,2\n", "line 2: &#x27;=1+1&#x27; is not a symbol"),
+        (PLAIN + "@SUM(A1),1,2\n", "line 2: &#x27;@SUM(A1)&#x27; is not a symbol"),
+        (PLAIN + "<script>,1,2\n", "line 2: &#x27;&lt;script&gt;&#x27; is not a symbol"),
+        (PLAIN + '"AAPL,1,2\n', "line 2: this is not CSV"),
+        (
+            TRADES + "2026-01-05,AAPL,1000000000000,2,,,,,\n" * 2,
+            "line 3: 2000000000000.000000 AAPL are more than 1,000,000,000,000",
+        ),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_with_its_lines(content, problem, admin_client, user):
+    answer = upload(admin_client, user, content)
+    assert answer.status_code == 200
+    assert problem in text(answer)
+    assert not Portfolio.objects.exists()
+
+
+def test_every_wrong_line_is_told_up_to_a_thousand(admin_client, user):
+    shown = text(upload(admin_client, user, PLAIN + "".join(f"S{number},x,1\n" for number in range(5_000))))
+    assert "line 1001: shares &#x27;x&#x27; is not a number" in shown
+    assert "line 1002" not in shown
+    assert "and 4000 more" in shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"portfolio": " "}, "This field is required."),
+        ({"portfolio": "x" * 101}, "at most 100 characters"),
+        ({"user": 0}, "Select a valid choice."),
+    ],
+)
+def test_a_form_that_is_wrong_says_where(fields, problem, admin_client, user):
+    file = SimpleUploadedFile("my.csv", (PLAIN + "AAPL,1,2\n").encode())
+    shown = text(admin_client.post(PAGE, {"user": user.pk, "portfolio": "Main", "file": file, **fields}))
+    assert problem in shown
+    assert not Portfolio.objects.exists()
+
+
+def test_a_form_without_a_file_says_so(admin_client, user):
+    assert "This field is required." in text(admin_client.post(PAGE, {"user": user.pk, "portfolio": "Main"}))
+
+
+def test_what_a_file_and_a_portfolio_are_called_is_never_html(admin_client, user):
+    for content in (PLAIN + "AAPL,1,2\n", PLAIN):
+        shown = text(upload(admin_client, user, content, "<b>bold</b>", "<i>me.csv"))
+        assert "<b>bold" not in shown
+        assert "<i>me" not in shown
+
+
+@pytest.mark.parametrize(
+    "content", ["später".encode("latin-1"), b"\xef\xbb\xbfsp\xc3\xa4ter"], ids=["Latin-1", "byte order mark"]
+)
+def test_files_come_from_many_programs(content, admin_client, user):
+    mark, reason = (content[:3], content[3:]) if content.startswith(b"\xef") else (b"", content)
+    file = mark + TRADES.encode() + b"2026-01-05,AAPL,1,2,2,0," + reason + b",,\n"
+    confirm(admin_client, upload(admin_client, user, file))
+    assert shares(user) == {"AAPL": "1"}
+
+
+def test_5000_rows_are_imported(admin_client, user):
+    rows = "".join(f"2026-01-05,S{number},1,2.5,2.5,,2.5,2.5,0,HOLD,,\n" for number in range(5_000))
+    preview = upload(admin_client, user, STATES + rows)
+    assert "line 1001: S999" in text(preview)
+    assert "and 4000 more" in text(preview)
+    confirm(admin_client, preview)
+    assert Holding.objects.count() == 5_000
+
+
+def test_the_largest_upload_can_be_confirmed_however_badly_it_compresses(admin_client, user):
+    noise = random.Random(1)
+    row = TRADES.encode()
+    while len(row) < LARGEST_UPLOAD - 101_000:
+        reason = bytes(noise.choices(range(0xA0, 0x100), k=100_000))
+        row += b"2026-01-05,AAPL,1,2,2,0," + reason + b",,\n"
+    preview = upload(admin_client, user, row)
+    assert confirm(admin_client, preview).status_code == 302
+    assert set(shares(user)) == {"AAPL"}
+
+
+def test_a_file_that_is_too_large_is_refused(admin_client, user):
+    shown = text(upload(admin_client, user, PLAIN + "x" * LARGEST_UPLOAD))
+    assert "The file has 1,800,024 bytes; at most 1,800,000 can be uploaded." in shown
+    assert not Portfolio.objects.exists()
+
+
+@pytest.mark.parametrize("missing", MAY_IMPORT)
+def test_an_import_needs_the_permissions_for_portfolios_and_holdings(missing, staff, user):
+    client = staff(*(set(MAY_IMPORT) - {missing}), "portfolio.view_portfolio", "market.add_stock")
+    assert PAGE not in text(client.get(LIST))
+    assert client.get(PAGE).status_code == 403
+    assert upload(client, user, PLAIN + "AAPL,1,2\n").status_code == 403
+    assert not Portfolio.objects.exists()
+
+
+def test_an_import_that_adds_stocks_needs_the_permission_to_add_them(staff, user):
+    client = staff(*MAY_IMPORT)
+    preview = upload(client, user, PLAIN + "AAPL,1,2\n")
+    assert "it would add stocks that are not known yet (market.add_stock)" in text(preview)
+    assert preview.context["sealed"] == ""
+    Stock.objects.create(symbol="AAPL")
+    confirm(client, upload(client, user, PLAIN + "AAPL,1,2\n"))
+    assert shares(user) == {"AAPL": "1"}
+
+
+def test_an_import_that_removes_holdings_needs_the_permission_to_delete_them(staff, user, hold):
+    hold(user, "AAPL", "MSFT")
+    client = staff(*MAY_IMPORT)
+    assert "it would remove holdings (portfolio.delete_holding)" in text(upload(client, user, state("AAPL")))
+    assert set(shares(user)) == {"AAPL", "MSFT"}
+
+
+def test_a_permission_that_was_withdrawn_since_the_preview_counts(staff, user):
+    client = staff(*MAY_IMPORT, "market.add_stock")
+    preview = upload(client, user, PLAIN + "AAPL,1,2\n")
+    User.objects.get(username="staff").user_permissions.clear()
+    assert confirm(client, preview).status_code == 403
+    assert not Portfolio.objects.exists()
+
+
+def test_an_import_takes_only_a_csrf_token(admin_user, user):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+    assert upload(client, user, PLAIN + "AAPL,1,2\n").status_code == 403
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_imports_at_once_one_comes_first_and_the_other_asks_again(admin_user, user, hold):
+    hold(user, "CADL")
+    clients = [Client(), Client()]
+    for client in clients:
+        client.force_login(admin_user)
+    previews = [upload(client, user, state(symbol)) for client, symbol in zip(clients, ("AAPL", "MSFT"), strict=True)]
+
+    def press(client: Client, preview) -> int:
+        try:
+            return confirm(client, preview).status_code
+        finally:
+            connection.close()
+
+    def both_wait() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            return cursor.fetchone()[0] >= 2
+
+    with ThreadPoolExecutor(2) as threads:
+        with transaction.atomic():
+            Portfolio.objects.select_for_update().get()
+            pressed = [threads.submit(press, *pair) for pair in zip(clients, previews, strict=True)]
+            if connection.vendor == "postgresql":  # on SQLite, whoever writes waits before it reads
+                wait_until(both_wait, "both imports wait")
+        answers = sorted(one.result() for one in pressed)
+    assert answers == [200, 302]
+    assert shares(user) in ({"AAPL": "1"}, {"MSFT": "1"})
+
+
+def export(client: Client, name: str, *chosen: Portfolio | Holding, of: str = "portfolio"):
+    address = reverse(f"admin:portfolio_{of}_changelist")
+    return client.post(address, {"action": name, "_selected_action": [one.pk for one in chosen]})
+
+
+def table(content: bytes) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+
+
+def test_what_was_exported_can_be_imported_again(admin_client, user, django_user_model):
+    given = PLAIN + "^GSPC,0.000001,0\nBRK-B,1000000000000,999999999999.999999\nEURUSD=X,100,1.05\nM&M.NS,7.5,30\n"
+    import_statement(read_statement(given.encode()), user)
+    answer = export(admin_client, "export_as_csv", Portfolio.objects.get())
+    assert answer["Content-Type"] == "text/csv; charset=utf-8"
+    assert f'filename="{user.username}-Main-{Portfolio.objects.get().pk}.csv"' in answer["Content-Disposition"]
+    other = django_user_model.objects.create_user("other")
+    confirm(admin_client, upload(admin_client, other, answer.content))
+    ours, theirs = (
+        list(Holding.objects.filter(portfolio__user=one).order_by("stock").values_list("stock", "shares", "buy_price"))
+        for one in (user, other)
+    )
+    assert ours == theirs
+    assert len(ours) == 4
+    assert "There is nothing to change" in text(upload(admin_client, user, answer.content))
+
+
+def test_numbers_stay_numbers_and_symbols_are_sorted(admin_client, user):
+    import_statement(read_statement((PLAIN + "MSFT,1000.50,2\nAAPL,1e3,0\n").encode()), user)
+    answer = export(admin_client, "export_as_csv", Portfolio.objects.get())
+    assert table(answer.content) == [["symbol", "shares", "buy_price"], ["AAPL", "1000", "0"], ["MSFT", "1000.5", "2"]]
+
+
+def test_several_portfolios_come_as_a_zip_with_a_file_of_each(admin_client, user, hold, django_user_model):
+    hold(user, "AAPL")
+    hold(django_user_model.objects.create_user("other"), "MSFT")
+    odd = Portfolio.objects.create(user=user, name="../<Été>/x")
+    answer = export(admin_client, "export_as_csv", *Portfolio.objects.all())
+    assert answer["Content-Type"] == "application/zip"
+    packed = zipfile.ZipFile(io.BytesIO(answer.content))
+    assert f"{user.username}-..Étéx-{odd.pk}.csv" in packed.namelist()
+    assert sorted(table(packed.read(name))[1:] for name in packed.namelist()) == [
+        [],
+        [["AAPL", "10", "1"]],
+        [["MSFT", "10", "1"]],
+    ]
+
+
+@pytest.mark.parametrize("of", ["portfolio", "holding"])
+def test_the_values_of_all_that_was_chosen_come_in_one_table(of, admin_client, user, hold):
+    apple, _microsoft = hold(user, "AAPL", "MSFT")
+    Stock.objects.filter(pk=apple.pk).update(name="Apple Inc.", currency="USD")
+    for day, close in ((19, 9.0), (20, 1.25)):
+        PriceBar.objects.create(stock=apple, date=date(2026, 11, day), close=close)
+    chosen = (Portfolio if of == "portfolio" else Holding).objects.all()
+    answer = export(admin_client, "export_with_values", *chosen, of=of)
+    assert table(answer.content) == [
+        [
+            "user",
+            "portfolio",
+            "symbol",
+            "name",
+            "currency",
+            "shares",
+            "buy_price",
+            "close",
+            "close_date",
+            "value",
+            "gain",
+        ],
+        [user.username, "Main", "AAPL", "Apple Inc.", "USD", "10", "2", "1.25", "2026-11-20", "12.5", "-7.5"],
+        [user.username, "Main", "MSFT", "", "", "10", "1", "", "", "", ""],
+    ]
+
+
+@pytest.mark.parametrize(
+    "dangerous", ["=1+1", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", '=HYPERLINK("http://x")', "\uff1d1"]
+)
+def test_a_cell_that_a_spreadsheet_would_run_is_text(dangerous, admin_client, user):
+    stock = Stock.objects.create(symbol="AAPL", name=dangerous)
+    Portfolio.objects.create(user=user, name="@Main").holdings.create(stock=stock, shares=Decimal(1), buy_price=0)
+    row = table(export(admin_client, "export_with_values", *Portfolio.objects.all()).content)[1]
+    assert row[1:4] == ["'@Main", "AAPL", f"'{dangerous}"]
+
+
+def test_exports_take_the_same_number_of_queries_for_1_and_50_holdings(
+    admin_client, user, hold, django_assert_max_num_queries
+):
+    hold(user, *(f"S{number}" for number in range(50)))
+    for name in ("export_as_csv", "export_with_values"):
+        with django_assert_max_num_queries(10):
+            assert len(table(export(admin_client, name, Portfolio.objects.get()).content)) == 51
+
+
+@pytest.mark.parametrize("name", ["export_as_csv", "export_with_values"])
+def test_an_export_of_portfolios_needs_the_permission_to_see_their_holdings(name, staff, user, hold):
+    hold(user, "AAPL")
+    client = staff("portfolio.view_portfolio")
+    assert b"AAPL" not in export(client, name, Portfolio.objects.get()).content
+    assert "Export" not in text(client.get(LIST))
+    User.objects.get(username="staff").user_permissions.add(Permission.objects.get(codename="view_holding"))
+    assert "Export" in text(client.get(LIST))
+    assert b"AAPL" in export(client, name, Portfolio.objects.get()).content
+
+
+def test_who_may_not_see_holdings_exports_none(staff, user, hold):
+    hold(user, "AAPL")
+    answer = export(staff("portfolio.view_portfolio"), "export_with_values", *Holding.objects.all(), of="holding")
+    assert answer.status_code == 403
