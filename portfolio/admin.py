@@ -98,10 +98,12 @@ class PortfolioAdmin(ModelAdmin):
             if missing or not is_as_confirmed or not imported.changes_something:
                 transaction.set_rollback(True)
             else:
-                portfolio = self._log_import(request.user, upload, imported)
-                self.message_user(request, f"Imported {upload.file_name}: {imported}.", messages.SUCCESS)
-                return redirect("admin:portfolio_portfolio_change", portfolio.pk)
-        if confirmed and not is_as_confirmed:
+                self._log_import(request.user, upload, imported)
+                done = f"Imported {upload.file_name} into {upload.portfolio} of {upload.user}: {imported}."
+                self.message_user(request, done, messages.SUCCESS)
+                # A portfolio's own page would take long where thousands were imported.
+                return redirect("admin:portfolio_portfolio_changelist")
+        if confirmed and not is_as_confirmed and imported.changes_something:
             changed = "The portfolio has changed since the preview, and nothing was imported. This is the new preview."
             self.message_user(request, changed, messages.WARNING)
         return self._preview(request, upload, imported, missing)
@@ -153,12 +155,11 @@ class PortfolioAdmin(ModelAdmin):
         }
         return TemplateResponse(request, "admin/portfolio/portfolio/import_preview.html", context)
 
-    def _log_import(self, editor: User, upload: Upload, imported: Imported) -> Portfolio:
+    def _log_import(self, editor: User, upload: Upload, imported: Imported) -> None:
         portfolio = Portfolio.objects.get(user=upload.user, name=upload.portfolio)
         flag = ADDITION if imported.new_portfolio else CHANGE
         what = f"Imported {upload.file_name} ({imported.statement}): {imported}."
         LogEntry.objects.log_actions(editor.pk, [portfolio], flag, what)
-        return portfolio
 
     def has_fetch_permission(self, request: HttpRequest) -> bool:
         return may_request_jobs(request.user)

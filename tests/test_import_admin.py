@@ -3,6 +3,7 @@
 import csv
 import io
 import random
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -119,9 +120,10 @@ def test_what_was_confirmed_is_imported_and_logged(admin_client, admin_user, use
     hold(user, "ABEO", "MSFT")
     answer = confirm(admin_client, upload(admin_client, user, state("ABEO", "IINN")))
     portfolio = Portfolio.objects.get()
-    assert answer.url == reverse("admin:portfolio_portfolio_change", args=[portfolio.pk])
+    assert answer.url == LIST
     assert shares(user) == {"ABEO": "1", "IINN": "1"}
-    assert "Imported my.csv: 1 added, 1 changed, 1 removed; 0 as they were." in text(admin_client.get(answer.url))
+    done = f"Imported my.csv into Main of {user.username}: 1 added, 1 changed, 1 removed; 0 as they were."
+    assert done in text(admin_client.get(answer.url))
     entry = LogEntry.objects.get()
     assert (entry.user, entry.object_id, entry.action_flag) == (admin_user, str(portfolio.pk), CHANGE)
     assert entry.get_change_message() == (
@@ -154,7 +156,9 @@ def test_a_second_import_finds_nothing_to_change(content, admin_client, user):
 def test_a_second_click_on_import_changes_nothing(admin_client, user):
     preview = upload(admin_client, user, state("AAPL"))
     confirm(admin_client, preview)
-    assert "There is nothing to change" in text(confirm(admin_client, preview))
+    again = text(confirm(admin_client, preview))
+    assert "There is nothing to change" in again
+    assert "has changed since the preview" not in again
     assert LogEntry.objects.count() == 1
 
 
@@ -200,6 +204,15 @@ def test_a_preview_counts_for_the_one_who_saw_it(admin_client, staff, user):
     answer = confirm(staff(*MAY_IMPORT, "market.add_stock"), preview)
     assert answer.url == PAGE
     assert not Portfolio.objects.exists()
+
+
+def test_a_preview_counts_for_an_hour(admin_client, user, monkeypatch):
+    preview = upload(admin_client, user, PLAIN + "AAPL,1,2\n")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3_700)
+    assert confirm(admin_client, preview).url == PAGE
+    monkeypatch.setattr(time, "time", lambda: now + 3_500)
+    assert confirm(admin_client, preview).url == LIST
 
 
 def test_a_preview_for_a_user_who_is_gone_is_refused(admin_client, user):
