@@ -48,6 +48,13 @@ DEFAULTS = [
         description="Asks for what is stale of market.watchlist.",
     ),
     DefaultSchedule(
+        name="Mails about backfills",
+        task="stockqueue.tell_ended_backfills",
+        interval=timedelta(minutes=1),
+        expires=timedelta(minutes=1),
+        description="Mails those whose long backfills have ended.",
+    ),
+    DefaultSchedule(
         name="Portfolio values",
         task="stockqueue.value_portfolios",
         interval=timedelta(hours=1),

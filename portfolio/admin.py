@@ -18,7 +18,7 @@ from portfolio.fetching import fetch_portfolios
 from portfolio.imports import Imported, ImportRefused, import_statement, read_statement
 from portfolio.models import Holding, Portfolio, PortfolioPriority
 from portfolio.uploads import Upload, UploadForm, fingerprint, seal, unseal
-from tasks.admin import may_request_jobs
+from tasks.stock_admin import may_request_jobs
 
 IMPORT_PERMISSIONS = (
     *("portfolio.add_portfolio", "portfolio.change_portfolio"),

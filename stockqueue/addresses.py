@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from stockqueue.config import ConfigError
@@ -15,6 +15,7 @@ from stockqueue.config_models import MqttQueue, Queue
 LONGEST_SOCKET_PATH = 107
 
 BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "amqp", "amqps")
+EMAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
 MQTT_PROTOCOLS = ("5", "3.1.1")
 
 
@@ -89,6 +90,34 @@ def mqtt_address(mqtt: MqttQueue, environ: Mapping[str, str]) -> MqttAddress:
         tls=tls,
         protocol="5" if protocol == "5" else "3.1.1",
     )
+
+
+def email_settings(environ: Mapping[str, str], *, debug: bool) -> dict[str, Any]:
+    """Django's settings for EMAIL_URL. Without it, mail goes to the console while developing, else nowhere."""
+    backends = "django.core.mail.backends"
+    url = environ.get("EMAIL_URL")
+    if not url:
+        return {"EMAIL_BACKEND": f"{backends}.{'console' if debug else 'dummy'}.EmailBackend"}
+    if url == "console:":
+        return {"EMAIL_BACKEND": f"{backends}.console.EmailBackend"}
+    expected = "expected smtp://user:password@host:port, smtp+tls:// (STARTTLS), smtps:// or console:"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"EMAIL_URL: {error}; {expected}") from None
+    if parts.scheme not in EMAIL_PORTS or not parts.hostname:
+        raise ConfigError(f"EMAIL_URL: {without_password(url)!r}: {expected}")
+    return {
+        "EMAIL_BACKEND": f"{backends}.smtp.EmailBackend",
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": port or EMAIL_PORTS[parts.scheme],
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_TLS": parts.scheme == "smtp+tls",
+        "EMAIL_USE_SSL": parts.scheme == "smtps",
+        "EMAIL_TIMEOUT": 10,
+    }
 
 
 def without_password(url: str) -> str:

@@ -8,7 +8,7 @@ import dj_database_url
 from django.templatetags.static import static
 from kombu.entity import Exchange, Queue
 
-from stockqueue.addresses import broker_url, mqtt_address
+from stockqueue.addresses import broker_url, email_settings, mqtt_address
 from stockqueue.config import ConfigError, load_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -48,6 +48,7 @@ try:
         ALLOWED_HOSTS = _words("DJANGO_ALLOWED_HOSTS")
     CELERY_BROKER_URL = broker_url(JOB_PROCESSOR.queue, os.environ, VAR)
     MQTT = mqtt_address(JOB_PROCESSOR.queue.mqtt, os.environ)
+    globals().update(email_settings(os.environ, debug=DEBUG))
     try:
         DATABASES = {
             "default": dj_database_url.parse(os.environ.get("DATABASE_URL") or f"sqlite:///{VAR}/stockqueue.sqlite3")
@@ -61,6 +62,7 @@ except ConfigError as error:
 except OSError as error:
     sys.exit(f"STOCKQUEUE_VAR: {error}")
 
+DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL") or "stockqueue@localhost"
 YAHOO_PROXY = os.environ.get("YAHOO_PROXY") or None
 YAHOO_CA_BUNDLE = os.environ.get("YAHOO_CA_BUNDLE") or None
 

@@ -21,37 +21,16 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from market.admin import ReadOnly
-from market.admin import StockAdmin as MarketStockAdmin
 from market.models import Stock
 from tasks import control
 from tasks.models import Job, JobEvent, JobRequest
 from tasks.priority import BANDS, explain
-from tasks.requests import Requested, request_fetches
+from tasks.requests import Requested
+from tasks.stock_admin import AT_ONCE, StockAdmin
 from tasks.wording import describe_duration, describe_event, run_time_of, wait_of
 
-AT_ONCE = 500
-"""Jobs that one action changes; more hidden fields than that, a form may not have."""
 NAMES_SHOWN = 3
 """Requesters that a list names; a job's page has them all."""
-
-
-def may_request_jobs(user: Any) -> bool:
-    """Who may cause jobs from the admin: the permission to add a job."""
-    return bool(user.has_perm("tasks.add_job"))
-
-
-@admin.register(Stock)
-class StockAdmin(MarketStockAdmin):
-    actions = ("fetch_now",)
-
-    @admin.action(description="Fetch now", permissions=["fetch"])
-    def fetch_now(self, request: HttpRequest, stocks: QuerySet[Stock]) -> None:
-        assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
-        requested = request_fetches(list(stocks), Job.Trigger.USER_REQUEST, request.user)
-        self.message_user(request, f"Fetch now: {requested}.", messages.SUCCESS)
-
-    def has_fetch_permission(self, request: HttpRequest) -> bool:
-        return may_request_jobs(request.user)
 
 
 def _format_duration(duration: timedelta | None) -> str | None:
@@ -111,6 +90,9 @@ class JobEventInline(ReadOnly, TabularInline):
         if event.error:
             return f"set aside: {event.error}"
         return "not yet" if event.published_at is None else _format_moment(event.published_at)
+
+
+admin.site.register(Stock, StockAdmin)
 
 
 class PriorityForm(forms.Form):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from django.conf import settings
@@ -10,6 +10,17 @@ from django.conf import settings
 from market.gaps import missing_days
 from market.models import Stock
 from market.sources.budget import allowed_in, limit_of
+
+LONGEST_RANGE_YEARS = 60
+LONGEST_RANGE = timedelta(days=21_915)
+
+
+class InvalidRange(ValueError):
+    """The days cannot be those of a backfill; `of_start` tells whether the first one is wrong, or the last."""
+
+    def __init__(self, message: str, *, of_start: bool) -> None:
+        super().__init__(message)
+        self.of_start = of_start
 
 
 class Mode(StrEnum):
@@ -21,6 +32,21 @@ class Mode(StrEnum):
     """Fetch only where a session's bar is missing."""
     REPLACE = "replace"
     """Fetch all days; write them, and remove the bars in between that the source does not have."""
+
+
+def check_range(start: date, end: date | None, today: date) -> None:
+    """InvalidRange says what is wrong with the days of a backfill; None is today."""
+    for day in (start, end):
+        if day is not None and day > today:
+            raise InvalidRange(f"{day} is in the future; the latest day is {today} (UTC)", of_start=day is start)
+    last = end or today
+    if start > last:
+        raise InvalidRange(f"{start} is after {last}; the first day comes first", of_start=True)
+    if last - start > LONGEST_RANGE:
+        raise InvalidRange(
+            f"{start} is more than {LONGEST_RANGE_YEARS} years before {last}; the earliest is {last - LONGEST_RANGE}",
+            of_start=True,
+        )
 
 
 @dataclass(frozen=True)

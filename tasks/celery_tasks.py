@@ -8,6 +8,7 @@ from celery import Task, shared_task
 from celery.exceptions import Ignore
 from django.conf import settings
 
+from tasks import notices
 from tasks.broker import is_amqp
 from tasks.execution import JobFailed, run_job
 from tasks.models import Job
@@ -56,6 +57,12 @@ for _job_type in Job.Type:
 def market_data(task: Task) -> str:
     """Ask for what is stale of the watchlist, once for each slot of the schedule."""
     return run_once_a_slot(task.request, fetch_watchlist)
+
+
+@shared_task(name="stockqueue.tell_ended_backfills", ignore_result=True)
+def tell_ended_backfills() -> int:
+    """Mail those whose long backfills have ended."""
+    return notices.tell_ended_backfills()
 
 
 @shared_task(name="stockqueue.sweep", ignore_result=True)

@@ -216,6 +216,30 @@ class JobEvent(models.Model):
         return f"{self.job_id} {self.seq} {self.event}"
 
 
+class Backfill(models.Model):
+    """What one user asked for at once: days of the past of one or more stocks. Joined jobs are among its `jobs`.
+
+    Its user gets a mail when the last of them has ended, where that took long.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="backfills")
+    jobs = models.ManyToManyField(Job, related_name="backfills")
+    start = models.DateField()
+    end = models.DateField()
+    mode = models.CharField(max_length=10)
+    created_at = models.DateTimeField(default=timezone.now)
+    told_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its end was noticed, and a mail sent if it took long."
+    )
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [models.Index(fields=["id"], name="backfill_not_told", condition=Q(told_at=None))]
+
+    def __str__(self) -> str:
+        return f"{self.user}: {self.start} to {self.end}"
+
+
 class ScheduleRun(models.Model):
     """A slot of a schedule that is used up: what it asks for is committed together with this row."""
 

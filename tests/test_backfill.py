@@ -1,22 +1,31 @@
-"""Backfills: only the gaps, all anew, what they will cost; and histories that a source has adjusted since."""
+"""Backfills: only the gaps, all anew, their cost, their mails; and histories that a source has adjusted since."""
 
+import html
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.http import HttpResponse
+from django.test import Client, override_settings
 from django.utils import timezone
 
 from market.gaps import missing_days
 from market.models import PriceBar, Stock
 from market.sources import base
 from market.store import upsert_bars
+from stockqueue.addresses import email_settings
+from stockqueue.config import ConfigError
+from stockqueue.processes import free_port
 from tasks.backfill import Mode, preview
 from tasks.execution import run_job
-from tasks.models import Job
+from tasks.models import Backfill, Job
+from tasks.notices import tell_ended_backfills
 from tasks.requests import request_batches, request_fetches
 from tests.yahoo import daily_bars
 from tests.yahoo_chart import Bar
@@ -307,3 +316,129 @@ def test_a_wrong_mode_is_refused(arguments, complaint):
 def test_the_shell_asks_for_the_gaps(aapl):
     call_command("fetch_stock", "AAPL", "--start", str(TODAY - timedelta(days=9)), "--mode", "gaps")
     assert Job.objects.get().parameters["mode"] == "gaps"
+
+
+# In the admin
+
+
+@pytest.fixture
+def ask(admin_client: Client, aapl: Stock) -> Callable[..., HttpResponse]:
+    """ask(start=…): what the admin answers to the action "Backfill" of AAPL with these fields."""
+
+    def ask(**fields: str) -> HttpResponse:
+        chosen = {"action": "backfill", "_selected_action": [str(aapl.pk)]}
+        return admin_client.post("/admin/market/stock/", chosen | fields)  # type: ignore[return-value]
+
+    return ask
+
+
+def test_the_admin_asks_for_the_days_and_shows_what_they_cost_before_it_queues_them(ask, aapl):
+    assert "First day" in ask().content.decode()
+    days = {"start": "2024-01-01", "end": "2024-01-31", "mode": "gaps"}
+    shown = ask(**days).content.decode()
+    assert f"AAPL: {JANUARY} sessions without a bar" in shown
+    assert "1 request," in shown
+    assert not Job.objects.exists()
+    assert ask(**days, confirmed="yes").status_code == 302
+    job = Job.objects.get()
+    assert (job.parameters["mode"], job.parameters["start"], job.queue) == ("gaps", "2024-01-01", "background_fetch")
+    assert LogEntry.objects.get().get_change_message() == "Backfill of 2024-01-01 to 2024-01-31, gaps."
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "complaint"),
+    [
+        ("2024-02-01", "2024-01-31", "2024-02-01 is after 2024-01-31; the first day comes first."),
+        ("2024-01-01", "9999-12-31", "9999-12-31 is in the future; the latest day is"),
+        ("1900-01-01", "", "1900-01-01 is more than 60 years before"),
+        ("yesterday", "", "Enter a valid date."),
+    ],
+)
+def test_the_admin_refuses_days_that_make_no_sense(start, end, complaint, ask):
+    answer = ask(start=start, end=end, mode="gaps", confirmed="yes")
+    assert complaint in html.unescape(answer.content.decode())
+    assert not Job.objects.exists()
+
+
+def test_the_admin_shows_how_far_a_backfill_is(admin_client, aapl, user):
+    request_fetches([aapl], Job.Trigger.USER_REQUEST, user, start=FIRST)
+    assert "0 of 1" in admin_client.get("/admin/tasks/backfill/").content.decode()
+
+
+# Mails
+
+
+@pytest.fixture
+def asked(user: User, aapl: Stock) -> Backfill:
+    """A backfill of two stocks that the user asked for ten minutes ago; both jobs have just ended."""
+    user.email = "user@example.org"
+    user.save()
+    msft = Stock.objects.create(symbol="MSFT")
+    request_fetches([aapl, msft], Job.Trigger.USER_REQUEST, user, start=FIRST, end=date(2024, 1, 31))
+    now = timezone.now()
+    Job.objects.filter(symbol="AAPL").update(
+        status="completed", outcome="updated", result={"records_stored": 21}, finished_at=now
+    )
+    Job.objects.filter(symbol="MSFT").update(status="failed", error="no answer", finished_at=now)
+    Backfill.objects.update(created_at=now - timedelta(minutes=10))
+    return Backfill.objects.get()
+
+
+def test_who_asked_for_a_long_backfill_gets_one_mail_when_all_of_it_has_ended(asked, mailoutbox):
+    Job.objects.filter(symbol="MSFT").update(status="running", finished_at=None)
+    assert tell_ended_backfills() == 0
+    Job.objects.filter(symbol="MSFT").update(status="failed", finished_at=timezone.now())
+    assert tell_ended_backfills() == 1
+    assert tell_ended_backfills() == 0
+    (mail,) = mailoutbox
+    assert mail.to == ["user@example.org"]
+    assert mail.subject == "The backfill of 2 stocks, 2024-01-02 to 2024-01-31, is done, 1 failed"
+    assert "1 failed, 1 updated. Bars written: 21." in mail.body
+    assert "MSFT failed: no answer" in mail.body
+
+
+def test_a_short_backfill_and_one_of_somebody_without_an_address_cause_no_mail(asked, user, mailoutbox):
+    Backfill.objects.update(created_at=timezone.now() - timedelta(minutes=1))
+    assert tell_ended_backfills() == 1
+    Backfill.objects.update(created_at=timezone.now() - timedelta(hours=1), told_at=None)
+    User.objects.update(email="")
+    assert tell_ended_backfills() == 1
+    assert mailoutbox == []
+
+
+def test_a_mail_that_cannot_be_sent_is_tried_again(asked, mailoutbox, caplog):
+    nowhere = email_settings({"EMAIL_URL": f"smtp://127.0.0.1:{free_port()}"}, debug=False)
+    with override_settings(**nowhere):
+        assert tell_ended_backfills() == 0
+    assert "no mail to user" in caplog.text
+    assert tell_ended_backfills() == 1
+    assert len(mailoutbox) == 1
+
+
+def test_the_shell_asks_in_the_name_of_a_user(aapl, user):
+    call_command("fetch_stock", "AAPL", "--start", "2024-01-01", "--user", user.username)
+    assert Backfill.objects.get().user == user
+    with pytest.raises(CommandError, match="--user nobody: there is no such user"):
+        call_command("fetch_stock", "AAPL", "--start", "2024-01-01", "--user", "nobody")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("smtp://mail.example.org", ("mail.example.org", 25, False, False)),
+        ("smtp+tls://u:p%40ss@mail.example.org", ("mail.example.org", 587, True, False)),
+        ("smtps://mail.example.org:4650", ("mail.example.org", 4650, False, True)),
+    ],
+)
+def test_the_environment_says_where_mail_goes(url, expected):
+    found = email_settings({"EMAIL_URL": url}, debug=False)
+    assert tuple(found[f"EMAIL_{name}"] for name in ("HOST", "PORT", "USE_TLS", "USE_SSL")) == expected
+    if "@" in url:
+        assert (found["EMAIL_HOST_USER"], found["EMAIL_HOST_PASSWORD"]) == ("u", "p@ss")
+
+
+@pytest.mark.parametrize("url", ["mail.example.org", "http://mail.example.org", "smtp://u:secret@", "smtp://h:port"])
+def test_an_address_for_mail_that_is_none_is_refused_without_its_password(url):
+    with pytest.raises(ConfigError, match="EMAIL_URL: ") as refused:
+        email_settings({"EMAIL_URL": url}, debug=False)
+    assert "secret" not in str(refused.value)

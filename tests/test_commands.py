@@ -90,7 +90,7 @@ TOMORROW = TODAY + timedelta(days=1)
         (["AAPL", "no such"], "'no such' is not a symbol"),
         (["AAPL", "--start", "yesterday"], "--start yesterday is not a day; write it as 2024-01-31"),
         (["AAPL", "--end", "2024-01-31"], "--end 2024-01-31 needs --start"),
-        (["AAPL", "--start", "2024-02-01", "--end", "2024-01-31"], "--start 2024-02-01 is after --end 2024-01-31"),
+        (["AAPL", "--start", "2024-02-01", "--end", "2024-01-31"], "--start 2024-02-01 is after 2024-01-31"),
         (["AAPL", "--start", f"{TOMORROW}"], f"--start {TOMORROW} is in the future; the latest day is "),
         (["AAPL", "--start", "2024-01-01", "--end", "9999-12-31"], "--end 9999-12-31 is in the future"),
         (["AAPL", "--start", "1900-01-01"], "--start 1900-01-01 is more than 60 years before "),

@@ -208,6 +208,7 @@ def test_defaults_are_added_once_and_edits_are_left_alone():
     PeriodicTask.objects.filter(name=UPDATE).update(name="Renamed", enabled=False)
     add_missing_schedules(using="default")
     assert sorted(PeriodicTask.objects.values_list("name", "enabled")) == [
+        ("Mails about backfills", True),
         ("Market data", True),
         ("Portfolio values", True),
         ("Renamed", False),
@@ -357,6 +358,7 @@ def test_an_edit_takes_effect_at_once_and_survives_a_restart_of_beat(admin_clien
         assert messages(new_redis.url, "foreground") == []
     found = PeriodicTask.objects.exclude(task="celery.backend_cleanup")
     assert sorted(found.values_list("name", "enabled", "interval__every", "expire_seconds")) == [
+        ("Mails about backfills", True, 60, 60),
         ("Market data", False, 600, 600),
         ("More", False, 1, None),
         ("Portfolio values", True, 3600, 3600),

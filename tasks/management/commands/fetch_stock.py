@@ -3,24 +3,23 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 from uuid import UUID
 
+from django.contrib.auth.models import User
 from django.core.management.base import CommandError
 from django.db import transaction
 from django.utils import timezone
 
 from market.models import Stock
 from market.symbols import InvalidSymbol, parse_symbol
-from tasks.backfill import Mode, preview
+from tasks.backfill import LONGEST_RANGE_YEARS, InvalidRange, Mode, check_range, preview
 from tasks.management.jobs import ShellCommand, as_json, bad_argument, describe, finish_here
 from tasks.models import Job
 from tasks.requests import Requested, request_fetches
 from tasks.wording import describe_end
 
-LONGEST_RANGE_YEARS = 60
-LONGEST_RANGE = timedelta(days=21_915)
 PATIENCE = 600.0
 LONGEST_PATIENCE = 86_400.0
 POLL_EVERY = 0.2
@@ -54,6 +53,7 @@ class Command(ShellCommand):
             default=Job.Trigger.USER_REQUEST.value,
             help=f"why: {', '.join(Job.Trigger.values)} (default: user_request)",
         )
+        parser.add_argument("--user", metavar="U", help="who asks, and gets a mail when a long backfill has ended")
         parser.add_argument("--wait", action="store_true", help="show each job's end, and wait for the last one")
         parser.add_argument(
             "--timeout", metavar="SECONDS", help=f"the longest that --wait waits (default: {PATIENCE:.0f})"
@@ -66,12 +66,13 @@ class Command(ShellCommand):
         trigger = _parse_trigger(options["trigger"])
         wait, as_data = options["wait"], options["json"]
         patience = _parse_patience(options["timeout"], wait=wait)
+        user = _find_user(options["user"])
         wanted = _parse_symbols(symbols)
         if options["preview"]:
             self._preview(wanted, start, end, mode, as_data=as_data)
             return
         try:
-            requested = _request(wanted, trigger, start, end, mode)
+            requested = _request(wanted, trigger, user, start, end, mode)
             jobs = [job.pk for job in requested.jobs]
             if not as_data:
                 joined = {job.pk for job in requested.joined}
@@ -143,17 +144,10 @@ def parse_range(start: object, end: object, today: date) -> tuple[date | None, d
         if last is not None:
             raise bad_argument(f"--end {last} needs --start: the first day of the range")
         return None, None
-    for name, day in (("--start", first), ("--end", last)):
-        if day is not None and day > today:
-            raise bad_argument(f"{name} {day} is in the future; the latest day is {today} (UTC)")
-    if last is not None and first > last:
-        raise bad_argument(f"--start {first} is after --end {last}; the first day comes first")
-    if (last or today) - first > LONGEST_RANGE:
-        earliest = (last or today) - LONGEST_RANGE
-        raise bad_argument(
-            f"--start {first} is more than {LONGEST_RANGE_YEARS} years before {last or today}; "
-            f"the earliest is {earliest}"
-        )
+    try:
+        check_range(first, last, today)
+    except InvalidRange as error:
+        raise bad_argument(f"{'--start' if error.of_start else '--end'} {error}") from None
     return first, last
 
 
@@ -188,6 +182,15 @@ def _parse_trigger(text: str) -> Job.Trigger:
         raise bad_argument(f"--trigger {text} is not one of {', '.join(Job.Trigger.values)}") from None
 
 
+def _find_user(name: str | None) -> User | None:
+    if name is None:
+        return None
+    user = User.objects.filter(username=name).first()
+    if user is None:
+        raise bad_argument(f"--user {name}: there is no such user")
+    return user
+
+
 def _parse_patience(value: object, *, wait: bool) -> float:
     if value is None:
         return PATIENCE
@@ -210,12 +213,17 @@ def _parse_symbols(texts: Iterable[str]) -> list[str]:
 
 
 def _request(
-    symbols: Sequence[str], trigger: Job.Trigger, start: date | None, end: date | None, mode: Mode
+    symbols: Sequence[str],
+    trigger: Job.Trigger,
+    user: User | None,
+    start: date | None,
+    end: date | None,
+    mode: Mode,
 ) -> Requested:
     with transaction.atomic():
         Stock.objects.bulk_create((Stock(symbol=symbol) for symbol in symbols), ignore_conflicts=True)
         known = Stock.objects.in_bulk(symbols, field_name="symbol")
-        return request_fetches([known[symbol] for symbol in symbols], trigger, start=start, end=end, mode=mode)
+        return request_fetches([known[symbol] for symbol in symbols], trigger, user, start=start, end=end, mode=mode)
 
 
 def _read(job_ids: Sequence[UUID]) -> list[Job]:
