@@ -4,11 +4,13 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import parse_headers
+from itertools import chain, repeat
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
@@ -27,6 +29,8 @@ class Answer:
     delay: float = 0.0
     hangs: bool = False
     """Wait until the client or the proxy ends the connection."""
+    stream: Iterator[bytes] | None = None
+    """What is sent instead of `body`, as it comes."""
 
 
 class HttpsProxy:
@@ -132,10 +136,29 @@ def _read_request(stream: BinaryIO) -> tuple[str, str] | None:
 
 def _send(connection: socket.socket, answer: Answer) -> None:
     status = HTTPStatus(answer.status or HTTPStatus.INTERNAL_SERVER_ERROR)
-    headers = {
-        "Content-Type": answer.content_type,
-        "Content-Length": str(len(answer.body)),
-        **answer.headers,
-    }
+    length = {"Content-Length": str(len(answer.body))} if answer.stream is None else {"Transfer-Encoding": "chunked"}
+    headers = {"Content-Type": answer.content_type, **length, **answer.headers}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     connection.sendall(f"HTTP/1.1 {status} {status.phrase}\r\n{head}\r\n".encode() + answer.body)
+    if answer.stream is not None:
+        for part in answer.stream:
+            connection.sendall(b"%x\r\n%s\r\n" % (len(part), part))
+        connection.sendall(b"0\r\n\r\n")
+
+
+def endless() -> Answer:
+    """The beginning of a JSON object, and blanks without end."""
+    return Answer(200, stream=chain([b"{"], repeat(b" " * 2**16)))
+
+
+def bomb() -> Answer:
+    """A gigabyte of blanks that was compressed to a megabyte."""
+    return Answer(200, stream=_compress(repeat(b" " * 2**20, 1024)), headers={"Content-Encoding": "gzip"})
+
+
+def _compress(parts: Iterable[bytes]) -> Iterator[bytes]:
+    gzip = zlib.compressobj(wbits=zlib.MAX_WBITS + 16)
+    for part in parts:
+        if compressed := gzip.compress(part):
+            yield compressed
+    yield gzip.flush()

@@ -20,9 +20,11 @@ from market.sources.base import (
     SourceUnreachable,
     SymbolNotFound,
 )
+from market.sources.http import LARGEST_ANSWER
 from market.sources.sample import SAMPLE_FOLDER, SampleSource
 from market.sources.yahoo_finance import YahooFinance
 from tests.https_proxy import Answer, HttpsProxy
+from tests.memory import watched_memory
 from tests.yahoo import daily_bars
 
 SINCE = timezone.now().date() - timedelta(days=60)
@@ -34,6 +36,9 @@ FAILURES = [
     ("html", SourceDown, "Yahoo Finance says that it is down for now"),
     ("malformed", MalformedAnswer, "Yahoo Finance sent an answer for {symbol} that is not a chart"),
     ("null_body", MalformedAnswer, "Yahoo Finance sent an answer for {symbol} that is not a chart"),
+    ("nested", MalformedAnswer, "Yahoo Finance sent an answer for {symbol} that is not a chart"),
+    ("endless", MalformedAnswer, "Yahoo Finance sent more than 16 MiB for {symbol}"),
+    ("bomb", MalformedAnswer, "Yahoo Finance sent more than 16 MiB for {symbol}"),
     ("empty", SymbolNotFound, "Yahoo Finance has no data for {symbol}"),
     ("all_nan", SymbolNotFound, "Yahoo Finance has no data for {symbol}"),
 ]
@@ -225,6 +230,16 @@ def test_where_nobody_listens_yahoo_is_unreachable(yahoo, either, settings, clos
 
     assert type(error) is SourceUnreachable
     assert str(error).startswith(f"Yahoo Finance could not be reached for {either}: ")
+
+
+@pytest.mark.parametrize("how", ["endless", "bomb"])
+def test_an_answer_without_end_takes_no_more_memory_than_the_largest_one(yahoo, source, either, how):
+    yahoo.misbehave(how, either)
+
+    with watched_memory() as growth:
+        failure(source, either)
+
+    assert growth.peak < 4 * LARGEST_ANSWER
 
 
 def test_only_failures_that_pass_are_worth_a_later_try():

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.https_proxy import Answer, HttpsProxy
+from tests.https_proxy import Answer, HttpsProxy, bomb, endless
 from tests.yahoo_chart import Bar, ChartError, Listing, chart_body, daily_bars
 
 __all__ = ["ANY_SYMBOL", "Bar", "Misbehaviour", "Request", "YahooStandIn", "daily_bars"]
@@ -42,6 +42,8 @@ class Misbehaviour(StrEnum):
     """200 with JSON that breaks off."""
     NULL_BODY = "null_body"
     """200 with `null`."""
+    NESTED = "nested"
+    """200 with JSON that is nested too deeply to be read."""
     EMPTY = "empty"
     """What is known of the symbol, without bars, as for one that was delisted."""
     NAN = "nan"
@@ -52,6 +54,10 @@ class Misbehaviour(StrEnum):
     """No answer until the client gives up or the stand-in closes."""
     DROP = "drop"
     """The connection is closed without an answer."""
+    ENDLESS = "endless"
+    """200 with a body that does not end."""
+    BOMB = "bomb"
+    """200 with a gigabyte that was compressed to a megabyte."""
 
 
 @dataclass(frozen=True)
@@ -260,10 +266,16 @@ def _failure(plan: _Plan) -> Answer | None:
             return Answer(200, b'{"chart":{"result":[{"meta":{"currency":"US')
         case Misbehaviour.NULL_BODY:
             return Answer(200, b"null")
+        case Misbehaviour.NESTED:
+            return Answer(200, b"[" * 100_000)
         case Misbehaviour.TIMEOUT:
             return Answer(None, hangs=True)
         case Misbehaviour.DROP:
             return Answer(None)
+        case Misbehaviour.ENDLESS:
+            return endless()
+        case Misbehaviour.BOMB:
+            return bomb()
     return None
 
 

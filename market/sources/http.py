@@ -1,0 +1,77 @@
+"""The HTTP session under sources: counted, and bounded in time and size."""
+
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from curl_cffi.curl import CURL_WRITEFUNC_ERROR
+from curl_cffi.requests import Response, Session
+from curl_cffi.requests.exceptions import RequestException
+
+from market.sources.base import Allowance, MalformedAnswer, RateLimited
+
+CONNECT_TIMEOUT = 5.0
+LARGEST_ANSWER = 16 * 2**20
+"""Bytes after decompression. Sixty years of daily bars are a tenth of that."""
+
+
+class SourceSession(Session[Response]):
+    """A curl_cffi session; no request takes longer than `limit` seconds, or more memory than `LARGEST_ANSWER`.
+
+    Each request is counted. One that is refused (429) ends all of them for a while: RateLimited. MalformedAnswer where
+    the answer is too large; the rest of it is not read.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        allowance: Allowance,
+        *,
+        limit: float,
+        proxy: str | None = None,
+        ca_bundle: str | None = None,
+        **options: Any,
+    ) -> None:
+        verify: Any = ca_bundle or True  # declared as a bool, and read as curl_cffi's documentation says: or a path
+        super().__init__(proxy=proxy, verify=verify, **options)
+        self.label = label
+        self.limit = limit
+        self.allowance = allowance
+
+    def subject_of(self, url: str) -> str:
+        """What a request is about, for messages."""
+        return urlsplit(url).netloc
+
+    def request(self, method: Any, url: str, **kwargs: Any) -> Response:  # type: ignore[override]
+        asked = kwargs.pop("timeout", None)
+        limit = min(asked, self.limit) if isinstance(asked, int | float) else self.limit
+        connect = min(CONNECT_TIMEOUT, limit)
+        body = bytearray()
+
+        def receive(chunk: bytes) -> int:
+            """Called with what curl has decompressed, some kilobytes at a time."""
+            body.extend(chunk)
+            return len(chunk) if len(body) <= LARGEST_ANSWER else CURL_WRITEFUNC_ERROR
+
+        self.allowance.spend()
+        try:
+            # curl_cffi takes the sum of the two as the limit of the whole request.
+            response = super().request(
+                method, url, timeout=(connect, limit - connect), content_callback=receive, **kwargs
+            )
+        except RequestException:
+            if len(body) > LARGEST_ANSWER:
+                size = f"{LARGEST_ANSWER // 2**20} MiB"
+                raise MalformedAnswer(f"{self.label} sent more than {size} for {self.subject_of(url)}") from None
+            raise
+        response.content = bytes(body)
+        if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            self.allowance.note_refusal(_retry_after(response))
+            raise RateLimited(f"{self.label} refused {self.subject_of(url)}: too many requests (429)")
+        return response
+
+
+def _retry_after(response: Response) -> float | None:
+    """The seconds that an answer asks to wait for; None where it does not say, or not in seconds."""
+    value = response.headers.get("Retry-After") or ""
+    return float(value) if value.isdecimal() else None
