@@ -14,6 +14,9 @@ from market.sessions import Market, markets_at
 SETTLED_AFTER = timedelta(hours=1)
 """How long after the close prices may still be corrected."""
 
+# No source has had bars yet, or the last one gets a day's bar hours after the close, and does not tell when.
+_NOT_SETTLED = ("", "alpha_vantage")
+
 
 class Freshness:
     """What is fresh at one moment: within the limit of the exchange's state, or because nothing can have changed.
@@ -46,7 +49,7 @@ class Freshness:
         market = self._market_of(stock)
         if market is None or market.closed_since is None or stock.checked_at is None:
             return None
-        if not stock.source:  # no source has had anything for it yet
+        if stock.source in _NOT_SETTLED:
             return None
         return market.closed_since if stock.checked_at >= market.closed_since + SETTLED_AFTER else None
 

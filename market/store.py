@@ -8,7 +8,7 @@ from typing import Any
 from django.db import transaction
 
 from market.models import PriceBar, Stock
-from market.sources.base import Bar, History
+from market.sources.base import AS_TRADED, Bar, History
 from market.volatility import RETURNS, realised_volatility
 
 MISSES_UNTIL_PARKED = 3
@@ -66,21 +66,25 @@ def store_history(
     """Write a source's answer; the stock counts as checked at `checked_at` (None: the answer is about the past).
 
     `asked_from` is the first day of a range that somebody asked for. `replace`: what is stored between the answer's
-    first and last day, and not in the answer, is removed.
+    first and last day, and not in the answer, is removed. An answer with prices as traded only adds bars.
     """
     with transaction.atomic():
         stock = Stock.objects.get(symbol=history.symbol)
         before = _latest_date(stock)
         known = _known(stock, history.bars)
-        if _shows_adjustment(stock, history, known, is_range=asked_from is not None):
-            stock.is_outdated = True
         if asked_from is not None:
             _note_start(stock, history.bars[0].date, asked_from)
-        first_outside = _first_outside(stock, history) if stock.is_outdated else None
-        stock.is_outdated = first_outside is not None
-        written = _write_changed(stock, history.bars, known)
-        if replace:
-            written += _remove_others(stock, history.bars)
+        first_outside = None
+        if history.source in AS_TRADED:
+            written = _write_changed(stock, _additions(history.bars, known), known)
+        else:
+            if _shows_adjustment(stock, history, known, is_range=asked_from is not None):
+                stock.is_outdated = True
+            first_outside = _first_outside(stock, history) if stock.is_outdated else None
+            stock.is_outdated = first_outside is not None
+            written = _write_changed(stock, history.bars, known)
+            if replace:
+                written += _remove_others(stock, history.bars)
         if written:
             stock.volatility = realised_volatility(_last_closes(stock))
         for field in ("name", "exchange", "currency"):
@@ -100,7 +104,7 @@ def _shows_adjustment(stock: Stock, history: History, known: dict[date, tuple[An
     After a split a source changes the whole history, after a dividend all adjusted closes before it: so the oldest
     bar that both have tells. Where an ordinary fetch has none in common, too much time has passed to know.
     """
-    if stock.source != history.source:
+    if stock.source not in (history.source, *AS_TRADED):
         return False
     oldest = next((bar for bar in history.bars if bar.date in known), None)
     if oldest is None:
@@ -109,6 +113,15 @@ def _shows_adjustment(stock: Stock, history: History, known: dict[date, tuple[An
         return False
     close, adj_close = (known[oldest.date][_VALUES.index(name)] for name in ("close", "adj_close"))
     return not (_is_same(close, oldest.close) and _is_same(adj_close, oldest.adj_close))
+
+
+def _additions(bars: Sequence[Bar], known: dict[date, tuple[Any, ...]]) -> list[Bar]:
+    """Those of the bars, with prices as traded, that may be written: they replace none with an adjusted price.
+
+    But for the newest, which a source may have given before the day was over.
+    """
+    newest, adj_close = max(known, default=None), _VALUES.index("adj_close")
+    return [bar for bar in bars if bar.date not in known or bar.date == newest or known[bar.date][adj_close] is None]
 
 
 def _first_outside(stock: Stock, history: History) -> date | None:

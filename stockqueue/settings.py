@@ -65,6 +65,9 @@ except OSError as error:
 DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL") or "stockqueue@localhost"
 YAHOO_PROXY = os.environ.get("YAHOO_PROXY") or None
 YAHOO_CA_BUNDLE = os.environ.get("YAHOO_CA_BUNDLE") or None
+ALPHA_VANTAGE_API_KEY = os.environ.get("ALPHA_VANTAGE_API_KEY", "").strip() or None
+ALPHA_VANTAGE_PROXY = os.environ.get("ALPHA_VANTAGE_PROXY") or None
+ALPHA_VANTAGE_CA_BUNDLE = os.environ.get("ALPHA_VANTAGE_CA_BUNDLE") or None
 
 INSTALLED_APPS = [
     "unfold",

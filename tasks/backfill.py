@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from django.conf import settings
-
 from market.gaps import missing_days
 from market.models import Stock
+from market.sources import available_sources
 from market.sources.budget import allowed_in, limit_of
 
 LONGEST_RANGE_YEARS = 60
@@ -72,5 +71,5 @@ def preview(stocks: Sequence[Stock], start: date, end: date | None, mode: Mode, 
 
 
 def first_source() -> str:
-    """The source that is asked first, as `stock_jobs.data_fetch.sources` has it."""
-    return str(settings.JOB_PROCESSOR.stock_jobs.data_fetch.sources[0])
+    """The source that is asked first; empty where none can be asked here."""
+    return next(iter(available_sources()), "")

@@ -18,7 +18,7 @@ from django.utils import timezone
 from market.gaps import missing_days
 from market.models import PriceBar, Stock
 from market.sources import base
-from market.store import upsert_bars
+from market.store import store_history, upsert_bars
 from stockqueue.addresses import email_settings
 from stockqueue.config import ConfigError
 from stockqueue.processes import free_port
@@ -261,9 +261,30 @@ def test_todays_bar_and_single_corrections_adjust_nothing(aapl, yahoo):
 def test_another_source_adjusts_nothing(aapl, yahoo):
     bars = daily_bars("AAPL", 100)
     keep(aapl, bars)
-    Stock.objects.update(source="alpha_vantage")
+    Stock.objects.update(source="sample")
     serve(yahoo, split(bars, 2))
     assert "adjusted" not in fetch(aapl)
+
+
+def test_an_answer_with_prices_as_traded_hides_no_adjustment(aapl, yahoo):
+    bars = daily_bars("AAPL", 100)
+    keep(aapl, bars[:-2])
+    traded = [base.Bar(*astuple(bar))._replace(adj_close=None) for bar in split(bars[-20:-1], 2)]
+    first = store_history(base.History("AAPL", "alpha_vantage", traded), timezone.now())
+    assert (first.written, first.outdated_from) == (2, None)
+    serve(yahoo, split(bars, 2))
+    assert fetch(aapl)["adjusted"] == f"fetched anew from {bars[0].date}"
+
+
+def test_prices_as_traded_do_not_replace_an_outdated_history(aapl):
+    bars = daily_bars("AAPL", 100)
+    keep(aapl, bars)
+    Stock.objects.update(is_outdated=True)
+    traded = [base.Bar(*astuple(bar))._replace(adj_close=None) for bar in split(bars[:50], 2)]
+    stored = store_history(base.History("AAPL", "alpha_vantage", traded), None, asked_from=bars[0].date, replace=True)
+    assert (stored.written, stored.outdated_from) == (0, None)
+    assert Stock.objects.get().is_outdated
+    assert stored_days(aapl) == [bar.date for bar in bars]
 
 
 # What it will cost

@@ -93,6 +93,10 @@ def test_a_stock_that_no_source_has_had_anything_for_is_asked_for_again(thanksgi
     assert is_stale(stock("2026-11-28 12:00", source=""), "2026-11-28 12:30")
 
 
+def test_what_comes_hours_after_the_close_is_asked_for_again(thanksgiving):
+    assert is_stale(stock("2026-11-24 22:00", source="alpha_vantage"), "2026-11-24 22:30")
+
+
 def test_freshness_takes_one_query_however_many_stocks(thanksgiving, django_assert_num_queries):
     stocks = [stock("2026-11-24 22:00", exchange) for exchange in ("NMS", "LSE", "GER", "CCY", "CCC") * 20]
     with django_assert_num_queries(1):

@@ -143,6 +143,18 @@ def test_what_the_source_does_not_tell_stays(stock):
     assert (stock.source, stock.checked_at) == ("sample", later)
 
 
+def test_prices_as_traded_add_bars_and_replace_no_adjusted_ones_but_the_newest(stock):
+    adjusted = [bar(day) for day in range(3)]
+    store_history(history(*adjusted), CHECKED)
+    upsert_bars(stock, [bar(-1, adj_close=None)])
+    traded = [bar(day, close=400.0, adj_close=None) for day in range(-2, 5)]
+
+    stored = store_history(History("AAPL", "alpha_vantage", traded), CHECKED)
+
+    assert stored_bars(stock) == [*traded[:2], *adjusted[:2], *traded[4:]]
+    assert (stored.received, stored.written) == (7, 5)
+
+
 def test_a_check_that_finds_nothing_new_is_a_check(stock):
     store_history(history(bar(0)), CHECKED)
     later = CHECKED + timedelta(hours=1)

@@ -12,7 +12,9 @@ from django.utils import timezone
 
 from market.sources import configured_sources, fetch_history
 from market.sources.base import (
+    AccessRefused,
     MalformedAnswer,
+    NotOffered,
     RateLimited,
     SourceDown,
     SourceError,
@@ -245,7 +247,7 @@ def test_an_answer_without_end_takes_no_more_memory_than_the_largest_one(yahoo, 
 def test_only_failures_that_pass_are_worth_a_later_try():
     lasting = {kind for kind in SourceError.__subclasses__() if not kind.passes}
 
-    assert lasting == {SymbolNotFound, MalformedAnswer}
+    assert lasting == {SymbolNotFound, NotOffered, AccessRefused, MalformedAnswer}
 
 
 def test_a_symbol_that_yahoo_does_not_know_is_not_found(source):

@@ -6,12 +6,13 @@ from functools import cache
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from market.sources.base import History, Source, SourceError, SymbolNotFound
+from market.sources.base import History, NotOffered, Source, SourceError, SymbolNotFound
 from market.sources.budget import Budget
 
 # By name, as yfinance and pandas take a second to import and most processes never fetch anything.
 _SOURCES = {
     "yahoo_finance": "market.sources.yahoo_finance.YahooFinance",
+    "alpha_vantage": "market.sources.alpha_vantage.AlphaVantage",
     "sample": "market.sources.sample.SampleSource",
 }
 
@@ -20,24 +21,28 @@ def fetch_history(symbol: str, start: date, end: date | None = None) -> History:
     """The bars from `start` to `end`, both included (None: to today), as the first of the configured sources has them.
 
     A source that fails gives way to the next. That a symbol is unknown is an answer, unless a source before it failed,
-    which might have known it. When every source fails, the first one's error is raised.
+    which might have known it. When every source fails, the first error that may pass is raised, or else the first.
     """
-    first_error: SourceError | None = None
+    errors: list[SourceError] = []
     for source in configured_sources():
         try:
             return source.history(symbol, start, end)
-        except SourceError as error:
-            if isinstance(error, SymbolNotFound) and first_error is None:
+        except SymbolNotFound:
+            if all(isinstance(error, NotOffered) for error in errors):
                 raise
-            first_error = first_error or error
-    raise first_error or SourceError("None of stock_jobs.data_fetch.sources is available here")
+        except SourceError as error:
+            errors.append(error)
+    none = SourceError("None of stock_jobs.data_fetch.sources is available here")
+    raise max(errors, key=lambda error: (error.passes, not isinstance(error, NotOffered)), default=none)
 
 
 @cache
 def configured_sources() -> tuple[Source, ...]:
     """One instance a process of each source that the configuration names and that is available here."""
-    return tuple(
-        import_string(_SOURCES[name])(Budget(name))
-        for name in settings.JOB_PROCESSOR.stock_jobs.data_fetch.sources
-        if name in _SOURCES
-    )
+    return tuple(import_string(_SOURCES[name])(Budget(name)) for name in available_sources())
+
+
+def available_sources() -> list[str]:
+    """The names of the sources that can be asked here, in the configured order."""
+    names = (name for name in settings.JOB_PROCESSOR.stock_jobs.data_fetch.sources if name in _SOURCES)
+    return [name for name in names if name != "alpha_vantage" or settings.ALPHA_VANTAGE_API_KEY]

@@ -30,6 +30,10 @@ class History:
     currency: str = ""
 
 
+AS_TRADED = frozenset(["alpha_vantage"])
+"""Sources whose prices are as they were traded, without later splits and dividends. They have no `adj_close`."""
+
+
 class Source(Protocol):
     """A place to get daily bars from."""
 
@@ -76,6 +80,14 @@ class SourceError(Exception):
 
 class SymbolNotFound(SourceError):
     """The source answered that it has no data for the symbol."""
+
+
+class NotOffered(SourceError):
+    """The source was not asked, as it has nothing of this kind. Says nothing about the symbol."""
+
+
+class AccessRefused(SourceError):
+    """The source wants a key, or a better one."""
 
 
 class MalformedAnswer(SourceError):

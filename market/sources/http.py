@@ -1,5 +1,6 @@
 """The HTTP session under sources: counted, and bounded in time and size."""
 
+import re
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -69,6 +70,11 @@ class SourceSession(Session[Response]):
             self.allowance.note_refusal(_retry_after(response))
             raise RateLimited(f"{self.label} refused {self.subject_of(url)}: too many requests (429)")
         return response
+
+
+def reason_of(error: RequestException) -> str:
+    """What curl says, without its preamble and its pointer to the documentation."""
+    return re.sub(r"^Failed to perform, curl: \(\d+\) | See https://.*$", "", str(error)).rstrip(".")
 
 
 def _retry_after(response: Response) -> float | None:

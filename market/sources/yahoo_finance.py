@@ -2,7 +2,6 @@
 
 import fcntl
 import math
-import re
 from datetime import date, timedelta
 from json import JSONDecodeError
 from typing import Any
@@ -28,6 +27,7 @@ from market.sources.base import (
     SourceUnreachable,
     Unlimited,
 )
+from market.sources.http import reason_of
 from market.sources.yahoo_session import LABEL, YahooSession, no_data
 
 PROBE = "https://query1.finance.yahoo.com/v8/finance/chart/AAPL?range=1d&interval=1d"
@@ -84,7 +84,7 @@ class YahooFinance:
         except http.Timeout:
             raise SourceTimeout(f"{LABEL} did not answer for {symbol} in time (at most {self._limit:g} s)") from None
         except http.RequestException as error:
-            raise SourceUnreachable(f"{LABEL} could not be reached for {symbol}: {_reason(error)}") from None
+            raise SourceUnreachable(f"{LABEL} could not be reached for {symbol}: {reason_of(error)}") from None
         except YFException as error:
             raise SourceDown(f"{LABEL} failed for {symbol}: {error}") from error
         except _MISREADINGS as error:
@@ -117,7 +117,7 @@ class YahooFinance:
         except SourceError:
             return ""
         except http.RequestException as error:
-            return f"{LABEL} could not be reached ({_reason(error)})"
+            return f"{LABEL} could not be reached ({reason_of(error)})"
         return ""
 
     def _forget_memoised_answers(self) -> None:
@@ -160,8 +160,3 @@ def _number(value: Any) -> float | None:
     if value is None or not math.isfinite(value):
         return None
     return float(value)
-
-
-def _reason(error: http.RequestException) -> str:
-    """What curl says, without its preamble and its pointer to the documentation."""
-    return re.sub(r"^Failed to perform, curl: \(\d+\) | See https://.*$", "", str(error)).rstrip(".")

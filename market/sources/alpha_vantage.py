@@ -1,0 +1,178 @@
+"""Alpha Vantage through its REST API: https://www.alphavantage.co/documentation/#daily.
+
+Asked for TIME_SERIES_DAILY, prices as they were traded: the adjusted ones are for paying customers alone.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from curl_cffi.requests import exceptions as http
+from django.conf import settings
+from django.utils import timezone
+
+from market.sources.base import (
+    AccessRefused,
+    Allowance,
+    Bar,
+    History,
+    MalformedAnswer,
+    NotOffered,
+    RateLimited,
+    SourceDown,
+    SourceError,
+    SourceTimeout,
+    SourceUnreachable,
+    SymbolNotFound,
+    Unlimited,
+)
+from market.sources.http import SourceSession, reason_of
+
+LABEL = "Alpha Vantage"
+ADDRESS = "https://www.alphavantage.co/query"
+COMPACT = timedelta(days=140)
+"""A free key gets a hundred trading days, which are at least so many days."""
+
+# Which limit a text is about, in the order in which it is looked for: the later ones occur in advertisement too. For
+# how many seconds Alpha Vantage is left alone then; None: as the configuration says. When its day ends is not
+# documented; an hour costs at most 24 refusals a day.
+_LIMITS: tuple[tuple[str, float | None], ...] = (
+    ("second", 2.0),
+    ("minute", None),
+    ("day", 3_600.0),
+)
+
+# Yahoo's suffixes of exchanges, and those in Alpha Vantage's documentation.
+_SUFFIXES = {"L": "LON", "TO": "TRT", "V": "TRV", "DE": "DEX", "BO": "BSE", "SS": "SHH", "SZ": "SHZ"}
+# AAPL, BRK-B, BBD-B.TO; a longer end is a currency's, as in BTC-USD.
+_SHARE = re.compile(r"([A-Z0-9]+(?:-[A-Z]{1,2})?)(?:\.([A-Z]+))?")
+
+_HIGHEST_PRICE = 1e15
+_MOST_SHARES = 2**63
+
+
+class _Session(SourceSession):
+    def subject_of(self, url: str) -> str:
+        """The symbol; the rest of the address has the key in it."""
+        return parse_qs(urlsplit(url).query)["symbol"][0]
+
+
+class AlphaVantage:
+    """One session a process, shared by its threads. Needs ALPHA_VANTAGE_API_KEY, and never tells it in a message."""
+
+    name = "alpha_vantage"
+    label = LABEL
+
+    def __init__(self, allowance: Allowance | None = None) -> None:
+        self._limit = float(settings.JOB_PROCESSOR.integration.apis.alpha_vantage.timeout)
+        self._allowance = allowance or Unlimited()
+        self._session = _Session(
+            LABEL,
+            self._allowance,
+            limit=self._limit,
+            proxy=settings.ALPHA_VANTAGE_PROXY,
+            ca_bundle=settings.ALPHA_VANTAGE_CA_BUNDLE,
+        )
+
+    def history(self, symbol: str, start: date, end: date | None = None) -> History:
+        near = start >= timezone.now().date() - COMPACT
+        answer = self._ask(symbol, _name_of(symbol), "compact" if near else "full")
+        bars = [bar for bar in _bars(symbol, answer) if start <= bar.date <= (end or bar.date)]
+        self._allowance.note_answer()
+        if not bars:
+            raise _no_data(symbol)
+        return History(symbol, self.name, bars)
+
+    def _ask(self, symbol: str, name: str, size: str) -> dict[str, Any]:
+        query = {
+            "function": "TIME_SERIES_DAILY",
+            "symbol": name,
+            "outputsize": size,
+            "apikey": settings.ALPHA_VANTAGE_API_KEY or "",
+        }
+        try:
+            response = self._session.get(f"{ADDRESS}?{urlencode(query)}", allow_redirects=False)
+        except http.Timeout:
+            raise SourceTimeout(f"{LABEL} did not answer for {symbol} in time (at most {self._limit:g} s)") from None
+        except http.RequestException as error:
+            raise SourceUnreachable(f"{LABEL} could not be reached for {symbol}: {reason_of(error)}") from None
+        if response.status_code >= 500:
+            raise SourceDown(f"{LABEL} answered {response.status_code} for {symbol}")
+        try:
+            answer = json.loads(response.content)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise _unreadable(symbol)
+        for kind in ("Note", "Information", "Error Message"):
+            if isinstance(said := answer.get(kind), str):
+                raise self._refusal(symbol, said)
+        return answer
+
+    def _refusal(self, symbol: str, said: str) -> SourceError:
+        """What Alpha Vantage means by a text in place of data. The text itself may repeat the key."""
+        for period, pause in _LIMITS:
+            if f"per {period}" in said:
+                self._allowance.note_refusal(pause)
+                return RateLimited(f"{LABEL} refused {symbol}: too many requests a {period}")
+        if "premium" in said:
+            return AccessRefused(f"{LABEL} refused {symbol}: what was asked for needs a paid key")
+        if re.search("api ?key", said, re.IGNORECASE):
+            return AccessRefused(f"{LABEL} refused {symbol}: it does not accept ALPHA_VANTAGE_API_KEY")
+        if said.startswith("Invalid API call"):
+            return _no_data(symbol)
+        said = said.replace(settings.ALPHA_VANTAGE_API_KEY or "\0", "…")
+        return SourceError(f"{LABEL} has nothing for {symbol} but a note: {said[:200]}")
+
+
+def _name_of(symbol: str) -> str:
+    """What Alpha Vantage calls a share; NotOffered for all else that Yahoo's symbols name."""
+    share = _SHARE.fullmatch(symbol)
+    if share is None:
+        raise NotOffered(f"{LABEL} has shares only, and {symbol} is none")
+    name, suffix = share.groups()
+    if suffix is None:
+        return name
+    if suffix not in _SUFFIXES:
+        raise NotOffered(f"{LABEL} is not asked for {symbol}: its name for the exchange .{suffix} is not known")
+    return f"{name}.{_SUFFIXES[suffix]}"
+
+
+def _bars(symbol: str, answer: Mapping[str, Any]) -> list[Bar]:
+    try:
+        return sorted(_bar(day, values) for day, values in answer["Time Series (Daily)"].items())
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise _unreadable(symbol) from None
+
+
+def _bar(day: str, values: Mapping[str, str]) -> Bar:
+    volume = int(values["5. volume"])
+    if not 0 <= volume < _MOST_SHARES:
+        raise ValueError(volume)
+    return Bar(
+        date=date.fromisoformat(day),
+        open=_price(values["1. open"]),
+        high=_price(values["2. high"]),
+        low=_price(values["3. low"]),
+        close=_price(values["4. close"]),
+        adj_close=None,
+        volume=volume,
+    )
+
+
+def _price(text: str) -> float:
+    price = float(text)
+    if not 0 <= price < _HIGHEST_PRICE:  # NaN is not
+        raise ValueError(text)
+    return price
+
+
+def _no_data(symbol: str) -> SymbolNotFound:
+    return SymbolNotFound(f"{LABEL} has no data for {symbol}")
+
+
+def _unreadable(symbol: str) -> MalformedAnswer:
+    return MalformedAnswer(f"{LABEL} sent an answer for {symbol} that is not a series of daily prices")
