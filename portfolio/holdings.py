@@ -7,11 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Exists, F, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import Case, Exists, F, OuterRef, QuerySet, Subquery, Sum, When
+from django.db.models.fields.json import KT
 from django.utils import timezone
 
 from market.freshness import Freshness
 from market.models import PriceBar, Stock
+from market.sources import CACHED
 from portfolio.models import Holding, Portfolio
 from tasks.models import Job
 
@@ -20,7 +22,8 @@ from tasks.models import Job
 class Position:
     """One holding as a page shows it; money is in the stock's currency, None where no price is known.
 
-    `closed_since`: when its exchange closed, where that is why it is fresh.
+    `closed_since`: when its exchange closed, where that is why it is fresh. `error`: why the last fetch failed,
+    or had to leave it at the last good bars.
     """
 
     stock: Stock
@@ -89,7 +92,12 @@ def statements(user: User) -> list[Statement]:
             close=latest_bar("close", stock="stock"),
             close_date=latest_bar("date", stock="stock"),
             updating=Exists(jobs.active()),
-            last_error=Subquery(jobs.filter(finished_at__isnull=False).order_by("-created_at").values("error")[:1]),
+            last_error=Subquery(
+                jobs.filter(finished_at__isnull=False)
+                .order_by("-created_at")
+                .annotate(why_old=Case(When(result__source=CACHED, then=KT("result__reason")), default="error"))
+                .values("why_old")[:1]
+            ),
         )
     )
     positions: dict[int, list[Position]] = {}

@@ -302,7 +302,7 @@ class DataFetch(Section):
         tuple[Literal["yahoo_finance", "alpha_vantage", "cached", "sample"], ...],
         Field(strict=False, min_length=1, max_length=4),
     ] = ("yahoo_finance", "alpha_vantage", "cached")
-    """Sources in the order in which they are asked; sample: data that comes along, without a network."""
+    """Sources in the order in which they are asked; cached: the last good bars if all fail; sample: invented ones."""
     max_retries: Retries = 3
     """Attempts after the first one."""
     retry_backoff: Delays = (30.0, 120.0, 300.0)

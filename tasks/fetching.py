@@ -16,7 +16,7 @@ from market.freshness import Freshness
 from market.gaps import missing_days
 from market.models import Stock
 from market.sessions import keep_sessions
-from market.sources import fetch_history
+from market.sources import CACHED, fetch_history, last_good_day
 from market.sources.base import History, SourceBusy, SourceError, SymbolNotFound
 from market.sources.budget import spending
 from market.store import Stored, note_miss, store_history
@@ -24,6 +24,7 @@ from tasks import lifecycle
 from tasks.backfill import Mode
 from tasks.models import Job
 from tasks.requests import request_fetches
+from tasks.retries import retries_left
 from tasks.work import Done, Store, WorkFailed, WorkPostponed, does, read_parameters
 
 LONGEST_RANGE = 36_525
@@ -60,9 +61,13 @@ def fetch_stock(job: Job) -> Store | Done:
     if not reason and parameters.mode == Mode.GAPS:
         parameters, reason = _narrow_to_gaps(job.symbol, parameters, now)
     if reason:
-        result = {"symbol": job.symbol, "source": "", "records_stored": 0, "days_fetched": 0, "reason": reason}
-        return Done(Job.Outcome.UNCHANGED, result)
-    history = _ask(job, job.symbol, parameters)
+        return _nothing_fetched(job.symbol, reason)
+    try:
+        history = _ask(job, job.symbol, parameters)
+    except WorkFailed as failure:
+        if reason := _why_last_good(job, job.symbol, parameters, failure):
+            return _nothing_fetched(job.symbol, reason, CACHED)
+        raise
     keep_sessions(history.exchange)
     return partial(_store_stock, history, parameters)
 
@@ -89,6 +94,25 @@ def _why_needless(job: Job, parameters: FetchParameters, now: datetime) -> str:
     if job.requests.exclude(trigger=Job.Trigger.USER_LOGIN).exists():
         return ""
     return "it was fetched a moment before"
+
+
+def _nothing_fetched(symbol: str, reason: str, source: str = "") -> Done:
+    result = {"symbol": symbol, "source": source, "records_stored": 0, "days_fetched": 0, "reason": reason}
+    return Done(Job.Outcome.UNCHANGED, result)
+
+
+def _why_last_good(job: Job, symbol: str, parameters: FetchParameters, failure: WorkFailed) -> str:
+    """Why the last good bars are the answer, where some are stored and no attempt will follow; else empty.
+
+    The stock does not count as checked, and stays stale. That a symbol is unknown is an answer already, and a range of
+    days is fetched or not.
+    """
+    if parameters.start is not None or isinstance(failure.__cause__, SymbolNotFound):
+        return ""
+    if failure.passes and retries_left(job):
+        return ""
+    day = last_good_day(symbol)
+    return f"{failure}; the last good bars, of {day}, are shown" if day else ""
 
 
 def _market_closed(since: datetime) -> str:
@@ -135,7 +159,7 @@ def fetch_batch(job: Job) -> Done:
     """Fetch several stocks, a few at a time, each stored and told as it comes; those that need none are passed over.
 
     A stock that is unknown does not fail the others. An error that may pass ends the attempt, once what is under way
-    has come: the next one goes on with what is left.
+    has come: the next one goes on with what is left. In the last attempt it ends nothing where there are stored bars.
     """
     parameters = read_parameters(BatchParameters, job)
     results: dict[str, dict[str, Any]] = dict((job.result or {}).get("results", {}))
@@ -159,7 +183,10 @@ def fetch_batch(job: Job) -> Done:
         except WorkPostponed as pause:
             ended_by.append(pause)
         except WorkFailed as failure:
-            if failure.passes:
+            if reason := _why_last_good(job, symbol, parameters, failure):
+                member = {"success": True, "records": 0, "source": CACHED, "reason": reason}
+                _note_member(job, results, symbol, member)
+            elif failure.passes:
                 ended_by.append(failure)
             else:
                 _note_member(job, results, symbol, {"success": False, "error": str(failure)}, failure.effect)
@@ -254,6 +281,7 @@ def _note_member(
 
 def _end_batch(results: dict[str, dict[str, Any]]) -> Done:
     failed = {symbol: member["error"] for symbol, member in results.items() if not member["success"]}
+    cached = [member["reason"] for member in results.values() if member.get("source") == CACHED]
     written = sum(member.get("records", 0) for member in results.values())
     result: dict[str, Any] = {
         "symbols_processed": len(results),
@@ -261,10 +289,12 @@ def _end_batch(results: dict[str, dict[str, Any]]) -> Done:
         "records_stored": written,
         "results": results,
     }
-    if failed:
-        if len(failed) == len(results):
-            first, error = next(iter(failed.items()))
-            raise WorkFailed(f"none of {len(results)} stocks could be fetched; {first}: {error}")
+    if len(failed) == len(results):
+        first, error = next(iter(failed.items()))
+        raise WorkFailed(f"none of {len(results)} stocks could be fetched; {first}: {error}")
+    if len(cached) == len(results):
+        return Done(Job.Outcome.UNCHANGED, result | {"reason": f"none of {len(results)} was fetched; {cached[0]}"})
+    if failed or cached:
         return Done(Job.Outcome.PARTIAL, result)
     if written:
         return Done(Job.Outcome.UPDATED, result)

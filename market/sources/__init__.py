@@ -6,8 +6,12 @@ from functools import cache
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+from market.models import PriceBar
 from market.sources.base import History, NotOffered, Source, SourceError, SymbolNotFound
 from market.sources.budget import Budget
+
+CACHED = "cached"
+"""What answers with the last good bars in the database, once no other source will be asked any more."""
 
 # By name, as yfinance and pandas take a second to import and most processes never fetch anything.
 _SOURCES = {
@@ -46,3 +50,10 @@ def available_sources() -> list[str]:
     """The names of the sources that can be asked here, in the configured order."""
     names = (name for name in settings.JOB_PROCESSOR.stock_jobs.data_fetch.sources if name in _SOURCES)
     return [name for name in names if name != "alpha_vantage" or settings.ALPHA_VANTAGE_API_KEY]
+
+
+def last_good_day(symbol: str) -> date | None:
+    """The day of the newest bar that is stored; None where there is no bar, or `cached` is not one of the sources."""
+    if CACHED not in settings.JOB_PROCESSOR.stock_jobs.data_fetch.sources:
+        return None
+    return PriceBar.objects.filter(stock__symbol=symbol).order_by("-date").values_list("date", flat=True).first()
