@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple, Protocol
 
 
 class Bar(NamedTuple):
-    """One day: prices in the stock's currency, `close` as traded, `adj_close` after splits and dividends."""
+    """One day: prices in the stock's currency, after splits (but see AS_TRADED); `adj_close` after dividends too."""
 
     date: date
     open: float | None
