@@ -143,7 +143,10 @@ def insert(jobs: Sequence[Job], event: JobEvent.Event, details: dict[str, Any] |
                 f"WITH created AS ({sql}), told AS ({told}), requested AS ({requested}) SELECT id FROM created",  # noqa: S608
                 [*parameters, event, json.dumps(details or {})],
             )
-            return {job_id for (job_id,) in cursor.fetchall()}
+            inserted = {job_id for (job_id,) in cursor.fetchall()}
+        for job in jobs:  # as bulk_create leaves them
+            job._state.adding, job._state.db = False, connection.alias
+        return inserted
     with transaction.atomic():
         Job.objects.bulk_create(jobs, ignore_conflicts=True)
         inserted = set(Job.objects.filter(pk__in=[job.pk for job in jobs]).values_list("pk", flat=True))
