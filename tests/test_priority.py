@@ -4,6 +4,7 @@ import json
 import math
 import random
 import threading
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -279,9 +280,19 @@ def test_storing_bars_updates_the_volatility_from_all_that_is_stored():
     stock.refresh_from_db()
     assert stock.volatility == realised_volatility(closes)
 
+    corrected = [*closes[:25], 50.0, 51.0]
+    store_history(history(corrected), NOW)  # of older days, where newer ones are stored
+    stock.refresh_from_db()
+    assert stock.volatility == realised_volatility([*corrected, *closes[27:]])
+
+    whole = history(closes)
+    store_history(replace(whole, bars=[*whole.bars[:35], *whole.bars[36:]]), NOW, replace=True)
+    stock.refresh_from_db()
+    assert stock.volatility == realised_volatility([*closes[:35], *closes[36:]])
+
 
 @pytest.mark.django_db
-def test_volatility_takes_one_more_query_and_only_where_something_was_written():
+def test_volatility_is_computed_only_where_something_was_written_and_asks_only_for_what_the_answer_leaves_out():
     stock = Stock.objects.create(symbol="AAPL")
     closes = walk(3, 30)
     store_history(history(closes), NOW)
@@ -294,7 +305,12 @@ def test_volatility_takes_one_more_query_and_only_where_something_was_written():
         store_history(history([*closes[:-1], 50.0]), NOW)
     stock.refresh_from_db()
     assert stock.volatility == realised_volatility([*closes[:-1], 50.0])
-    assert len(one_new) == len(nothing_new) + 2  # the write, and the closes
+    assert len(one_new) == len(nothing_new) + 1  # the write
+    with CaptureQueriesContext(connection) as short:
+        store_history(history([51.0], first=date(2026, 1, 30)), NOW)
+    stock.refresh_from_db()
+    assert stock.volatility == realised_volatility([*closes[:-1], 51.0])
+    assert len(short) == len(nothing_new) + 2  # and the closes
 
 
 # Age
