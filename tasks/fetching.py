@@ -22,12 +22,14 @@ from market.sources.budget import spending
 from market.store import Stored, note_miss, store_history
 from tasks import lifecycle
 from tasks.backfill import Mode
-from tasks.models import Job
+from tasks.models import Job, JobEvent
 from tasks.requests import request_fetches
 from tasks.retries import retries_left
 from tasks.work import Done, Store, WorkFailed, WorkPostponed, does, read_parameters
 
 LONGEST_RANGE = 36_525
+_MEMBER = ("success", "records", "source", "reason", "adjusted", "error")
+"""What is told of one stock of a batch."""
 
 
 class FetchParameters(BaseModel):
@@ -162,7 +164,7 @@ def fetch_batch(job: Job) -> Done:
     has come: the next one goes on with what is left. In the last attempt it ends nothing where there are stored bars.
     """
     parameters = read_parameters(BatchParameters, job)
-    results: dict[str, dict[str, Any]] = dict((job.result or {}).get("results", {}))
+    results = _noted_before(job)
     ended_by: list[WorkFailed | WorkPostponed] = []
     freshness = Freshness.of(Stock.objects.filter(symbol__in=parameters.symbols), timezone.now())
 
@@ -270,13 +272,20 @@ def _note_member(
     """Keep what came of one stock, and tell it; a later attempt does not ask for it again."""
     results[symbol] = member
     total = len(job.parameters["symbols"])
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         lifecycle.report_progress(
             job,
             {"symbol": symbol, **member, "done": len(results), "total": total},
-            result={"symbols_processed": len(results), "results": results},
         )
         effect()
+
+
+def _noted_before(job: Job) -> dict[str, dict[str, Any]]:
+    """What came of stocks in earlier attempts, as their events tell it."""
+    if job.attempt == 1:
+        return {}
+    told = job.events.filter(event=JobEvent.Event.PROGRESS).order_by("seq").values_list("payload", flat=True)
+    return {one["symbol"]: {name: one[name] for name in _MEMBER if name in one} for one in told}
 
 
 def _end_batch(results: dict[str, dict[str, Any]]) -> Done:

@@ -68,9 +68,9 @@ def _claim(job_id: UUID, worker_id: str, at_most: int | None) -> list[Job]:
     )
 
 
-def report_progress(job: Job, details: dict[str, Any], *, result: dict[str, Any]) -> Job:
-    """running → running: tell how far it is, and keep what there is so far, for an attempt that follows."""
-    return _of_claim(job, Event.PROGRESS, details, heartbeat_at=database_time(), result=result)
+def report_progress(job: Job, details: dict[str, Any]) -> Job:
+    """running → running: tell how far it is. The events are there for an attempt that follows, too."""
+    return _of_claim(job, Event.PROGRESS, details, heartbeat_at=database_time())
 
 
 def complete(job: Job, outcome: Job.Outcome, result: dict[str, Any]) -> Job:
@@ -183,4 +183,4 @@ def _of_claim(job: Job, event: JobEvent.Event, details: dict[str, Any], **change
 
 def _change_claimed(job: Job, event: JobEvent.Event, details: dict[str, Any], **changes: Any) -> list[Job]:
     claim = [("attempt", "=", job.attempt)]
-    return change([job.pk], [Status.RUNNING], event, details, only=claim, brief=event != Event.PROGRESS, **changes)
+    return change([job.pk], [Status.RUNNING], event, details, only=claim, brief=True, **changes)

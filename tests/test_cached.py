@@ -218,5 +218,11 @@ def test_a_batch_that_will_be_tried_again_waits_for_that(batch, yahoo):
 
     job.refresh_from_db()
     assert (job.status, job.retries) == ("pending", 1)
-    assert job.result
-    assert list(job.result["results"]) == ["MSFT"]
+    assert [event.payload["symbol"] for event in job.events.filter(event="progress")] == ["MSFT"]
+
+    yahoo.server.behave("AAPL")
+    result = run_job(job.pk, "worker")
+
+    assert result
+    assert {symbol: one["success"] for symbol, one in result["results"].items()} == {"MSFT": True, "AAPL": True}
+    assert "skipped" not in result["results"]["MSFT"]
