@@ -5,6 +5,7 @@ login adds), `scaling` (1, 2 and 4 workers), `bulk` (requests and dispatch), `dr
 """
 
 import argparse
+import gc
 import os
 import random
 import subprocess
@@ -156,6 +157,8 @@ def receiver(arguments: argparse.Namespace) -> None:
 
     The jobs of earlier logins have ended and stay, as in life: emptied tables would make PostgreSQL plan anew.
     """
+    gc.collect()
+    gc.freeze()  # as the web server does
     figures = {}
     for size in (10, 100, 1_000):
         user = User.objects.create_user(f"holds{size}")

@@ -125,3 +125,8 @@ def test_the_environment_names_the_mqtt_broker_before_the_file_does():
 def test_an_mqtt_url_needs_a_host():
     with pytest.raises(ConfigError, match="expected mqtt://"):
         mqtt_address(CONFIG.queue.mqtt, {"MQTT_URL": "mqtt://"})
+
+
+def test_the_web_server_never_looks_for_garbage_among_what_it_has_loaded():
+    ended = run("-c", "import gc, stockqueue.wsgi; print(gc.get_freeze_count() > 100 * sum(gc.get_count()))")
+    assert ended.stdout == "True\n", ended.stderr
