@@ -23,7 +23,7 @@ from stockqueue.addresses import email_settings
 from stockqueue.config import ConfigError
 from stockqueue.processes import free_port
 from tasks.backfill import Mode, preview
-from tasks.execution import run_job
+from tasks.execution import JobFailed, run_job
 from tasks.models import Backfill, Job
 from tasks.notices import tell_ended_backfills
 from tasks.requests import request_batches, request_fetches
@@ -146,7 +146,7 @@ def test_a_backfill_of_the_past_does_not_count_as_a_check(aapl, yahoo):
 def test_a_range_without_bars_does_not_count_as_a_miss_of_the_stock(aapl, yahoo):
     serve(yahoo, new_year(), exchange="NMS")
     (job,) = request_fetches([aapl], Job.Trigger.USER_REQUEST, start=date(2010, 1, 1), end=date(2010, 2, 1)).created
-    with pytest.raises(Exception, match="no data"):
+    with pytest.raises(JobFailed, match="no data"):
         run_job(job.pk, "worker")
     aapl.refresh_from_db()
     assert (aapl.misses, aapl.checked_at) == (0, None)
