@@ -95,13 +95,13 @@ def request_fetches(
     `factors`, by symbol, move the priorities. With `start` (and `end`, both included) it is a backfill of these days,
     and `mode` says what becomes of the bars that are there.
     """
-    now = timezone.now()
+    now, source = timezone.now(), first_source()
     wanted = [
         Wanted(
             job_type=Job.Type.STOCK_FETCH,
             unique_key=_unique_key(Job.Type.STOCK_FETCH, stock.symbol, start, end, mode),
             symbol=stock.symbol,
-            parameters=_fetch_parameters(stock, now) | _range(start, end, mode),
+            parameters=_fetch_parameters(stock, now, source) | _range(start, end, mode),
             factors=(factors or {}).get(stock.symbol, NOTHING_KNOWN),
             has_range=start is not None,
         )
@@ -244,13 +244,13 @@ def _symbols_in_batches() -> Iterable[str]:
     return (symbol for parameters in active.values_list("parameters", flat=True) for symbol in parameters["symbols"])
 
 
-def _fetch_parameters(stock: Stock, now: datetime) -> dict[str, Any]:
+def _fetch_parameters(stock: Stock, now: datetime, source: str) -> dict[str, Any]:
     """The predecessor's parameters of a fetch."""
     age = None if stock.checked_at is None else int((now - stock.checked_at).total_seconds() // 60)
     return {
         "symbol": stock.symbol,
         "days": FETCH_DAYS,
-        "source": first_source(),
+        "source": source,
         "data_age_minutes": age,
     }
 
