@@ -1,13 +1,17 @@
-"""One connection to the MQTT broker: publish, and wait for the acknowledgements."""
+"""One connection to the MQTT broker: publish, and see what the broker answers."""
 
+import select
 import socket
-import threading
-from collections.abc import Collection
+import ssl
+import time
+from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -15,9 +19,11 @@ from stockqueue.addresses import MqttAddress
 
 CONNECT_TIMEOUT = 5.0
 GOODBYE_TIMEOUT = 1.0
-IN_FLIGHT = 20
-"""Messages on the wire without an answer; paho holds back the rest. mosquitto's `max_inflight_messages`: of QoS 2
-messages beyond it, it loses some without a word, and others it refuses with `Quota exceeded`."""
+WINDOW = 100
+"""Messages on the wire without an answer, where the broker takes as many."""
+UNTOLD = 20
+"""The same where the broker cannot tell (MQTT 3.1.1): mosquitto's `max_inflight_messages`. Of QoS 2 messages beyond
+it, it loses some without a word."""
 
 _PROTOCOLS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 
@@ -26,96 +32,184 @@ class MqttError(Exception):
     """The broker cannot be reached, refuses us, or the connection was lost."""
 
 
+class HasFileno(Protocol):
+    """What can be waited for beside the broker."""
+
+    def fileno(self) -> int: ...
+
+
+class Received(NamedTuple):
+    """A message on a topic that was subscribed to."""
+
+    topic: str
+    payload: bytes
+
+
 class MqttConnection:
     """A connection that is used until it breaks, and never mends itself: the outbox knows what to send again.
 
-    paho would resend what it still holds after a reconnect, without our window and only within this process.
+    paho would resend what it still holds after a reconnect, without our window and only within this process. Nothing
+    happens between two calls: there is no network thread, which would fight with the caller for the interpreter.
     """
 
     def __init__(self, address: MqttAddress, client_id: str, *, keepalive: int = 60) -> None:
         self._address = address
         self._keepalive = keepalive
-        self._changed = threading.Condition()
         self._connack: ReasonCode | None = None
         self._lost: str | None = None
-        self._acknowledged: dict[int, ReasonCode] = {}
-        self._client = mqtt.Client(
+        self._answers: dict[int, ReasonCode] = {}
+        self._received: deque[Received] = deque()
+        self.window = WINDOW
+        """How many messages may be without an answer."""
+        self.largest: int | None = None
+        """Bytes of the largest packet that the broker takes; None: it has not said."""
+        self._client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             protocol=_PROTOCOLS[address.protocol],
             reconnect_on_failure=False,
         )
         self._client.connect_timeout = CONNECT_TIMEOUT
-        self._client.max_inflight_messages_set(IN_FLIGHT)
+        self._client.max_inflight_messages_set(0)  # with a limit, paho goes through all messages at each answer
         if address.username is not None:
             self._client.username_pw_set(address.username, address.password)
-        if address.tls:
-            self._client.tls_set()
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_publish = self._on_publish
+        self._client.on_message = self._on_message
+
+    def set_will(self, topic: str, payload: bytes) -> None:
+        """What the broker publishes, retained, when this connection ends without a goodbye. Before `open`."""
+        self._client.will_set(topic, payload, qos=1, retain=True)
 
     def open(self) -> None:
         """Connect, and wait until the broker has accepted us. MqttError says why not."""
         try:
+            if self._address.tls:
+                self._client.tls_set()
+            self._client.on_socket_open = _send_at_once
             self._client.connect(self._address.host, self._address.port, keepalive=self._keepalive)
         except (OSError, ValueError) as error:
-            raise MqttError(f"{self._address}: {error or type(error).__name__}") from None
-        self._client.loop_start()
-        with self._changed:
-            self._changed.wait_for(lambda: self._connack is not None or self._lost is not None, CONNECT_TIMEOUT)
-            refused = self._connack is not None and self._connack.is_failure
-            if self._connack is None or refused:
-                reason = self._connack if refused else self._lost or f"no answer in {CONNECT_TIMEOUT:.0f} s"
-                raise MqttError(f"{self._address}: {reason}")
+            raise MqttError(f"{self._address}: {_reason(error)}") from None
+        deadline = time.monotonic() + CONNECT_TIMEOUT
+        while self._connack is None and self._lost is None and time.monotonic() < deadline:
+            self._exchange(deadline - time.monotonic())
+        if self._connack is None or self._connack.is_failure:
+            silence = f"no answer in {CONNECT_TIMEOUT:.0f} s"
+            raise MqttError(f"{self._address}: {self._connack or self._lost or silence}")
 
     def close(self) -> None:
-        """Say goodbye, and hang up on a broker that does not read it. The network thread then ends by itself."""
+        """Say goodbye, and hang up on a broker that does not read it."""
         if self._client.disconnect() != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return  # there is no connection
-        with self._changed:
-            self._changed.wait_for(lambda: self._lost is not None, GOODBYE_TIMEOUT)
+        deadline = time.monotonic() + GOODBYE_TIMEOUT
+        while self._client.want_write() and time.monotonic() < deadline:
+            self._exchange(deadline - time.monotonic())
         unread = self._client.socket()
-        if isinstance(unread, socket.socket):
+        if unread is not None:
             with suppress(OSError):
-                unread.shutdown(socket.SHUT_RDWR)
+                unread.close()
 
-    def publish(self, topic: str, payload: bytes, qos: int) -> int:
-        """Hand a message to the broker; its id, for `wait`. MqttError when the connection is gone."""
-        sent = self._client.publish(topic, payload, qos)
+    def publish(self, topic: str, payload: bytes, qos: int, retain: bool = False) -> int:
+        """Hand a message to the broker; its id, for its answer. MqttError when the connection is lost."""
+        sent = self._client.publish(topic, payload, qos, retain)
         if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise MqttError(f"{self._address}: {mqtt.error_string(sent.rc)}")
+            raise MqttError(f"{self._address}: {self._lost or mqtt.error_string(sent.rc)}")
         return sent.mid
 
-    def wait(self, mids: Collection[int], *, timeout: float) -> dict[int, ReasonCode]:
-        """The broker's answer to each of `mids`, without those that have none when the connection breaks or
-        `timeout` seconds have passed."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._lost is not None or all(mid in self._acknowledged for mid in mids), timeout
-            )
-            return {mid: self._acknowledged.pop(mid) for mid in mids if mid in self._acknowledged}
+    def subscribe(self, topic: str) -> None:
+        """Have what is published on `topic` sent to us; `received` gives it."""
+        self._client.subscribe(topic, qos=1)
+
+    def exchange(self, timeout: float, others: Sequence[HasFileno] = ()) -> dict[int, ReasonCode]:
+        """Write what waits and read what has come; the broker's answers since the last call, by message.
+
+        Waits up to `timeout` seconds for something to do, or until one of `others` can be read. MqttError when the
+        connection is lost and all answers have been given.
+        """
+        if self._lost is None:
+            self._exchange(timeout, others)
+        answers, self._answers = self._answers, {}
+        if self._lost is not None and not answers:
+            raise MqttError(f"{self._address}: the connection was lost ({self._lost})")
+        return answers
+
+    def received(self) -> list[Received]:
+        """What has come on the topics subscribed to since the last call."""
+        messages = list(self._received)
+        self._received.clear()
+        return messages
+
+    def __str__(self) -> str:
+        return str(self._address)
 
     @property
     def is_open(self) -> bool:
-        with self._changed:
-            return self._connack is not None and self._lost is None
+        return self._connack is not None and self._lost is None
+
+    def _exchange(self, timeout: float, others: Sequence[HasFileno] = ()) -> None:
+        ours = self._client.socket()
+        if ours is None:
+            self._lost = self._lost or "the connection is closed"
+            return
+        # TLS may have decrypted more than was read: then the socket itself has nothing more to tell.
+        waits_in_tls = isinstance(ours, ssl.SSLSocket) and ours.pending() > 0
+        wants_to_write = [ours] if self._client.want_write() else []
+        readable, writable, _ = select.select([ours, *others], wants_to_write, [], 0 if waits_in_tls else timeout)
+        if writable:
+            self._client.loop_write()
+        if ours in readable or waits_in_tls:
+            self._client.loop_read()
+            with suppress(OSError):  # closed by what was read
+                _acknowledge_at_once(ours)
+        self._client.loop_misc()  # keeps the connection alive, and gives up one that no longer is
 
     def _on_connect(
-        self, _client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _more: Properties | None
+        self, _client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, more: Properties | None
     ) -> None:
-        with self._changed:
-            self._connack = reason
-            self._changed.notify_all()
+        self._connack = reason
+        untold = WINDOW if self._address.protocol == "5" else UNTOLD
+        self.window = min(WINDOW, getattr(more, "ReceiveMaximum", untold))
+        self.largest = getattr(more, "MaximumPacketSize", None)
 
     def _on_disconnect(
         self, _client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _more: Properties | None
     ) -> None:
-        with self._changed:
-            self._lost = str(reason)
-            self._changed.notify_all()
+        self._lost = str(reason)
 
     def _on_publish(self, _client: mqtt.Client, _data: Any, mid: int, reason: ReasonCode, _more: Properties) -> None:
-        with self._changed:
-            self._acknowledged[mid] = reason
-            self._changed.notify_all()
+        self._answers[mid] = reason
+
+    def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        self._received.append(Received(message.topic, bytes(message.payload)))
+
+
+class _Client(mqtt.Client):
+    """paho, but for one thing: it takes a refused QoS 2 message for one that was accepted."""
+
+    def _handle_pubrec(self) -> MQTTErrorCode:
+        packet = self._in_packet["packet"]
+        refused = self._protocol == MQTTProtocolVersion.MQTTv5 and len(packet) > 2 and packet[2] >= 0x80
+        if not refused:
+            return super()._handle_pubrec()
+        mid = int.from_bytes(packet[:2], "big")
+        reason = ReasonCode(PacketTypes.PUBREC, identifier=packet[2])
+        with self._out_message_mutex:
+            if mid in self._out_messages:
+                return self._do_on_publish(mid, reason, Properties(PacketTypes.PUBREC))  # type: ignore[no-untyped-call]
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+
+def _send_at_once(_client: mqtt.Client, _data: Any, opened: Any) -> None:
+    """Without this the kernel holds small messages back until earlier ones were acknowledged, up to 40 ms later."""
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _acknowledge_at_once(ours: Any) -> None:
+    """The same for a broker that does not do so itself. The kernel forgets it."""
+    ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in words: some errors have none."""
+    return str(error) or type(error).__name__

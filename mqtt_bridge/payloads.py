@@ -7,6 +7,12 @@ from typing import Any
 from tasks.models import Job, JobEvent
 
 SCHEMA = "stockqueue.job/1"
+LONGEST_PAYLOAD = 65_536
+"""Bytes; subscribers on small machines count on a limit."""
+LONGEST_PART = 1_000
+"""Bytes of what stays of a field that has to be cut, for each of its members."""
+_CUT = ("result", "error", "parameters")
+"""What is cut, in this order, until the payload is short enough."""
 
 Event = JobEvent.Event
 
@@ -20,6 +26,10 @@ _STATUS = {
     Job.Status.EXPIRED: "failed",
     Job.Status.CANCELLED: "failed",
 }
+
+
+class PayloadTooLong(ValueError):
+    """Not even without its long parts is the message short enough."""
 
 
 def lifecycle_payload(event: JobEvent) -> dict[str, Any]:
@@ -68,10 +78,34 @@ def lifecycle_payload(event: JobEvent) -> dict[str, Any]:
 
 
 def for_topic(payload: dict[str, Any], template: str) -> bytes:
-    """`payload` as the bytes for one topic: on `job_failed` the status is `failed`, even when a retry follows."""
+    """`payload` as the bytes for one topic: on `job_failed` the status is `failed`, even when a retry follows.
+
+    What is longer than LONGEST_PAYLOAD loses long parts, which `truncated` names; PayloadTooLong where that is not
+    enough.
+    """
     if template == "job_failed":
         payload = payload | {"status": "failed"}
-    text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
+    encoded = _encode(payload)
+    for name in _CUT if len(encoded) > LONGEST_PAYLOAD else ():
+        if name in payload:
+            payload = payload | {name: _shortened(payload[name]), "truncated": [*payload.get("truncated", []), name]}
+            encoded = _encode(payload)
+            if len(encoded) <= LONGEST_PAYLOAD:
+                break
+    if len(encoded) > LONGEST_PAYLOAD:
+        raise PayloadTooLong(f"the event's payload has {len(encoded)} bytes, {LONGEST_PAYLOAD} are allowed")
+    return encoded
+
+
+def _shortened(value: Any) -> Any:
+    """A value of the same type without what is long in it."""
+    if isinstance(value, dict):
+        return {name: member for name, member in value.items() if len(_encode(member)) <= LONGEST_PART}
+    return value[:LONGEST_PART] if isinstance(value, str) else value
+
+
+def _encode(value: Any) -> bytes:
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     return text.encode(errors="backslashreplace")  # half of a surrogate pair becomes JSON's own escape for it
 
 

@@ -1,46 +1,63 @@
 """Relays the outbox to the MQTT broker: at least once, and in order within a job."""
 
 import logging
-import os
+import select
 import socket
-import threading
 import time
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connection, transaction
-from django.db.models import Prefetch
-from django.utils import timezone
-from paho.mqtt.reasoncodes import ReasonCode
+from django.db import DatabaseError, InterfaceError, connection
 
+from mqtt_bridge import outbox
 from mqtt_bridge.client import MqttConnection, MqttError
-from mqtt_bridge.payloads import for_topic, lifecycle_payload
+from mqtt_bridge.leadership import Lease, LeaseLost
+from mqtt_bridge.payloads import PayloadTooLong, for_topic, lifecycle_payload
 from mqtt_bridge.topics import InvalidTopic, lifecycle_targets
-from tasks.models import Job, JobEvent, JobRequest
+from mqtt_bridge.wakeup import AT_LATEST, Wakeup, wakeup
+from mqtt_bridge.window import BrokerSilent, Message, Window
+from tasks.models import JobEvent
 
 logger = logging.getLogger(__name__)
 
-WINDOW = 40
-"""Events that are under way at once; each is two to five messages."""
-POLL = 0.1
-"""Seconds between two looks into an empty outbox."""
-ANSWER_TIMEOUT = 10.0
-"""Seconds without a single answer after which a connection is given up."""
-STOP_TIMEOUT = 2.0
-"""Seconds that the window under way may still take once the relay is to stop."""
+BATCH = 1_000
+"""Events that are read at once."""
+MARK = 250
+"""Events that are marked at once."""
+STAND_BY = 1.0
+"""Seconds between two looks at whether another bridge still publishes."""
 LONGEST_PAUSE = 10.0
 """Seconds between two attempts while the broker or the database is away."""
 AGAIN = 5.0
 """Seconds for which a broker that dies may lose what it has acknowledged; mosquitto saves after it has answered."""
 AT_MOST = 3
 """How often an event is sent whose connection broke afterwards, so that one that breaks all the time stops nobody."""
+_HEADER = 16
+"""Bytes of a packet besides its topic and its payload, at most."""
 
 
-@dataclass
-class _Sent:
-    event: JobEvent
-    mids: dict[int, str]
+class Stop:
+    """The wish that the bridge ends. Can be waited for beside sockets, and set from a signal's handler."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._is_set = False
+
+    def set(self) -> None:
+        if not self._is_set:
+            self._is_set = True
+            self._writer.send(b".")
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def wait(self, timeout: float) -> None:
+        """Until it is set, or for `timeout` seconds."""
+        select.select([self], [], [], timeout)
+
+    def fileno(self) -> int:
+        return self._reader.fileno()
 
 
 class Relay:
@@ -50,84 +67,169 @@ class Relay:
     the same `event_id`. After a lost connection so is what was acknowledged just before, for the broker may have died.
     """
 
-    def __init__(self, stop: threading.Event) -> None:
+    def __init__(self, stop: Stop) -> None:
         self._stop = stop
+        self._lease = Lease()
         self._pause = 0.0
         self._complaint = ""
         self._acknowledged = _Acknowledged()
+        self._suspects = _Suspects()
 
     def run(self) -> None:
-        """Relay until `stop` is set; the window under way is finished first."""
+        """Relay until `stop` is set, whenever no other bridge does; the window under way is finished first."""
         while not self._stop.is_set():
             try:
-                self._relay_while_connected()
+                self._acknowledged.send_again()
+                if self._lease.acquire():
+                    self._lead()
+                else:
+                    self._complain("standing by: another bridge publishes")
+                    self._stop.wait(STAND_BY)
+            except LeaseLost:
+                self._complain("another bridge took over")
             except (MqttError, DatabaseError, InterfaceError) as error:
                 self._wait_after(error)
 
-    def _relay_while_connected(self) -> None:
+    def _lead(self) -> None:
+        """Connect, and publish until that ends or is to end."""
         mqtt = settings.JOB_PROCESSOR.queue.mqtt
-        client_id = f"{mqtt.client_id_prefix}-bridge-{socket.gethostname()}-{os.getpid()}"
-        broker = MqttConnection(settings.MQTT, client_id, keepalive=mqtt.keepalive)
+        # The same for all bridges: the broker ends a predecessor's connection, and its will, before ours begins.
+        broker = MqttConnection(settings.MQTT, f"{mqtt.client_id_prefix}-bridge", keepalive=mqtt.keepalive)
+        broker.set_will(mqtt.topics.bridge_state, b"offline")
         try:
             broker.open()
-            logger.info("connected to %s", settings.MQTT)
-            self._acknowledged.send_again()
-            while not self._stop.is_set():
-                if not self.relay_window(broker):
-                    self._stop.wait(POLL)
-                if not broker.is_open:
-                    raise MqttError(f"{settings.MQTT}: the connection was lost")
-                self._pause, self._complaint = 0.0, ""
+            self._publish_all(broker, Window(broker, self._stop.is_set, self._lease.keep))
         finally:
             broker.close()
+            self._release()
 
-    def relay_window(self, broker: MqttConnection) -> int:
-        """Publish the oldest unpublished events and mark those that arrived; how many there were."""
-        events = unpublished(WINDOW)
-        sent: list[_Sent] = []
+    def _publish_all(self, broker: MqttConnection, window: Window) -> None:
+        state = settings.JOB_PROCESSOR.queue.mqtt.topics.bridge_state
+        window.send("online", [Message(state, b"online", 1, retain=True)])
+        window.drain()
+        self._settle(window)
+        logger.info("connected to %s", settings.MQTT)
         try:
-            for event in events:
-                sent.append(_publish(broker, event))
-        except MqttError:
-            pass  # what was sent before may still have been acknowledged; the caller finds the connection closed
-        if sent:
-            answers = self._answers(broker, [mid for one in sent for mid in one.mids])
-            self._acknowledged.add(_settle(sent, answers))
-            if broker.is_open and any(mid not in answers for one in sent for mid in one.mids):
-                raise MqttError(f"{settings.MQTT}: it does not answer")
-        return len(events)
+            self._publish_what_comes(broker, window)
+            window.send("offline", [Message(state, b"offline", 1, retain=True)])
+            window.drain()
+        except MqttError as error:
+            self._acknowledged.lost_connection()
+            if not isinstance(error, BrokerSilent):
+                outbox.set_aside(self._suspects.lost_connection(window.under_way()))
+            raise
+        finally:
+            self._settle(window)
 
-    def _answers(self, broker: MqttConnection, mids: Collection[int]) -> dict[int, ReasonCode]:
-        """The broker's answers to `mids`: all of them, unless the connection breaks or time is up.
+    def _publish_what_comes(self, broker: MqttConnection, window: Window) -> None:
+        news = wakeup()
+        while not self._stop.is_set():
+            self._lease.keep()
+            news.arm()
+            events = outbox.waiting(BATCH)
+            if events:
+                self._publish(broker, window, events)
+            else:
+                self._idle(window, news)
+            self._pause, self._complaint = 0.0, ""
 
-        A broker with a long queue to save may take longer over a window than it may be silent.
-        """
-        answers: dict[int, ReasonCode] = {}
-        missing = set(mids)
-        deadline = time.monotonic() + ANSWER_TIMEOUT
-        stopping = False
-        while missing:
-            news = broker.wait(missing, timeout=0.2)
-            answers |= news
-            missing -= news.keys()
-            if self._stop.is_set() and not stopping:
-                stopping = True
-                deadline = min(deadline, time.monotonic() + STOP_TIMEOUT)
-            elif news and not stopping:
-                deadline = time.monotonic() + ANSWER_TIMEOUT
-            if not broker.is_open or time.monotonic() > deadline:
+    def _publish(self, broker: MqttConnection, window: Window, events: Iterable[JobEvent]) -> None:
+        errors: dict[int, str] = {}
+        for event in events:
+            if self._stop.is_set():
                 break
-        return answers
+            try:
+                messages = _messages(event, broker.largest)
+            except _Unsendable as error:
+                errors[event.pk] = str(error)
+                continue
+            is_suspect = event.pk in self._suspects
+            if is_suspect:
+                window.drain()
+            window.send(event.pk, messages)
+            if is_suspect:
+                window.drain()
+                self._suspects.acquit(event.pk)
+            if window.ended >= MARK:
+                self._settle(window)
+        window.drain()
+        self._settle(window)
+        self._set_aside(errors)
+
+    def _idle(self, window: Window, news: Wakeup) -> None:
+        """Until there may be something new, or for a second at most."""
+        until = time.monotonic() + AT_LATEST
+        while not self._stop.is_set() and not news.came():
+            left = until - time.monotonic()
+            if left <= 0:
+                break
+            window.exchange(min(left, news.interval), [self._stop, *news.sources])
+
+    def _settle(self, window: Window) -> None:
+        """Mark what the broker has, set aside what it refuses."""
+        arrived: list[int] = []
+        refused: dict[int, str] = {}
+        for parcel in window.take_ended():
+            if isinstance(parcel.key, str):
+                for refusal in parcel.refusals:
+                    logger.error("refused by %s: %s", settings.MQTT, refusal)
+            elif parcel.refusals:
+                refused[parcel.key] = "; ".join(parcel.refusals)
+            else:
+                arrived.append(parcel.key)
+        outbox.mark_published(arrived)
+        self._acknowledged.add(arrived)
+        self._set_aside(refused)
+
+    def _set_aside(self, errors: dict[int, str]) -> None:
+        outbox.set_aside(errors)
+        for event_id, error in list(errors.items())[:1]:
+            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+            logger.error("event %s%s is set aside: %s", event_id, more, error)
+
+    def _release(self) -> None:
+        with suppress(DatabaseError, InterfaceError):  # it expires
+            self._lease.release()
 
     def _wait_after(self, error: Exception) -> None:
-        complaint = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if complaint != self._complaint:  # once for an outage, not once for an attempt
-            logger.warning("waiting: %s", complaint)
-            self._complaint = complaint
+        text = str(error)
+        self._complain(f"waiting: {text.splitlines()[0] if text else type(error).__name__}")
         if not isinstance(error, MqttError) and not connection.in_atomic_block:
             connection.close()
         self._pause = min(max(0.25, self._pause * 2), LONGEST_PAUSE)
         self._stop.wait(self._pause)
+
+    def _complain(self, complaint: str) -> None:
+        if complaint != self._complaint:  # once for an outage, not once for an attempt
+            logger.warning("%s", complaint)
+            self._complaint = complaint
+
+
+class _Unsendable(Exception):
+    """An event that no attempt can bring to the broker."""
+
+
+def _messages(event: JobEvent, largest: int | None) -> Sequence[Message]:
+    """An event's messages, one for each of its topics, where the broker takes packets of up to `largest` bytes."""
+    users = list(dict.fromkeys(request.user_id for request in event.job.login_requests))  # type: ignore[attr-defined]
+    messages: list[Message] = []
+    encoded: dict[bool, bytes] = {}
+    try:
+        payload = lifecycle_payload(event)
+        for target in lifecycle_targets(event, users):
+            is_failure = target.template == "job_failed"
+            if is_failure not in encoded:
+                encoded[is_failure] = for_topic(payload, target.template)
+            messages.append(Message(target.topic, encoded[is_failure], target.qos))
+    except (InvalidTopic, PayloadTooLong) as error:
+        raise _Unsendable(str(error)) from None
+    except KeyError as error:
+        raise _Unsendable(f"the event's payload lacks {error}") from None
+    for message in messages:
+        size = len(message.topic.encode()) + len(message.payload) + _HEADER
+        if largest is not None and size > largest:
+            raise _Unsendable(f"{message.topic}: {size} bytes; the broker takes no more than {largest}")
+    return messages
 
 
 class _Acknowledged:
@@ -136,6 +238,7 @@ class _Acknowledged:
     def __init__(self) -> None:
         self._latest: dict[int, tuple[float, int]] = {}
         """By event, when that was, and how often it was published."""
+        self._was_lost = False
 
     def add(self, event_ids: Iterable[int]) -> None:
         now = time.monotonic()
@@ -147,59 +250,41 @@ class _Acknowledged:
                 break
             del self._latest[event_id]
 
+    def lost_connection(self) -> None:
+        self._was_lost = True
+
     def send_again(self) -> None:
-        """Put it back into the outbox, in the order in which it was there."""
-        event_ids = [event_id for event_id, (_, times) in self._latest.items() if times < AT_MOST]
-        JobEvent.objects.filter(pk__in=event_ids).update(published_at=None)
+        """After a lost connection: put it back into the outbox, in the order in which it was there."""
+        if self._was_lost:
+            event_ids = [event_id for event_id, (_, times) in self._latest.items() if times < AT_MOST]
+            outbox.send_again(JobEvent.objects.filter(pk__in=event_ids, error=""))
+            self._was_lost = False
 
 
-def unpublished(limit: int) -> list[JobEvent]:
-    """The oldest events that wait, each with its job and the job's requesters by login.
+class _Suspects:
+    """Events that were under way when the broker cut the connection: one of them may be why.
 
-    Never "everything after the last one": ids commit out of order, and a late one would be passed over.
+    They are sent alone until they have arrived. One that the connection breaks on again and again, with nothing else
+    under way, is set aside, so that it does not keep the others back for good.
     """
-    logins = JobRequest.objects.filter(trigger=Job.Trigger.USER_LOGIN).exclude(user=None)
-    waiting = JobEvent.objects.filter(published_at__isnull=True, error="").order_by("id")
-    return list(
-        waiting.select_related("job").prefetch_related(Prefetch("job__requests", logins, "login_requests"))[:limit]
-    )
 
+    PATIENCE = 3
 
-def _publish(broker: MqttConnection, event: JobEvent) -> _Sent:
-    """Hand all messages of an event to the broker. One that cannot be sent at all is set aside."""
-    users = list(dict.fromkeys(request.user_id for request in event.job.login_requests))  # type: ignore[attr-defined]
-    try:
-        targets = lifecycle_targets(event, users)
-        payload = lifecycle_payload(event)
-    except InvalidTopic as error:
-        event.error = str(error)
-        return _Sent(event, {})
-    except KeyError as error:
-        event.error = f"the event's payload lacks {error}"
-        return _Sent(event, {})
-    return _Sent(
-        event,
-        {
-            broker.publish(target.topic, for_topic(payload, target.template), target.qos): target.topic
-            for target in targets
-        },
-    )
+    def __init__(self) -> None:
+        self._cuts: dict[int | str, int] = {}
 
+    def __contains__(self, event_id: int) -> bool:
+        return event_id in self._cuts
 
-def _settle(sent: list[_Sent], answers: dict[int, ReasonCode]) -> list[int]:
-    """Mark what the broker has, set aside what it refuses, leave the rest for later; the ids of what it has."""
-    arrived: list[JobEvent] = []
-    refused: list[JobEvent] = []
-    for one in sent:
-        if one.event.error:
-            refused.append(one.event)
-        elif one.mids.keys() <= answers.keys():
-            failures = [f"{topic}: {answers[mid]}" for mid, topic in one.mids.items() if answers[mid].is_failure]
-            one.event.error = "; ".join(failures)
-            (refused if failures else arrived).append(one.event)
-    with transaction.atomic():
-        JobEvent.objects.filter(pk__in=[event.pk for event in arrived]).update(published_at=timezone.now())
-        JobEvent.objects.bulk_update(refused, ["error"])
-    for event in refused:
-        logger.error("event %s is set aside: %s", event.pk, event.error)
-    return [event.pk for event in arrived]
+    def acquit(self, event_id: int) -> None:
+        del self._cuts[event_id]
+
+    def lost_connection(self, under_way: Sequence[int | str]) -> dict[int, str]:
+        """Note what was under way; the one that is convicted, with the reason."""
+        alone = under_way[0] if len(under_way) == 1 else None
+        for key in under_way:
+            self._cuts[key] = self._cuts[key] + (key == alone) if key in self._cuts else 0
+        if isinstance(alone, int) and self._cuts[alone] >= self.PATIENCE:
+            del self._cuts[alone]
+            return {alone: f"the broker cut the connection each of {self.PATIENCE + 1} times that it was sent"}
+        return {}
