@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import ClassVar, Self
 import psycopg
 
 from stockqueue.processes import ProcessFailed, free_port, is_listening, kill_group, spawn, stop, wait_until
+from tests.certificates import Authority, Certificate
 
 _PR_SET_PDEATHSIG = 1
 _IPC_RMID = 0
@@ -194,19 +195,34 @@ class RedisServer(Server):
 class MosquittoServer(Server):
     """mosquitto. It writes its database at every change, or with `saves=False` only when it is stopped.
 
-    `passwords` are those of its users; without any, clients are anonymous.
+    `passwords` are those of its users; without any, clients are anonymous. `acl` is the text of its ACL file, and
+    `conf` has further lines for mosquitto.conf. With a `certificate` it speaks TLS, and with `clients` only to
+    whom that authority has issued a certificate.
     """
 
     program = "mosquitto"
 
-    def __init__(self, *, passwords: Mapping[str, str] | None = None, saves: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        passwords: Mapping[str, str] | None = None,
+        saves: bool = True,
+        acl: str | None = None,
+        certificate: Certificate | None = None,
+        clients: Authority | None = None,
+        conf: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         self.passwords = passwords or {}
         self.saves = saves
+        self.acl = acl
+        self.certificate = certificate
+        self.clients = clients
+        self.conf = conf
 
     @property
     def url(self) -> str:
-        return f"mqtt://{self.host}:{self.port}"
+        return f"{'mqtts' if self.certificate else 'mqtt'}://{self.host}:{self.port}"
 
     @property
     def database(self) -> Path:
@@ -232,6 +248,14 @@ class MosquittoServer(Server):
             for user, password in self.passwords.items():
                 subprocess.run([find_server("mosquitto_passwd"), "-b", file, user, password], check=True)
             lines.append(f"password_file {file}")
+        if self.acl is not None:
+            (self.folder / "acl").write_text(self.acl)
+            lines.append(f"acl_file {self.folder}/acl")
+        if self.certificate:
+            lines += [f"certfile {self.certificate.file}", f"keyfile {self.certificate.key_file}"]
+        if self.clients:
+            lines += [f"cafile {self.clients.file}", "require_certificate true"]
+        lines += self.conf
         (self.folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
 
     def _command(self) -> list[str]:

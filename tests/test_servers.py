@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from kombu.connection import Connection
 from paho.mqtt.enums import CallbackAPIVersion
 
 from stockqueue.processes import is_listening, wait_until
+from tests.certificates import EXPIRED, Authority
+from tests.mqtt_client import MqttClient
 from tests.rabbit import RabbitServer
 from tests.servers import MissingServer, MosquittoServer, PostgresServer, RedisServer, Server, find_server
 
@@ -196,6 +199,47 @@ def test_mosquitto_keeps_a_message_for_an_absent_subscriber_over_a_kill():
 
         with mqtt_session(server, "reader") as (_, happened):
             assert happened.get(timeout=10) == b"42.00"
+
+
+def test_mosquitto_shows_its_certificate(tmp_path):
+    authority = Authority(tmp_path / "ca.crt")
+    with MosquittoServer(certificate=authority.issue("server", "127.0.0.1")) as server:
+        with MqttClient(f"{server.url}?ca={authority.file}") as client:
+            assert client.subscribe("prices") == "Granted QoS 1"
+        with pytest.raises(ssl.SSLCertVerificationError, match="unable to get local issuer"):
+            MqttClient(server.url).__enter__()
+
+
+def test_mosquitto_may_have_an_expired_certificate(tmp_path):
+    authority = Authority(tmp_path / "ca.crt")
+    certificate = authority.issue("server", "127.0.0.1", end=EXPIRED)
+    with (
+        MosquittoServer(certificate=certificate) as server,
+        pytest.raises(ssl.SSLCertVerificationError, match="certificate has expired"),
+    ):
+        MqttClient(f"{server.url}?ca={authority.file}").__enter__()
+
+
+def test_mosquitto_may_ask_clients_for_a_certificate(tmp_path):
+    authority = Authority(tmp_path / "ca.crt")
+    server_certificate, certificate = authority.issue("server", "127.0.0.1"), authority.issue("bridge")
+    with MosquittoServer(certificate=server_certificate, clients=authority) as server:
+        url = f"{server.url}?ca={authority.file}"
+        with MqttClient(f"{url}&cert={certificate.file}&key={certificate.key_file}") as client:
+            assert client.subscribe("prices") == "Granted QoS 1"
+        with pytest.raises(OSError):  # noqa: PT011  (the broker hangs up, early or late)
+            MqttClient(url).__enter__()
+
+
+def test_mosquitto_holds_an_acl_and_further_settings():
+    acl = "user writer\ntopic write prices\n"
+    with MosquittoServer(passwords={"writer": "secret"}, acl=acl, conf=["max_packet_size 100"]) as server:
+        with MqttClient(server.url.replace("//", "//writer:secret@")) as client:
+            assert client.publish("prices", b"42.00") == "No matching subscribers"
+            assert client.publish("orders", b"42.00") == "Not authorized"
+            assert client.publish("prices", b"42.00" * 20) == "Packet too large"
+        with pytest.raises(ConnectionRefusedError, match="Not authorized"):
+            MqttClient(server.url.replace("//", "//writer:wrong@")).__enter__()
 
 
 def test_rabbitmq_keeps_a_confirmed_message_over_a_kill():
