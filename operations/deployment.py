@@ -27,14 +27,17 @@ class Deployment:
 
 
 def plan(*, http_port: int, mqtt: MqttAddress) -> Deployment:
-    """All processes; a Redis where no broker is configured, an MQTT broker where `mqtt` is loopback and silent."""
+    """All processes; a Redis where no broker is configured, an MQTT broker where `mqtt` is loopback and silent.
+
+    None is started for TLS: it would have no certificate.
+    """
     servers: dict[str, list[str]] = {}
     environment = {"PYTHONUNBUFFERED": "1"}
     socket = embedded_redis_socket(settings.VAR)
     has_broker = settings.JOB_PROCESSOR.queue.backend != "direct"
     if has_broker and str(socket) in settings.CELERY_BROKER_URL:
         servers["redis"] = list(redis_server(socket, settings.VAR / "redis").argv)
-    if is_loopback(mqtt.host) and not is_listening(mqtt.host, mqtt.port):
+    if is_loopback(mqtt.host) and not mqtt.tls and not is_listening(mqtt.host, mqtt.port):
         broker = mqtt_broker(mqtt.host, mqtt.port, settings.VAR / "mqtt")
         servers["mqtt"] = list(broker.argv)
         environment["MQTT_URL"] = f"mqtt://{mqtt.host}:{mqtt.port}?protocol={broker.protocol}"

@@ -1,12 +1,14 @@
 """Where the servers are: the environment first, then the configuration file, then the embedded defaults."""
 
 import hashlib
+import ssl
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from typing import Any, Literal, NamedTuple
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from stockqueue.config import ConfigError
 from stockqueue.config_models import MqttQueue, Queue
@@ -17,6 +19,13 @@ LONGEST_SOCKET_PATH = 107
 BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "amqp", "amqps")
 EMAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
 MQTT_PROTOCOLS = ("5", "3.1.1")
+# By attribute of MqttAddress: the key in MQTT_URL, and the variable of its own.
+MQTT_FILES = {
+    "ca_file": ("ca", "MQTT_CA_FILE"),
+    "certificate_file": ("cert", "MQTT_CERT_FILE"),
+    "key_file": ("key", "MQTT_KEY_FILE"),
+}
+_ESCAPES = "in a user or password / ? # are written as %2F %3F %23, and @ in the name of a file as %40"
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,11 @@ class MqttAddress:
     password: str | None
     tls: bool
     protocol: Literal["5", "3.1.1"]
+    ca_file: str | None = None
+    """Certificates that the broker's is checked against; None: those of the system."""
+    certificate_file: str | None = None
+    """The client's certificate, with `key_file`."""
+    key_file: str | None = None
 
     def __str__(self) -> str:
         return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
@@ -66,19 +80,48 @@ def broker_url(queue: Queue, environ: Mapping[str, str], var: Path) -> str:
 
 
 def mqtt_address(mqtt: MqttQueue, environ: Mapping[str, str]) -> MqttAddress:
-    """The MQTT broker's address: MQTT_URL (`?protocol=3.1.1` chooses the version), else `queue.mqtt`."""
+    """The MQTT broker's address: MQTT_URL, else `queue.mqtt`. The files for TLS may be in variables of their own.
+
+    ConfigError where one of these files cannot be used.
+    """
     url = environ.get("MQTT_URL")
-    if not url:
-        return MqttAddress(mqtt.host, mqtt.port, mqtt.username, mqtt.password, tls=False, protocol=mqtt.protocol)
+    address = _parse_mqtt_url(url, mqtt.protocol) if url else _mqtt_of_section(mqtt)
+    files = {}
+    for attribute, (key, variable) in MQTT_FILES.items():
+        path = getattr(address, attribute)
+        if environ.get(variable) and not (url and path):
+            files[attribute] = _File(variable, environ[variable])
+        elif path is not None:
+            files[attribute] = _File(f"MQTT_URL: {key}" if url else f"job_processor.queue.mqtt.{attribute}", path)
+    if files and not address.tls:
+        raise ConfigError(f"{next(iter(files.values()))} needs TLS: mqtts:// in MQTT_URL, or queue.mqtt.tls: true")
+    _check_tls_files(**files)
+    paths: dict[str, Any] = {attribute: file.path for attribute, file in files.items()}
+    return replace(address, **paths)
+
+
+def _mqtt_of_section(mqtt: MqttQueue) -> MqttAddress:
+    files = {attribute: getattr(mqtt, attribute) for attribute in MQTT_FILES}
+    return MqttAddress(mqtt.host, mqtt.port, mqtt.username, mqtt.password, mqtt.tls, mqtt.protocol, **files)
+
+
+def _parse_mqtt_url(url: str, protocol: str) -> MqttAddress:
+    """`protocol` is the version where the URL names none. What errors show has no part of a password in it."""
     expected = "expected mqtt://user:password@host:port or mqtts://…"
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise ConfigError(f"MQTT_URL: {error}; {expected}") from None
+    except ValueError:  # its text quotes what was taken for the host or the port
+        raise ConfigError(f"MQTT_URL: the host or the port is not valid; {expected}; {_ESCAPES}") from None
+    if "@" in parts.path + parts.query + parts.fragment:
+        raise ConfigError(f"MQTT_URL: there is an @ after the host; {expected}; {_ESCAPES}")
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
         raise ConfigError(f"MQTT_URL: {without_password(url)!r}: {expected}")
-    protocol = parse_qs(parts.query).get("protocol", [mqtt.protocol])[0]
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    keys = ("protocol", *(key for key, _ in MQTT_FILES.values()))
+    if unknown := [key for key in query if key not in keys]:
+        raise ConfigError(f"MQTT_URL: unknown key {unknown[0]!r}; expected {', '.join(keys)}")
+    protocol = query.get("protocol", protocol)
     if protocol not in MQTT_PROTOCOLS:
         raise ConfigError(f"MQTT_URL: protocol {protocol!r} is not one of {', '.join(MQTT_PROTOCOLS)}")
     tls = parts.scheme == "mqtts"
@@ -89,7 +132,46 @@ def mqtt_address(mqtt: MqttQueue, environ: Mapping[str, str]) -> MqttAddress:
         password=unquote(parts.password) if parts.password else None,
         tls=tls,
         protocol="5" if protocol == "5" else "3.1.1",
+        **{attribute: query.get(key) for attribute, (key, _) in MQTT_FILES.items()},
     )
+
+
+class _File(NamedTuple):
+    """A file, and the key or variable that names it."""
+
+    named_by: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.named_by}: {self.path!r}"
+
+
+def _check_tls_files(
+    ca_file: _File | None = None, certificate_file: _File | None = None, key_file: _File | None = None
+) -> None:
+    """ConfigError where they cannot be read, are something else, or do not belong together."""
+    if (certificate_file is None) != (key_file is None):
+        alone, missing = (certificate_file, "key") if certificate_file else (key_file, "certificate")
+        raise ConfigError(f"{alone}: there is no {missing} for it; a certificate and its key go together")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for file in filter(None, (ca_file, certificate_file)):
+        with _reading(file, "has no certificates in PEM format"):
+            context.load_verify_locations(file.path)
+    if certificate_file is not None and key_file is not None:
+        with _reading(key_file, f"is not the key, without passphrase, of {certificate_file.path!r}"):
+            # The empty passphrase keeps OpenSSL from asking for one on the terminal.
+            context.load_cert_chain(certificate_file.path, key_file.path, lambda: "")
+
+
+@contextmanager
+def _reading(file: _File, problem: str) -> Iterator[None]:
+    """ConfigError where the block cannot read `file`, or with `problem` where it does not serve."""
+    try:
+        yield
+    except ssl.SSLError:
+        raise ConfigError(f"{file} {problem}") from None
+    except (OSError, ValueError) as error:  # ValueError: no name of a file
+        raise ConfigError(f"{file}: {getattr(error, 'strerror', error)}") from None
 
 
 def email_settings(environ: Mapping[str, str], *, debug: bool) -> dict[str, Any]:

@@ -248,6 +248,14 @@ class MqttQueue(Section):
     """User; null: none."""
     password: Secret = None
     """Password; null: none."""
+    tls: bool = False
+    """Whether the connection is encrypted; most brokers have port 8883 for that."""
+    ca_file: Text | None = None
+    """File with the authorities that the broker's certificate may come from; null: those of the system."""
+    certificate_file: Text | None = None
+    """File with a certificate to show to the broker; null: none."""
+    key_file: Text | None = None
+    """File with the certificate's key, without a passphrase."""
     keepalive: Annotated[int, Field(ge=0, le=65_535)] = 60
     """Seconds without traffic after which a ping is sent; 0: no pings."""
     client_id_prefix: Annotated[Text, Field(max_length=64)] = "stockqueue"

@@ -1,14 +1,22 @@
 """Every program starts with a configuration that makes sense, or says in one line what does not."""
 
+import errno
 import os
+import ssl
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
+from operations.deployment import plan
 from stockqueue.addresses import broker_url, embedded_redis_socket, mqtt_address
 from stockqueue.config import ConfigError, load_config
+from stockqueue.config_models import MqttQueue
+from stockqueue.processes import free_port
+from tests.certificates import Authority, Certificate
 from tests.conftest import ROOT
 
 CONFIG = load_config(ROOT / "job_processor.yml", "development")
@@ -49,6 +57,7 @@ def test_a_bad_configuration_stops_every_program_with_one_line(command, tmp_path
         ({"MQTT_URL": "http://localhost"}, "MQTT_URL: 'http://localhost': expected mqtt://"),
         ({"MQTT_URL": "mqtt://localhost:port"}, "MQTT_URL: "),
         ({"MQTT_URL": "mqtt://localhost?protocol=4"}, "MQTT_URL: protocol '4' is not one of 5, 3.1.1"),
+        ({"MQTT_URL": "mqtts://localhost?ca=/nowhere/ca.crt"}, "MQTT_URL: ca: '/nowhere/ca.crt': No such file"),
         ({"DJANGO_DEBUG": "maybe"}, "DJANGO_DEBUG: 'maybe' is not one of"),
         ({"DJANGO_DEBUG": "0"}, "DJANGO_SECRET_KEY: not set"),
         ({"STOCKQUEUE_ENV": "production", "DJANGO_SECRET_KEY": "x" * 60}, "DJANGO_ALLOWED_HOSTS: not set"),
@@ -125,6 +134,120 @@ def test_the_environment_names_the_mqtt_broker_before_the_file_does():
 def test_an_mqtt_url_needs_a_host():
     with pytest.raises(ConfigError, match="expected mqtt://"):
         mqtt_address(CONFIG.queue.mqtt, {"MQTT_URL": "mqtt://"})
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certificates") / "ca.crt")
+
+
+@pytest.fixture(scope="module")
+def certificate(authority) -> Certificate:
+    return authority.issue("bridge")
+
+
+def test_files_for_tls_come_from_the_url_then_from_variables_then_from_the_file(authority, certificate):
+    mqtt = MqttQueue(
+        tls=True,
+        port=8883,
+        ca_file=str(authority.file),
+        certificate_file=str(certificate.file),
+        key_file=str(certificate.key_file),
+    )
+    address = mqtt_address(mqtt, {})
+    assert (address.tls, address.ca_file) == (True, str(authority.file))
+    assert (address.certificate_file, address.key_file) == (str(certificate.file), str(certificate.key_file))
+
+    other = Authority(authority.file.with_name("other.crt"))
+    variables = {"MQTT_CA_FILE": str(other.file)}
+    address = mqtt_address(mqtt, variables)
+    assert (address.ca_file, address.certificate_file) == (str(other.file), str(certificate.file))
+
+    variables["MQTT_URL"] = "mqtts://broker.example"
+    address = mqtt_address(mqtt, variables)
+    assert (address.ca_file, address.certificate_file) == (str(other.file), None)
+
+    url = f"mqtts://broker.example?ca={authority.file}&cert={certificate.file}&key={certificate.key_file}"
+    address = mqtt_address(mqtt, variables | {"MQTT_URL": url})
+    assert (address.ca_file, address.certificate_file) == (str(authority.file), str(certificate.file))
+
+
+def test_a_file_that_does_not_serve_is_named_with_its_key(authority, certificate, tmp_path):
+    other = Authority(tmp_path / "ca.crt").issue("other")
+    text = tmp_path / "text"
+    text.write_text("certificate")
+    locked = tmp_path / "locked.key"
+    locked.write_bytes(
+        serialization.load_pem_private_key(certificate.key_file.read_bytes(), None).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"passphrase"),
+        )
+    )
+    cert = f"MQTT_URL=mqtts://h?cert={certificate.file}"
+    for environment, message in [
+        (f"MQTT_URL=mqtts://h?ca={text}", f"MQTT_URL: ca: '{text}' has no certificates in PEM format"),
+        (f"MQTT_URL=mqtts://h?ca={tmp_path}", f"MQTT_URL: ca: '{tmp_path}': Is a directory"),
+        ("MQTT_URL=mqtts://h?ca=", "MQTT_URL: ca: '': No such file or directory"),
+        ("MQTT_URL=mqtts://h?ca=a%00b", "MQTT_URL: ca: 'a\\x00b': embedded null"),
+        (cert, f"MQTT_URL: cert: '{certificate.file}': there is no key for it"),
+        (f"MQTT_URL=mqtts://h?key={text}", f"MQTT_URL: key: '{text}': there is no certificate for it"),
+        (f"{cert}&key=/nowhere/a.key", "MQTT_URL: key: '/nowhere/a.key': No such file or directory"),
+        (f"{cert}&key={other.key_file}", f"MQTT_URL: key: '{other.key_file}' is not the key, without passphrase"),
+        (f"{cert}&key={locked}", f"MQTT_URL: key: '{locked}' is not the key, without passphrase, of"),
+        (f"{cert}&key={text}", f"MQTT_URL: key: '{text}' is not the key"),
+        (f"MQTT_URL=mqtt://h?ca={authority.file}", f"MQTT_URL: ca: '{authority.file}' needs TLS: mqtts://"),
+        (f"MQTT_CA_FILE={authority.file}", f"MQTT_CA_FILE: '{authority.file}' needs TLS: mqtts://"),
+        ("MQTT_URL=mqtts://h?cafile=x", "MQTT_URL: unknown key 'cafile'; expected protocol, ca, cert, key"),
+    ]:
+        name, _, value = environment.partition("=")
+        with pytest.raises(ConfigError) as caught:
+            mqtt_address(CONFIG.queue.mqtt, {name: value})
+        assert str(caught.value).startswith(message)
+    with pytest.raises(ConfigError, match=r"^job_processor\.queue\.mqtt\.ca_file: '/nowhere/ca' needs TLS"):
+        mqtt_address(MqttQueue(ca_file="/nowhere/ca"), {})
+    with pytest.raises(ConfigError, match=r"^job_processor\.queue\.mqtt\.ca_file: '/nowhere/ca': No such file"):
+        mqtt_address(MqttQueue(tls=True, ca_file="/nowhere/ca"), {})
+
+
+def test_a_file_that_may_not_be_read_is_named(authority, monkeypatch):
+    def refuse(context: ssl.SSLContext, path: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", refuse)
+    with pytest.raises(ConfigError, match=r"^MQTT_CA_FILE: '.*': Permission denied"):
+        mqtt_address(MqttQueue(tls=True), {"MQTT_CA_FILE": str(authority.file)})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mqtt://me:s3cret",
+        "mqtt://me:s3cret/",
+        "mqtt://me:12/s3cret@host",
+        "mqtt://me:12?s3cret@host",
+        "mqtt://me:12?s3cret=1&ca=x@host",
+        "mqtt://me:12#s3cret@host",
+        "mqtt://me:s3cret@host:port",
+        "mqtt://me:s3cret@[host",
+        "mqtt://me:s3cret@",
+        "http://me:s3cret@host",
+        "mqtt://me:s3cret@host?protocol=4",
+        "mqtt://me:s3cret@host?user=you",
+        "mqtts://me:s3cret@host?ca=/nowhere",
+    ],
+)
+def test_no_error_of_an_mqtt_url_shows_its_password(url):
+    with pytest.raises(ConfigError) as caught:
+        mqtt_address(CONFIG.queue.mqtt, {"MQTT_URL": url})
+    assert str(caught.value).startswith("MQTT_URL: ")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_no_broker_is_brought_along_where_tls_is_configured():
+    plain = mqtt_address(CONFIG.queue.mqtt, {"MQTT_URL": f"mqtt://localhost:{free_port()}"})
+    assert "mqtt" in plan(http_port=8000, mqtt=plain).servers
+    assert "mqtt" not in plan(http_port=8000, mqtt=replace(plain, tls=True)).servers
 
 
 def test_the_web_server_never_looks_for_garbage_among_what_it_has_loaded():

@@ -25,14 +25,17 @@ from operations.subscriber import Message, Subscriber
 from operations.tables import format_table
 from portfolio.holdings import statements
 from portfolio.templatetags.display import money
-from stockqueue.addresses import MqttAddress
+from stockqueue.addresses import MQTT_FILES, MqttAddress
 from stockqueue.processes import free_port, is_listening, spawn, stop, wait_until
 from tasks.models import Job
 
 FOLDER = Path("var/demo")
 USER = "demo"
 # What would lead the demonstration to servers and data that are not its own.
-FOREIGN = ("DATABASE_URL", "CELERY_BROKER_URL", "MQTT_URL", "STOCKQUEUE_CONFIG", "STOCKQUEUE_ENV")
+FOREIGN = (
+    *("DATABASE_URL", "CELERY_BROKER_URL", "STOCKQUEUE_CONFIG", "STOCKQUEUE_ENV"),
+    *("MQTT_URL", *(variable for _, variable in MQTT_FILES.values())),
+)
 ENDS = ("completed", "failed", "expired", "cancelled")
 PATIENCE = 120.0
 """Seconds that a login's jobs may take; Yahoo may be slow."""
