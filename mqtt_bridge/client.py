@@ -86,7 +86,8 @@ class MqttConnection:
         """Connect, and wait until the broker has accepted us. MqttError says why not."""
         try:
             if self._address.tls:
-                self._client.tls_set()
+                files = self._address.ca_file, self._address.certificate_file, self._address.key_file
+                self._client.tls_set(*files)
             self._client.on_socket_open = _send_at_once
             self._client.connect(self._address.host, self._address.port, keepalive=self._keepalive)
         except (OSError, ValueError) as error:

@@ -139,7 +139,7 @@ class Relay:
             if self._stop.is_set():
                 break
             try:
-                messages = _messages(event, broker.largest)
+                messages = messages_of(event, broker.largest)
             except _Unsendable as error:
                 errors[event.pk] = str(error)
                 continue
@@ -209,7 +209,7 @@ class _Unsendable(Exception):
     """An event that no attempt can bring to the broker."""
 
 
-def _messages(event: JobEvent, largest: int | None) -> Sequence[Message]:
+def messages_of(event: JobEvent, largest: int | None) -> Sequence[Message]:
     """An event's messages, one for each of its topics, where the broker takes packets of up to `largest` bytes."""
     users = list(dict.fromkeys(request.user_id for request in event.job.login_requests))  # type: ignore[attr-defined]
     messages: list[Message] = []

@@ -2,10 +2,9 @@
 
 import json
 import signal
-import subprocess
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -13,71 +12,30 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from market.models import Stock
-from operations.subscriber import Message
 from stockqueue.processes import wait_until
 from tasks import lifecycle
 from tasks.models import Job, JobEvent
-from tasks.requests import request_fetches
 from tests.conftest import BRIDGE
 from tests.invariants import arrived_event_ids, check_nothing_was_lost, event_ids, payloads
 from tests.lasting_subscriber import LastingSubscriber
+from tests.outbox import (
+    PATIENCE,
+    STATE,
+    arrived,
+    kill,
+    lifecycle_of,
+    request,
+    unpublished,
+    wait_until_all_is_published,
+    work,
+    worked,
+)
 from tests.servers import MosquittoServer
 from tests.stalling_proxy import StallingProxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-PATIENCE = 60.0
-STATE = "stockqueue/bridge/state"
 LARGE = 60_000
-
-
-def request(*symbols: str, trigger: Job.Trigger = Job.Trigger.SCHEDULED_UPDATE, user: User | None = None) -> list[Job]:
-    """The jobs for `symbols`, new or joined. No broker takes them: they are pending."""
-    stocks = [Stock.objects.get_or_create(symbol=symbol)[0] for symbol in symbols]
-    requested = request_fetches(stocks, trigger, user)
-    return requested.created + requested.joined
-
-
-def work(jobs: Sequence[Job]) -> None:
-    """Start all of them, then end them, every third one with an error."""
-    claims = [lifecycle.claim(job.pk, "host:worker-1") for job in jobs]
-    for number, claim in enumerate(claims):
-        assert claim is not None
-        if number % 3 == 2:
-            lifecycle.fail(claim, "no answer")
-        else:
-            lifecycle.complete(claim, Job.Outcome.UPDATED, {"symbol": claim.symbol, "records_stored": 21})
-
-
-def worked(count: int) -> list[Job]:
-    """Jobs with four events each, from created to completed or failed."""
-    jobs = request(*(f"S{number}" for number in range(count)))
-    work(jobs)
-    return jobs
-
-
-def arrived(jobs: Sequence[Job]) -> Callable[[list[Message]], bool]:
-    expected = event_ids(jobs)
-    return lambda messages: expected <= arrived_event_ids(lifecycle_of(messages))
-
-
-def lifecycle_of(messages: Sequence[Message]) -> list[Message]:
-    """Those that tell of jobs."""
-    return [message for message in messages if message.topic.startswith(("stock/", "jobs/"))]
-
-
-def unpublished(jobs: Sequence[Job]) -> set[int]:
-    events = JobEvent.objects.filter(job__in=[job.pk for job in jobs], published_at=None)
-    return set(events.values_list("pk", flat=True))
-
-
-def wait_until_all_is_published(jobs: Sequence[Job]) -> None:
-    wait_until(lambda: not unpublished(jobs), "the outbox to be empty", timeout=PATIENCE)
-
-
-def kill(process: "subprocess.Popen[bytes]") -> None:
-    process.kill()
-    process.wait()
 
 
 @pytest.fixture
