@@ -96,8 +96,7 @@ class MqttConnection:
         while self._connack is None and self._lost is None and time.monotonic() < deadline:
             self._exchange(deadline - time.monotonic())
         if self._connack is None or self._connack.is_failure:
-            silence = f"no answer in {CONNECT_TIMEOUT:.0f} s"
-            raise MqttError(f"{self._address}: {self._connack or self._lost or silence}")
+            raise MqttError(f"{self._address}: {self._connack or self._why_not_accepted()}")
 
     def close(self) -> None:
         """Say goodbye, and hang up on a broker that does not read it."""
@@ -164,6 +163,14 @@ class MqttConnection:
             with suppress(OSError):  # closed by what was read
                 _acknowledge_at_once(ours)
         self._client.loop_misc()  # keeps the connection alive, and gives up one that no longer is
+
+    def _why_not_accepted(self) -> str:
+        if self._lost is None:
+            return f"no answer in {CONNECT_TIMEOUT:.0f} s"
+        if self._lost == "Protocol error":
+            return "what answers there does not speak MQTT"
+        hint = "; does it ask for a client's certificate?" if self._address.tls else ""
+        return f"it hung up before it had accepted us{hint}"
 
     def _on_connect(
         self, _client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, more: Properties | None
