@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -46,10 +46,10 @@ def authority(tmp_path) -> Authority:
 
 
 @pytest.fixture
-def one_line(start) -> Iterator:
+def one_line(start) -> Callable[[str, Callable[[], int]], str]:
     """one_line(url, seen): what the bridge says while `seen()` attempts are made, which must be one line."""
 
-    def one_line(url: str, attempts) -> str:
+    def one_line(url: str, attempts: Callable[[], int]) -> str:
         with start(*BRIDGE, ready="waiting: ", MQTT_URL=url) as bridge:
             before = attempts()
             wait_until(lambda: attempts() >= before + 2, "further attempts", timeout=30)
