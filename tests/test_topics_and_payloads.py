@@ -17,6 +17,7 @@ from stockqueue.config_models import Topics
 from tasks import lifecycle
 from tasks.models import Job, JobEvent
 from tasks.requests import request_fetches
+from tests import asyncapi
 
 pytestmark = pytest.mark.django_db
 
@@ -252,6 +253,28 @@ def test_configured_templates_are_honoured(event_of, settings):
             ("depot/7", 1),
         ]
     )
+
+
+@pytest.mark.parametrize("kind", NEXT_STATE)
+def test_every_message_of_an_event_is_what_the_asyncapi_document_says(kind, event_of):
+    event = event_of(kind)
+    payload = lifecycle_payload(event)
+    for target in lifecycle_targets(event, [7]):
+        channel = asyncapi.check(target.topic, for_topic(payload, target.template))
+        assert (channel.name.removesuffix("_high"), channel.qos, channel.retain) == (
+            target.template,
+            target.qos,
+            False,
+        )
+
+
+@pytest.mark.parametrize("job_type", Job.Type)
+def test_a_job_of_each_type_has_its_channel_in_the_asyncapi_document(job_type, event_of):
+    event = event_of("queued")
+    event.job.job_type = job_type
+    payload = lifecycle_payload(event)
+    for target in lifecycle_targets(event, []):
+        asyncapi.check(target.topic, for_topic(payload, target.template))
 
 
 @pytest.mark.parametrize("kind", NEXT_STATE)
