@@ -32,7 +32,8 @@ def work(jobs: Sequence[Job]) -> None:
         if number % 3 == 2:
             lifecycle.fail(claim, "no answer")
         else:
-            lifecycle.complete(claim, Job.Outcome.UPDATED, {"symbol": claim.symbol, "records_stored": 21})
+            result = {"symbol": claim.symbol, "source": "sample", "records_stored": 21, "days_fetched": 21}
+            lifecycle.complete(claim, Job.Outcome.UPDATED, result)
 
 
 def worked(count: int) -> list[Job]:

@@ -15,6 +15,7 @@ from market.models import Stock
 from stockqueue.processes import wait_until
 from tasks import lifecycle
 from tasks.models import Job, JobEvent
+from tests.asyncapi import check
 from tests.conftest import BRIDGE
 from tests.invariants import arrived_event_ids, check_nothing_was_lost, event_ids, payloads
 from tests.lasting_subscriber import LastingSubscriber
@@ -82,6 +83,8 @@ def test_a_jobs_messages_come_on_their_topics_with_their_qos(mosquitto_server, s
     }
     assert seen.qos.pop("jobs/queue/high/stock_fetch") == {2}
     assert all(qos == {1} for qos in seen.qos.values())
+    for message in seen.messages:
+        check(message.topic, message.payload)
 
 
 def test_nothing_is_retained_but_the_bridges_state(mosquitto_server, start, subscribe):
