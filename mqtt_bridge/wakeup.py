@@ -60,7 +60,7 @@ class _Polling:
     """SQLite has a number that changes with each commit of another connection; to ask for it reads no table."""
 
     sources: Sequence[HasFileno] = ()
-    interval = 0.05
+    interval = 0.04
 
     def __init__(self) -> None:
         self.arm()
@@ -72,7 +72,6 @@ class _Polling:
         return self._ask() != self._version
 
     def _ask(self) -> int:
-        with connection.cursor() as cursor:
-            cursor.execute("PRAGMA data_version")
-            version: int = cursor.fetchone()[0]
-            return version
+        connection.ensure_connection()
+        version: int = connection.connection.execute("PRAGMA data_version").fetchone()[0]
+        return version
