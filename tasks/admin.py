@@ -22,8 +22,8 @@ from unfold.widgets import UnfoldAdminSelectWidget
 
 from market.admin import ReadOnly
 from market.models import Stock
-from tasks import control
-from tasks.models import Job, JobEvent, JobRequest
+from tasks import control, presence
+from tasks.models import Job, JobEvent, JobRequest, Worker
 from tasks.priority import BANDS, explain
 from tasks.requests import Requested
 from tasks.stock_admin import AT_ONCE, StockAdmin
@@ -372,3 +372,36 @@ class JobEventAdmin(ReadOnly, ModelAdmin):
     list_select_related = ("job",)
     search_fields = ("job__id", "job__symbol")
     show_full_result_count = False
+
+
+@admin.register(Worker)
+class WorkerAdmin(ReadOnly, ModelAdmin):
+    list_display = ("worker_id", "name", "hostname", "taken", "concurrency", "shown_state", "since", "heartbeat")
+    search_fields = ("worker_id", "name", "hostname")
+    fields = (*list_display, "pid", "stopped", "shown_job_types", "shown_capabilities")
+    since = _moment("started_at", "Since")
+    heartbeat = _moment("heartbeat_at", "Last heartbeat")
+    stopped = _moment("stopped_at", "Stopped")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
+        return presence.workers().order_by("-started_at")
+
+    @admin.display(description="Queues")
+    def taken(self, worker: Worker) -> str:
+        return ", ".join(worker.queues)
+
+    @display(
+        description="State",
+        ordering="state",
+        label={Worker.State.ALIVE: "success", Worker.State.STOPPED: "info", Worker.State.GONE: "danger"},
+    )
+    def shown_state(self, worker: "presence.KnownWorker") -> str:
+        return worker.state
+
+    @admin.display(description="Job types")
+    def shown_job_types(self, worker: Worker) -> str:
+        return ", ".join(worker.job_types) or "those of its queues"
+
+    @admin.display(description="Capabilities")
+    def shown_capabilities(self, worker: Worker) -> str:
+        return ", ".join(worker.capabilities)

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
@@ -16,7 +17,7 @@ from tasks.models import Job
 logger = logging.getLogger(__name__)
 
 MISSED = 3
-"""Heartbeats that a job may miss before it is taken for abandoned."""
+"""Heartbeats that a job or a worker may miss before it is taken for abandoned or gone."""
 
 
 class _Pulse:
@@ -62,6 +63,11 @@ _pulse = _Pulse()
 def interval() -> float:
     """Seconds between two heartbeats."""
     return float(settings.JOB_PROCESSOR.worker.heartbeat_interval)
+
+
+def patience() -> timedelta:
+    """How old a heartbeat of what lives can be."""
+    return timedelta(seconds=MISSED * interval())
 
 
 @contextmanager

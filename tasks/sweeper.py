@@ -57,8 +57,7 @@ _clock = _ClockWatch()
 
 def sweep() -> int:
     """One round of everything; how many jobs were handed over."""
-    patience = heartbeat.MISSED * heartbeat.interval()
-    if _clock.is_settled(patience):
+    if _clock.is_settled(heartbeat.patience().total_seconds()):
         expire_overdue()
         rescue_abandoned()
     forget_unused(UNUSED_AFTER)
@@ -84,7 +83,7 @@ def expire_overdue() -> int:
 
 def rescue_abandoned() -> int:
     """Take the jobs of dead workers, and those far beyond their time, from whoever has them; how many."""
-    patience = timedelta(seconds=heartbeat.MISSED * heartbeat.interval())
+    patience = heartbeat.patience()
     dead = Q(heartbeat_at__lt=Now() - patience)
     running = Job.objects.active().filter(status=Job.Status.RUNNING).order_by("started_at")
     rescued = 0

@@ -1,5 +1,5 @@
-"""What a Celery worker does besides its tasks: it sweeps when it starts, hands back what it cannot finish when it is
-stopped, and reports its lost children at once.
+"""What a Celery worker does besides its tasks: it sweeps when it starts, says that it is there, hands back what it
+cannot finish when it is stopped, and reports its lost children at once.
 """
 
 import logging
@@ -19,8 +19,8 @@ from celery.worker.request import Request
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 
-from tasks import direct
-from tasks.models import Job
+from tasks import direct, presence
+from tasks.models import Job, Worker
 from tasks.priority import QUEUES_OF
 from tasks.sweeper import give_up
 
@@ -67,11 +67,28 @@ def sweep_at_start(sender: Any, **_: Any) -> None:
     sender.app.send_task("stockqueue.sweep", queue=queue, expires=60)
 
 
+@worker_ready.connect
+def say_that_we_are_there(sender: Any, **_: Any) -> None:
+    configured = settings.JOB_PROCESSOR.worker
+    presence.enter(
+        Worker(
+            worker_id=worker_id(),
+            name=configured.name or "",
+            hostname=socket.gethostname(),
+            pid=_pid,
+            queues=list(sender.app.amqp.queues.consume_from),
+            concurrency=sender.pool.num_processes,
+            job_types=list(configured.supported_job_types),
+            capabilities=list(configured.capabilities),
+        )
+    )
+
+
 @worker_shutting_down.connect
 def limit_the_wait(how: str, **_: Any) -> None:
     """A warm shutdown waits for what runs, however long that takes; this bounds it. A cold one hands back at once."""
     if how == "Cold":
-        threading.Thread(target=hand_back, name="hand-back").start()
+        threading.Thread(target=_hand_back_and_leave, name="hand-back").start()
     elif not _stopping.is_set():
         _stopping.set()
         threading.Thread(target=_limit_the_wait, name="grace", daemon=True).start()
@@ -80,9 +97,9 @@ def limit_the_wait(how: str, **_: Any) -> None:
 def _limit_the_wait() -> None:
     never = threading.Event()
     never.wait(GRACE)
-    handing_back = threading.Thread(target=hand_back, daemon=True)
-    handing_back.start()
-    handing_back.join(PATIENCE)
+    leaving = threading.Thread(target=_hand_back_and_leave, daemon=True)
+    leaving.start()
+    leaving.join(PATIENCE)
     os.kill(os.getpid(), signal.SIGQUIT)  # a cold shutdown: tells what still runs to end
     never.wait(PATIENCE)
     for child in active_children():  # busy in a library that hears no signal, or waiting for us
@@ -103,6 +120,16 @@ def hand_back(**_: Any) -> None:
         logger.warning("running jobs could not be handed back, and will be rescued: %s", error)
     finally:
         connection.close()
+
+
+@worker_shutdown.connect
+def leave(**_: Any) -> None:
+    presence.leave(PATIENCE)
+
+
+def _hand_back_and_leave() -> None:
+    hand_back()
+    leave()
 
 
 class JobMessage(Request):

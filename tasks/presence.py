@@ -1,0 +1,122 @@
+"""Which Celery workers there are: each says so in a row of its own, whether it has work or not."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from django.db import DatabaseError, InterfaceError, connection
+from django.db.models import Case, CharField, QuerySet, Value, When
+from django.db.models.functions import Now
+
+from tasks import heartbeat
+from tasks.models import Worker
+
+if TYPE_CHECKING:
+    from typing import TypedDict
+
+    from django_stubs_ext import WithAnnotations
+
+    class _State(TypedDict):
+        state: str
+
+    KnownWorker = WithAnnotations[Worker, _State]
+
+logger = logging.getLogger(__name__)
+
+AGAIN = 1.0
+"""Seconds between two attempts while the database is away."""
+
+_OF_THE_PROGRAM = ("name", "hostname", "pid", "queues", "concurrency", "job_types", "capabilities")
+_OF_THE_RUN = ("started_at", "heartbeat_at", "stopped_at", "told")
+
+
+def workers() -> "QuerySet[KnownWorker]":
+    """All workers that are known, each with its `state` by the database's clock.
+
+    `stopped` ended in good order; `gone` did not, and has missed its heartbeats.
+    """
+    state = Case(
+        When(stopped_at__isnull=False, then=Value(Worker.State.STOPPED)),
+        When(heartbeat_at__lt=Now() - heartbeat.patience(), then=Value(Worker.State.GONE)),
+        default=Value(Worker.State.ALIVE),
+        output_field=CharField(),
+    )
+    return Worker.objects.annotate(state=state)
+
+
+class _Presence:
+    """A thread that writes a worker's row, and survives the database."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._is_known = False
+        self._complained = False
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._stay, name="presence", daemon=True)
+        self._thread.start()
+
+    def leave(self, timeout: float) -> None:
+        """Write that the worker stopped; wait for that as long as `timeout` seconds."""
+        self._leaving.set()
+        self._thread.join(timeout)
+
+    def _stay(self) -> None:
+        pause = 0.0
+        while not self._leaving.wait(pause):
+            pause = heartbeat.interval()
+            if not self._write(self._renew):
+                pause = min(pause, AGAIN)
+        self._write(self._stop)
+
+    def _write(self, change: Callable[[], object]) -> bool:
+        """Whether that was possible. An outage is told once."""
+        try:
+            change()
+        except (DatabaseError, InterfaceError) as error:
+            if not self._complained:
+                logger.warning("worker %s cannot say that it is there: %s", self._worker, error)
+            self._complained = True
+        else:
+            self._complained = False
+        finally:
+            connection.close()
+        return not self._complained
+
+    def _renew(self) -> None:
+        if not self._is_known or not self._ours().update(heartbeat_at=Now()):
+            self._register()
+            self._is_known = True
+
+    def _register(self) -> None:
+        """Insert the row, or take over that of an earlier worker that had this id."""
+        worker = self._worker
+        worker.pk = None
+        worker.started_at = worker.heartbeat_at = Now()
+        Worker.objects.bulk_create(
+            [worker],
+            update_conflicts=True,
+            unique_fields=["worker_id"],
+            update_fields=[*_OF_THE_PROGRAM, *_OF_THE_RUN],
+        )
+
+    def _stop(self) -> None:
+        self._ours().update(heartbeat_at=Now(), stopped_at=Now())
+
+    def _ours(self) -> QuerySet[Worker]:
+        return Worker.objects.filter(worker_id=self._worker.worker_id, stopped_at=None)
+
+
+_presence: _Presence | None = None
+
+
+def enter(worker: Worker) -> None:
+    """Say from now on, every `heartbeat.interval()`, that this process is `worker`."""
+    global _presence
+    _presence = _Presence(worker)
+
+
+def leave(timeout: float) -> None:
+    """Say that the worker of this process, if it is one, stopped in good order; takes `timeout` seconds at most."""
+    if _presence is not None:
+        _presence.leave(timeout)
