@@ -1,4 +1,4 @@
-"""What a lifecycle message says: the predecessor's fields of a job, and ours beside them."""
+"""What messages say as JSON; of a lifecycle message, the predecessor's fields of a job, and ours beside them."""
 
 import json
 from datetime import datetime
@@ -43,7 +43,7 @@ def lifecycle_payload(event: JobEvent) -> dict[str, Any]:
         "symbol": job.symbol,
         "priority": facts["priority"],
         "status": _STATUS[facts["state"]],
-        "created_at": _unix(job.created_at),
+        "created_at": unix(job.created_at),
         "attempts": facts["attempt"],
         "parameters": job.parameters,
         "metadata": {
@@ -63,15 +63,15 @@ def lifecycle_payload(event: JobEvent) -> dict[str, Any]:
         "attempt": facts["attempt"],
         "trigger": job.trigger,
         "worker_id": facts["worker_id"],
-        "timestamp": _unix(event.created_at),
+        "timestamp": unix(event.created_at),
         "at": event.created_at.isoformat(),
     }
     if event.event == Event.COMPLETED:
-        payload |= {"result": facts["result"], "completed_at": _unix(event.created_at)}
+        payload |= {"result": facts["result"], "completed_at": unix(event.created_at)}
     elif event.event in (Event.RETRIED, Event.FAILED, Event.EXPIRED, Event.CANCELLED):
         payload |= {
             "error": facts.get("error", ""),
-            "failed_at": _unix(event.created_at),
+            "failed_at": unix(event.created_at),
             "retry": event.event == Event.RETRIED,
         }
     return payload
@@ -85,11 +85,11 @@ def for_topic(payload: dict[str, Any], template: str) -> bytes:
     """
     if template == "job_failed":
         payload = payload | {"status": "failed"}
-    encoded = _encode(payload)
+    encoded = as_json(payload)
     for name in _CUT if len(encoded) > LONGEST_PAYLOAD else ():
         if name in payload:
             payload = payload | {name: _shortened(payload[name]), "truncated": [*payload.get("truncated", []), name]}
-            encoded = _encode(payload)
+            encoded = as_json(payload)
             if len(encoded) <= LONGEST_PAYLOAD:
                 break
     if len(encoded) > LONGEST_PAYLOAD:
@@ -100,14 +100,16 @@ def for_topic(payload: dict[str, Any], template: str) -> bytes:
 def _shortened(value: Any) -> Any:
     """A value of the same type without what is long in it."""
     if isinstance(value, dict):
-        return {name: member for name, member in value.items() if len(_encode(member)) <= LONGEST_PART}
+        return {name: member for name, member in value.items() if len(as_json(member)) <= LONGEST_PART}
     return value[:LONGEST_PART] if isinstance(value, str) else value
 
 
-def _encode(value: Any) -> bytes:
+def as_json(value: Any) -> bytes:
+    """A payload, or a part of one, as it is sent."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     return text.encode(errors="backslashreplace")  # half of a surrogate pair becomes JSON's own escape for it
 
 
-def _unix(moment: datetime) -> int:
+def unix(moment: datetime) -> int:
+    """Seconds since 1970."""
     return int(moment.timestamp())

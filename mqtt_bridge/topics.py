@@ -1,6 +1,6 @@
-"""Where a lifecycle event is published: the one place that knows MQTT topics.
+"""Where things are published: the one place that knows MQTT topics.
 
-The templates are `queue.mqtt.topics` of the configuration. Nothing here is retained.
+The templates are `queue.mqtt.topics` of the configuration. Lifecycle events are never retained.
 """
 
 from collections.abc import Iterator
@@ -30,9 +30,28 @@ class Target(NamedTuple):
     qos: int
 
 
+class Message(NamedTuple):
+    """One publish."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool = False
+
+
 def lifecycle_targets(event: JobEvent, login_user_ids: list[int]) -> list[Target]:
     """All topics of one event; `login_user_ids` are the requesters who asked by logging in. InvalidTopic."""
     return list(_targets(event, event.job, login_user_ids))
+
+
+def message(template: str, payload: bytes, *, qos: int = 1, retain: bool = False, **values: str) -> Message:
+    """A message that tells of no job; `values` fill in the template. InvalidTopic."""
+    return Message(_target(template, qos=qos, **values).topic, payload, qos, retain)
+
+
+def as_level(text: str) -> str:
+    """`text` as one level of a topic, for names that are in the payload as they are: `_` for what may not be there."""
+    return "".join("_" if _may_not_be_in_a_level(character) else character for character in text)
 
 
 def level_of(priority: int) -> str:
@@ -59,12 +78,16 @@ def _targets(event: JobEvent, job: Job, login_user_ids: list[int]) -> Iterator[T
         yield _target("job_failed", job_id=str(job.pk))
 
 
+def _may_not_be_in_a_level(character: str) -> bool:
+    # mosquitto cuts the connection for control characters and for code points that are no characters.
+    return character in "/+#" or not character.isprintable()
+
+
 def _target(template: str, *, qos: int = 1, **values: str) -> Target:
     topic: str = getattr(settings.JOB_PROCESSOR.queue.mqtt.topics, template)
     for name, value in values.items():
         placeholder = "{" + name + "}"
-        # mosquitto cuts the connection for control characters and for code points that are no characters.
-        if placeholder in topic and (not value or set(value) & set("/+#") or not value.isprintable()):
+        if placeholder in topic and (not value or any(map(_may_not_be_in_a_level, value))):
             raise InvalidTopic(f"{template}: {value!r} cannot be a level of a topic")
         topic = topic.replace(placeholder, value)
     if len(topic.encode()) > LONGEST_TOPIC or topic.startswith("$"):

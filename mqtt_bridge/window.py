@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from paho.mqtt.reasoncodes import ReasonCode
 
 from mqtt_bridge.client import HasFileno, MqttConnection, MqttError
+from mqtt_bridge.topics import Message as Message
 
 ANSWER_TIMEOUT = 10.0
 """Seconds without a single answer after which a connection is given up."""
@@ -17,15 +17,6 @@ Key = int | str
 """An event's id, or a notice's name."""
 _QUOTA_EXCEEDED = 0x97
 """A refusal that passes."""
-
-
-class Message(NamedTuple):
-    """One publish."""
-
-    topic: str
-    payload: bytes
-    qos: int
-    retain: bool = False
 
 
 @dataclass

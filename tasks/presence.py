@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.db.models import Case, CharField, QuerySet, Value, When
 from django.db.models.functions import Now
 
@@ -26,9 +26,6 @@ logger = logging.getLogger(__name__)
 
 AGAIN = 1.0
 """Seconds between two attempts while the database is away."""
-
-_OF_THE_PROGRAM = ("name", "hostname", "pid", "queues", "concurrency", "job_types", "capabilities")
-_OF_THE_RUN = ("started_at", "heartbeat_at", "stopped_at", "told")
 
 
 def workers() -> "QuerySet[KnownWorker]":
@@ -89,16 +86,12 @@ class _Presence:
             self._is_known = True
 
     def _register(self) -> None:
-        """Insert the row, or take over that of an earlier worker that had this id."""
-        worker = self._worker
-        worker.pk = None
-        worker.started_at = worker.heartbeat_at = Now()
-        Worker.objects.bulk_create(
-            [worker],
-            update_conflicts=True,
-            unique_fields=["worker_id"],
-            update_fields=[*_OF_THE_PROGRAM, *_OF_THE_RUN],
-        )
+        """A row of its own for each run, so that nobody takes it for an earlier worker that had this id."""
+        self._worker.pk = None
+        self._worker.started_at = self._worker.heartbeat_at = Now()
+        with transaction.atomic():
+            Worker.objects.filter(worker_id=self._worker.worker_id).delete()
+            self._worker.save(force_insert=True)
 
     def _stop(self) -> None:
         self._ours().update(heartbeat_at=Now(), stopped_at=Now())

@@ -1,0 +1,147 @@
+"""Statistics for those who ask on MQTT. The figures come from `operations`, which hands over what collects them."""
+
+import json
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from mqtt_bridge.payloads import as_json, unix
+from mqtt_bridge.topics import Message, message
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = "stockqueue.stats/1"
+LONGEST_REQUEST = 1_024
+"""Bytes."""
+LONGEST_ID = 200
+"""Characters of a request's id."""
+
+
+@dataclass(frozen=True)
+class PriorityDepth:
+    """Jobs of one priority that have not ended."""
+
+    priority: int
+    pending: int
+    queued: int
+    running: int
+
+
+@dataclass(frozen=True)
+class QueueDepth:
+    """A queue, and what is in it by priority, the most urgent first."""
+
+    queue: str
+    priorities: list[PriorityDepth]
+
+
+@dataclass(frozen=True)
+class WorkerCounts:
+    alive: int
+    gone: int
+
+
+@dataclass(frozen=True)
+class OutboxState:
+    """Events that wait to be published, and how old the oldest is, in seconds."""
+
+    waiting: int
+    oldest_age: float | None
+
+
+@dataclass(frozen=True)
+class StockCounts:
+    """Stocks that somebody holds."""
+
+    fresh: int
+    stale: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is told, as it was at `at`."""
+
+    at: datetime
+    queues: list[QueueDepth]
+    workers: WorkerCounts
+    outbox: OutboxState
+    stocks: StockCounts
+
+
+@dataclass(frozen=True)
+class StatisticsRequest:
+    """Somebody asks, and wants to find `request_id` in the answer."""
+
+    request_id: str | int | None
+
+
+_figures: Callable[[], Figures] | None = None
+
+
+def configure(figures: Callable[[], Figures]) -> None:
+    """Hand over what collects the figures."""
+    global _figures
+    _figures = figures
+
+
+def answer(requests: Collection[StatisticsRequest]) -> list[Message]:
+    """A message for each request, all with the same figures, which are collected once."""
+    if not requests or _figures is None:
+        return []
+    figures = _figures()
+    return [statistics_message(figures, request.request_id) for request in requests]
+
+
+def statistics_message(figures: Figures, request_id: str | int | None = None) -> Message:
+    """The figures, for who asked with `request_id`, or for everybody."""
+    payload = {
+        "schema": SCHEMA,
+        "timestamp": unix(figures.at),
+        "at": figures.at.isoformat(),
+        "request_id": request_id,
+        "queues": [_with_sums(asdict(queue)) for queue in figures.queues],
+        "workers": asdict(figures.workers),
+        "outbox": asdict(figures.outbox),
+        "stocks": asdict(figures.stocks),
+    }
+    return message("system_stats", as_json(payload))
+
+
+def _with_sums(queue: dict[str, Any]) -> dict[str, Any]:
+    sums = {state: sum(one[state] for one in queue["priorities"]) for state in ("pending", "queued", "running")}
+    return queue | sums
+
+
+def parse_request(payload: bytes) -> StatisticsRequest | None:
+    """What came on `system_stats_request`: `{timestamp, request_id}`. None, and a line in the log, for anything else.
+
+    The time of asking is not needed. An id is a text or a whole number; who needs none may leave it out.
+    """
+    try:
+        return StatisticsRequest(_read_id(payload))
+    except _NotARequest as problem:
+        logger.warning("a request for statistics is ignored: %s", problem)
+        return None
+
+
+class _NotARequest(ValueError):
+    """What is wrong, in one line that is short, whatever was sent."""
+
+
+def _read_id(payload: bytes) -> str | int | None:
+    if len(payload) > LONGEST_REQUEST:
+        raise _NotARequest(f"it has {len(payload)} bytes, and may have {LONGEST_REQUEST}")
+    try:
+        content = json.loads(payload)
+    except (ValueError, RecursionError):
+        raise _NotARequest(f"{payload[:60]!r} is not JSON") from None
+    if not isinstance(content, dict):
+        raise _NotARequest(f"{payload[:60]!r} is not an object with a request_id")
+    request_id = content.get("request_id")
+    if isinstance(request_id, bool) or not isinstance(request_id, str | int | None):
+        raise _NotARequest(f"request_id: {request_id!r:.60} is neither a text nor a whole number")
+    if len(str(request_id)) > LONGEST_ID:
+        raise _NotARequest(f"request_id: {request_id!r:.60} is longer than {LONGEST_ID} characters")
+    return request_id

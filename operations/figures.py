@@ -1,0 +1,29 @@
+"""The figures that the MQTT bridge tells those who ask."""
+
+from collections import Counter
+
+from django.utils import timezone
+
+from mqtt_bridge.statistics import Figures, OutboxState, PriorityDepth, QueueDepth, StockCounts, WorkerCounts
+from operations import statistics
+from tasks import presence
+from tasks.models import Worker
+
+
+def collect_figures() -> Figures:
+    """What is true now. Asks the database alone, no broker."""
+    now = timezone.now()
+    queues: dict[str, list[PriorityDepth]] = {}
+    for depth in statistics.depths():
+        one = PriorityDepth(depth.priority, depth.pending, depth.queued, depth.running)
+        queues.setdefault(depth.queue, []).append(one)
+    states = Counter(presence.workers().values_list("state", flat=True))
+    outbox = statistics.outbox(now)
+    freshness = statistics.freshness(statistics.held_stocks(), now)
+    return Figures(
+        at=now,
+        queues=[QueueDepth(queue, priorities) for queue, priorities in queues.items()],
+        workers=WorkerCounts(states[Worker.State.ALIVE], states[Worker.State.GONE]),
+        outbox=OutboxState(outbox.unpublished, outbox.oldest_age),
+        stocks=StockCounts(freshness.fresh, freshness.stale),
+    )
