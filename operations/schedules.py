@@ -61,6 +61,13 @@ DEFAULTS = [
         expires=timedelta(hours=1),
         description="Where each portfolio stands among all; a factor of the priority of its owner's jobs.",
     ),
+    DefaultSchedule(
+        name="Cleanup",
+        task="stockqueue.cleanup",
+        crontab={"minute": "30", "hour": "3"},
+        expires=timedelta(hours=12),
+        description="Deletes jobs that ended jobs.cleanup_after_days ago, and what belongs to them.",
+    ),
 ]
 
 

@@ -8,7 +8,7 @@ from celery import Task, shared_task
 from celery.exceptions import Ignore
 from django.conf import settings
 
-from tasks import notices
+from tasks import notices, retention
 from tasks.broker import is_amqp
 from tasks.execution import JobFailed, run_job
 from tasks.models import Job
@@ -63,6 +63,12 @@ def market_data(task: Task) -> str:
 def tell_ended_backfills() -> int:
     """Mail those whose long backfills have ended."""
     return notices.tell_ended_backfills()
+
+
+@shared_task(name="stockqueue.cleanup", ignore_result=True)
+def cleanup() -> None:
+    """Delete what ended `jobs.cleanup_after_days` ago."""
+    retention.clean_up(retention.cutoff())
 
 
 @shared_task(name="stockqueue.sweep", ignore_result=True)

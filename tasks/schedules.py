@@ -5,9 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 
 from celery.app.task import Context
-from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.tzcrontab import TzAwareCrontab
@@ -44,7 +42,6 @@ def run_once_a_slot(request: Context, work: Callable[[], object]) -> str:
         _, is_free = ScheduleRun.objects.get_or_create(schedule=name, slot=slot)
         if not is_free:
             return _leave(f"the slot {slot.isoformat()} of {name!r} has run already: nothing is done")
-        _delete_old_runs(name, slot)
         return str(work())
 
 
@@ -87,13 +84,6 @@ def _is_due_on(cron: TzAwareCrontab, day: date) -> bool:
         and day.day in cron.day_of_month
         and day.isoweekday() % 7 in cron.day_of_week  # Sunday is 0
     )
-
-
-def _delete_old_runs(name: str, slot: datetime) -> None:
-    """Delete old rows of this schedule and of schedules that are gone; not this slot's, however long ago it was."""
-    oldest = timezone.now() - timedelta(days=settings.JOB_PROCESSOR.jobs.cleanup_after_days)
-    is_known = Q(schedule__in=PeriodicTask.objects.values("name"))
-    ScheduleRun.objects.filter(Q(schedule=name) | ~is_known, slot__lt=min(oldest, slot)).delete()
 
 
 def _leave(why: str) -> str:

@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from operations import statistics
 from portfolio.holdings import held_stocks, statements
-from tasks import control, lifecycle, sweeper, worker
+from tasks import control, lifecycle, retention, sweeper, worker
 from tasks.execution import run_job
-from tasks.models import Job
+from tasks.models import Job, JobEvent
 from tasks.requests import request_fetches
 from tasks.turns import forget_unused, take_turns
 
@@ -47,7 +47,8 @@ def _plan(sql: str, parameters: Any) -> list[str]:
     with connection.wrap_database_errors:
         raw = connection.connection.cursor()
         if connection.vendor == "postgresql":
-            return [step for (step,) in raw.execute(f"EXPLAIN {sql}", parameters).fetchall()]
+            lines = "\n".join(step for (step,) in raw.execute(f"EXPLAIN {sql}", parameters).fetchall())
+            return re.sub(r"\n +Index Cond: ", " ", lines).splitlines()
         words = sql.replace("%s", "?").replace("%%", "%")
         return [step for *_, step in raw.execute(f"EXPLAIN QUERY PLAN {words}", parameters or ()).fetchall()]
 
@@ -55,7 +56,9 @@ def _plan(sql: str, parameters: Any) -> list[str]:
 def _reads_all(step: str) -> bool:
     if any(index in step for index in INDEXES_OF_ACTIVE_JOBS):
         return False
-    return bool(re.search(r"Seq Scan on tasks_job\b|SCAN (tasks_job|waiting)\b|job_newest_first", step))
+    if "job_newest_first" in step:
+        return not re.search(r"\bcreated_at ?<", step)  # from the oldest one to a moment
+    return bool(re.search(r"Seq Scan on tasks_job\b|SCAN (tasks_job|waiting)\b", step))
 
 
 @pytest.fixture
@@ -96,4 +99,16 @@ def test_the_page_of_a_user_and_the_depths_of_queues_read_no_ended_jobs_of_other
     statistics.depths()
     statistics.queue_states(timezone.now())
     statistics.running_jobs(timezone.now())
+    assert reads_of_all_jobs == []
+
+
+def test_a_cleanup_reads_old_jobs_alone(jobs, reads_of_all_jobs, monkeypatch):
+    monkeypatch.setattr(retention, "BATCH", 2)
+    monkeypatch.setattr(retention, "PAUSE", 0)
+    lifecycle.cancel([job.pk for job in jobs], "not needed")
+    reads_of_all_jobs.clear()
+    JobEvent.objects.filter(job__in=jobs[3:]).update(published_at=timezone.now())
+    assert retention.preview(timezone.now()).jobs == len(jobs) - 3
+    deleted = retention.clean_up(timezone.now())
+    assert (deleted.jobs, deleted.kept) == (len(jobs) - 3, 3)
     assert reads_of_all_jobs == []

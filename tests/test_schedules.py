@@ -153,21 +153,6 @@ def test_a_message_of_a_deleted_schedule_does_nothing():
     assert "does not exist any more" in run_once_a_slot(by_beat("gone"), lambda: pytest.fail("it ran"))
 
 
-def test_old_runs_are_deleted_but_the_last_one_of_a_rare_schedule(settings):
-    old = timezone.now() - timedelta(days=settings.JOB_PROCESSOR.jobs.cleanup_after_days + 1)
-    recent = timezone.now() - timedelta(days=3)
-    for schedule, slot in [(UPDATE, old), (UPDATE, recent), ("deleted", old), ("Sweep", old)]:
-        ScheduleRun.objects.create(schedule=schedule, slot=slot)
-    run_once_a_slot(by_beat(), lambda: None)
-    left = set(ScheduleRun.objects.filter(slot__lte=recent).values_list("schedule", "slot"))
-    assert left == {(UPDATE, recent), ("Sweep", old)}
-    CrontabSchedule.objects.filter(periodictask__name=UPDATE).update(
-        hour="9", day_of_week="*", day_of_month=str(old.day), month_of_year=str(old.month)
-    )
-    run_once_a_slot(by_beat(), lambda: None)
-    assert "already" in run_once_a_slot(by_beat(), lambda: pytest.fail("it ran again"))
-
-
 def test_the_update_asks_for_what_is_stale_and_held_by_active_users(user, hold, django_user_model):
     hold(user, "AAPL", "MSFT")
     hold(django_user_model.objects.create_user("second"), "AAPL", "CADL")
@@ -208,6 +193,7 @@ def test_defaults_are_added_once_and_edits_are_left_alone():
     PeriodicTask.objects.filter(name=UPDATE).update(name="Renamed", enabled=False)
     add_missing_schedules(using="default")
     assert sorted(PeriodicTask.objects.values_list("name", "enabled")) == [
+        ("Cleanup", True),
         ("Mails about backfills", True),
         ("Market data", True),
         ("Portfolio values", True),
@@ -358,6 +344,7 @@ def test_an_edit_takes_effect_at_once_and_survives_a_restart_of_beat(admin_clien
         assert messages(new_redis.url, "foreground") == []
     found = PeriodicTask.objects.exclude(task="celery.backend_cleanup")
     assert sorted(found.values_list("name", "enabled", "interval__every", "expire_seconds")) == [
+        ("Cleanup", True, None, 43200),
         ("Mails about backfills", True, 60, 60),
         ("Market data", False, 600, 600),
         ("More", False, 1, None),

@@ -1,0 +1,46 @@
+import json
+import re
+from argparse import ArgumentParser, ArgumentTypeError
+from typing import Any
+
+from tasks import retention
+from tasks.management.jobs import ShellCommand
+from tasks.retention import Cleanup
+
+LONGEST = 36_500
+
+
+class Command(ShellCommand):
+    help = (
+        "Delete jobs that ended long ago with their events and requests, what is left of schedules, backfills and "
+        "task results of that time, and workers that ended over a day ago. Beat does the same every night. Jobs whose "
+        "events are not published on MQTT yet stay."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--days", type=_read_days, help="how long they stay (default: jobs.cleanup_after_days)")
+        parser.add_argument("--dry-run", action="store_true", help="tell what would be deleted, and delete nothing")
+        parser.add_argument("--json", action="store_true", help="print the numbers as one JSON object")
+
+    def handle(self, *args: Any, days: int | None, dry_run: bool, **options: Any) -> None:
+        before = retention.cutoff(days)
+        cleanup = retention.preview(before) if dry_run else retention.clean_up(before)
+        if options["json"]:
+            told = {"before": before.isoformat(), "dry_run": dry_run, **cleanup._asdict()}
+            self.stdout.write(json.dumps(told, indent=2))
+            return
+        done = "Would delete" if dry_run else "Deleted"
+        self.stdout.write(f"{done} what ended before {before:%Y-%m-%d %H:%M} UTC: {_describe(cleanup)}.")
+        if cleanup.kept:
+            self.stdout.write(f"Old jobs that stay, because their events are not published yet: {cleanup.kept}.")
+
+
+def _describe(cleanup: Cleanup) -> str:
+    counts = {name.replace("_", " "): count for name, count in cleanup._asdict().items() if name != "kept"}
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _read_days(text: str) -> int:
+    if re.fullmatch("[0-9]{1,5}", text) and 1 <= int(text) <= LONGEST:
+        return int(text)
+    raise ArgumentTypeError(f"{text!r} is not a number of days from 1 to {LONGEST}")
