@@ -14,8 +14,8 @@ from django.utils import timezone
 from market.freshness import stale_at
 from market.models import Stock
 from portfolio.models import Holding, Portfolio
-from tasks import broker
-from tasks.models import Job, JobEvent
+from tasks import broker, presence
+from tasks.models import Job, JobEvent, Worker
 from tasks.priority import BANDS
 
 RECENT = timedelta(hours=1)
@@ -80,9 +80,13 @@ class FailureReason:
 
 @dataclass(frozen=True)
 class WorkerUse:
-    """A worker that has a job, or ended one in the last hour. `heartbeat_age` is that of its most silent job."""
+    """A worker that is there or gone, has a job, or ended one in the last hour.
+
+    `state` is empty for processes that do jobs themselves; `heartbeat_age` is that of the most silent job.
+    """
 
     worker_id: str
+    state: str
     running: int
     heartbeat_age: float | None
     jobs_per_minute: float
@@ -293,11 +297,14 @@ def worker_use(now: datetime) -> list[WorkerUse]:
     ended = dict(
         _ended_since(now - RECENT).exclude(worker_id="").order_by().values_list("worker_id").annotate(jobs=Count("pk"))
     )
+    states = dict(presence.workers().values_list("worker_id", "state"))
+    there = {worker for worker, state in states.items() if state != Worker.State.STOPPED}
     minutes = RECENT / timedelta(minutes=1)
     uses = []
-    for worker in running.keys() | ended.keys():
+    for worker in running.keys() | ended.keys() | there:
         jobs, heartbeat = running.get(worker, (0, None))
-        uses.append(WorkerUse(worker, jobs, _age(heartbeat, now), round(ended.get(worker, 0) / minutes, 2)))
+        per_minute = round(ended.get(worker, 0) / minutes, 2)
+        uses.append(WorkerUse(worker, states.get(worker, ""), jobs, _age(heartbeat, now), per_minute))
     return sorted(uses, key=lambda use: (-use.running, -use.jobs_per_minute, use.worker_id))[:MOST_WORKERS]
 
 

@@ -6,6 +6,7 @@ In batches with a transaction each, so that nobody waits for long. Safe to run t
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -50,8 +51,8 @@ def cutoff(days: int | None = None) -> datetime:
 def clean_up(before: datetime) -> Cleanup:
     """Delete what ended before then."""
     deleted: Counter[str] = Counter()
+    deleted += _delete(_ended(before), "created_at", _unpublished)
     for rows, by in (
-        (_jobs(before), "created_at"),
         (_backfills(before), "created_at"),
         (_schedule_runs(before), "ran_at"),
         (_workers(), "started_at"),
@@ -74,33 +75,42 @@ def clean_up(before: datetime) -> Cleanup:
 
 def preview(before: datetime) -> Cleanup:
     """What `clean_up` would delete."""
-    jobs = _jobs(before)
+    ended, kept = _ended(before), _kept(before)
     return Cleanup(
-        jobs=jobs.count(),
-        events=JobEvent.objects.filter(job__in=jobs).count(),
-        requests=JobRequest.objects.filter(job__in=jobs).count(),
+        jobs=ended.count() - kept.count(),
+        events=JobEvent.objects.filter(job__in=ended).count() - JobEvent.objects.filter(job__in=kept).count(),
+        requests=JobRequest.objects.filter(job__in=ended).count() - JobRequest.objects.filter(job__in=kept).count(),
         backfills=_backfills(before).count(),
         schedule_runs=_schedule_runs(before).count(),
         workers=_workers().count(),
         task_results=_task_results(before).count(),
-        kept=_kept(before).count(),
+        kept=kept.count(),
     )
 
 
-def _delete(rows: QuerySet[Any], by: str) -> Counter[str]:
-    """Delete rows with what belongs to them, in the order of `by`; how many, by model."""
+def _none(_pks: list[Any]) -> set[Any]:
+    return set()
+
+
+def _delete(rows: QuerySet[Any], by: str, which_stay: Callable[[list[Any]], set[Any]] = _none) -> Counter[str]:
+    """Delete rows with what belongs to them, in the order of `by`, but those that stay; how many, by model.
+
+    Which ones stay is asked for each batch. As a condition of the query it takes minutes, where many events wait and
+    the database does not know yet how many: it compares each row with each event.
+    """
     deleted: Counter[str] = Counter()
-    left = rows.order_by(by)
+    ordered = left = rows.order_by(by, "pk")
     while True:
         with transaction.atomic():
             # Another cleanup may be at it.
-            batch = list(left.select_for_update(skip_locked=True).values_list("pk", by)[:BATCH])
-            _, by_model = rows.model._default_manager.filter(pk__in=[pk for pk, _ in batch]).delete()
+            batch = list(left.select_for_update(skip_locked=True).values_list(by, "pk")[:BATCH])
+            found = [pk for _, pk in batch]
+            _, by_model = rows.model._default_manager.filter(pk__in=set(found) - which_stay(found)).delete()
         deleted.update(by_model)
         if len(batch) < BATCH:
             return deleted
-        # From there on: not past all that was deleted before, and all that stays.
-        left = rows.order_by(by).filter(**{f"{by}__gte": batch[-1][1]})
+        last, last_pk = batch[-1]
+        left = ordered.filter(**{f"{by}__gte": last}).exclude(**{by: last, "pk__lte": last_pk})
         time.sleep(PAUSE)
 
 
@@ -109,23 +119,24 @@ def _ended(before: datetime) -> QuerySet[Job]:
     return Job.objects.filter(created_at__lt=before, finished_at__lt=before)
 
 
-def _is_unpublished() -> Exists:
-    """Whether the bridge has still to publish an event of a job. It will not publish those that were set aside."""
-    return Exists(JobEvent.objects.filter(job=OuterRef("pk"), published_at__isnull=True, error=""))
+def _outbox() -> QuerySet[JobEvent]:
+    """What the bridge has still to publish. It will not publish what was set aside."""
+    return JobEvent.objects.filter(published_at__isnull=True, error="")
 
 
-def _jobs(before: datetime) -> QuerySet[Job]:
-    return _ended(before).filter(~_is_unpublished())
+def _unpublished(job_ids: list[Any]) -> set[Any]:
+    return set(_outbox().filter(job__in=job_ids).values_list("job_id", flat=True))
 
 
 def _kept(before: datetime) -> QuerySet[Job]:
-    return _ended(before).filter(_is_unpublished())
+    return _ended(before).filter(pk__in=_outbox().values("job"))
 
 
 def _backfills(before: datetime) -> QuerySet[Backfill]:
     """Those of which no job stays."""
-    stays = Q(finished_at=None) | Q(finished_at__gte=before) | Q(_is_unpublished())
-    return Backfill.objects.filter(~Exists(Job.objects.filter(stays, backfills=OuterRef("pk"))), created_at__lt=before)
+    young = Job.objects.filter(Q(finished_at=None) | Q(finished_at__gte=before), backfills=OuterRef("pk"))
+    unpublished = _outbox().filter(job__backfills=OuterRef("pk"))
+    return Backfill.objects.filter(~Exists(young), ~Exists(unpublished), created_at__lt=before)
 
 
 def _schedule_runs(before: datetime) -> QuerySet[ScheduleRun]:

@@ -18,6 +18,7 @@ from tasks.models import Job
 from tasks.requests import request_fetches
 from tests.conftest import ROOT, database_url
 from tests.jobs import new_job
+from tests.workers import new_worker
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
@@ -279,6 +280,9 @@ def test_job_stats_shows_each_figure(user, hold, new_redis, point_to):
         new_job(symbol, "failed", error=error, started_at=now - timedelta(seconds=9), finished_at=now)
     old = now - timedelta(days=2)
     new_job("OLD", "failed", error="long ago", started_at=old, finished_at=old, created_at=old)
+    new_worker("idle@here:1")
+    new_worker("lost@here:2", heartbeat_at=now - timedelta(minutes=5))
+    new_worker("ended@here:3", stopped_at=now)
 
     figures = json.loads(call("job_stats", "--json"))
     depths = {row.pop("priority"): row for row in figures["depths"]}
@@ -297,9 +301,11 @@ def test_job_stats_shows_each_figure(user, hold, new_redis, point_to):
         {"status": "failed", "outcome": "", "jobs": 2},
     ]
     assert figures["failures"] == [{"status": "failed", "reason": "Yahoo Finance has no data", "jobs": 2}]
-    (worker,) = figures["workers"]
-    assert (worker["worker_id"], worker["running"]) == ("worker@here", 1)
+    worker = figures["workers"][0]
+    assert (worker["worker_id"], worker["running"], worker["state"]) == ("worker@here", 1, "")
     assert worker["heartbeat_age"] < 60
+    idle = {row["worker_id"]: row["state"] for row in figures["workers"][1:]}
+    assert idle == {"idle@here:1": "alive", "lost@here:2": "gone"}
     (busy,) = figures["running"]
     assert (busy["worker_id"], busy["job_id"], busy["subject"]) == ("worker@here", str(running.pk), "BUSY")
     assert busy["requesters"] == ["system"]

@@ -189,7 +189,7 @@ def test_many_rows_are_deleted_in_several_transactions(monkeypatch):
     with connection.execute_wrapper(count):
         assert clean_up(cutoff()).jobs == 15
     assert symbols() == {"S4"}
-    assert transactions == [True] * 5
+    assert transactions == [True] * 6
 
 
 def test_two_cleanups_at_once_delete_each_row_once(monkeypatch):

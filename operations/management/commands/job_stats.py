@@ -63,9 +63,12 @@ def _tables(figures: Statistics) -> Iterable[tuple[str, Sequence[str], Iterable[
         ([one.jobs, one.status, one.reason.splitlines()[0] if one.reason else ""] for one in figures.failures),
     )
     yield (
-        "Workers of the last hour",
-        ["worker", "running", "heartbeat", "jobs/minute"],
-        ([one.worker_id, one.running, _age(one.heartbeat_age), one.jobs_per_minute] for one in figures.workers),
+        "Workers, with the jobs of the last hour",
+        ["worker", "state", "running", "heartbeat", "jobs/minute"],
+        (
+            [one.worker_id, one.state, one.running, _age(one.heartbeat_age), one.jobs_per_minute]
+            for one in figures.workers
+        ),
     )
     yield (
         "Running jobs",
