@@ -22,9 +22,9 @@ from tasks.models import Backfill, Job, JobEvent, JobRequest, ScheduleRun, Worke
 
 logger = logging.getLogger(__name__)
 
-BATCH = 1_000
-PAUSE = 0.05
-"""Seconds between two batches: on SQLite, nobody else can write during one."""
+BATCH = 250
+PAUSE = 0.12
+"""Seconds between two batches. On SQLite nobody else can write during one, and who waits tries again after 0.1 s."""
 WORKERS_STAY = timedelta(days=1)
 """For so long a worker that ended is remembered."""
 
