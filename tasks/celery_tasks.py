@@ -68,7 +68,7 @@ def tell_ended_backfills() -> int:
 @shared_task(name="stockqueue.cleanup", ignore_result=True)
 def cleanup() -> None:
     """Delete what ended `jobs.cleanup_after_days` ago."""
-    retention.clean_up(retention.cutoff())
+    logger.info("deleted what is over: %s", retention.clean_up(retention.cutoff()))
 
 
 @shared_task(name="stockqueue.sweep", ignore_result=True)

@@ -72,7 +72,8 @@ class _Presence:
             change()
         except (DatabaseError, InterfaceError) as error:
             if not self._complained:
-                logger.warning("worker %s cannot say that it is there: %s", self._worker, error)
+                reason = str(error).partition("\n")[0]
+                logger.warning("worker %s cannot say that it is there: %s", self._worker, reason)
             self._complained = True
         else:
             self._complained = False

@@ -3,7 +3,6 @@
 In batches with a transaction each, so that nobody waits for long. Safe to run twice at once.
 """
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -19,8 +18,6 @@ from django_celery_beat.models import PeriodicTask
 from django_celery_results.models import TaskResult
 
 from tasks.models import Backfill, Job, JobEvent, JobRequest, ScheduleRun, Worker
-
-logger = logging.getLogger(__name__)
 
 BATCH = 250
 PAUSE = 0.12
@@ -59,7 +56,7 @@ def clean_up(before: datetime) -> Cleanup:
         (_task_results(before), "date_done"),
     ):
         deleted += _delete(rows, by)
-    cleanup = Cleanup(
+    return Cleanup(
         jobs=deleted[Job._meta.label],
         events=deleted[JobEvent._meta.label],
         requests=deleted[JobRequest._meta.label],
@@ -69,8 +66,6 @@ def clean_up(before: datetime) -> Cleanup:
         task_results=deleted[TaskResult._meta.label],
         kept=_kept(before).count(),
     )
-    logger.info("deleted what ended before %s: %s", before.isoformat(timespec="seconds"), cleanup)
-    return cleanup
 
 
 def preview(before: datetime) -> Cleanup:

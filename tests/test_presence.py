@@ -123,7 +123,7 @@ def test_an_outage_of_the_database_is_told_once_and_survived(configured, monkeyp
     def refuse(self) -> None:
         if is_away.is_set():
             refused.append(1)
-            raise OperationalError("the server is away")
+            raise OperationalError("the server is away\n\tIs it running?")
         renew(self)
 
     renew = presence._Presence._renew
