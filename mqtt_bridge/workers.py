@@ -93,8 +93,8 @@ def register(worker: Worker) -> Message:
         "hostname": worker.hostname,
         "pid": worker.pid,
         "queues": worker.queues,
-        "max_concurrent_jobs": worker.concurrency,
-        "supported_job_types": worker.job_types,
+        "concurrency": worker.concurrency,
+        "job_types": worker.job_types,
         "capabilities": worker.capabilities,
         "started_at": unix(worker.started_at),
     }

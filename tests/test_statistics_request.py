@@ -11,6 +11,7 @@ from market.models import Stock
 from mqtt_bridge import statistics
 from mqtt_bridge.statistics import StatisticsRequest, answer, parse_request
 from tasks.models import JobEvent
+from tests import asyncapi
 from tests.jobs import new_job
 from tests.workers import new_worker
 
@@ -78,7 +79,8 @@ def test_the_answer_tells_depths_workers_outbox_and_freshness(user, hold):
     Stock.objects.filter(symbol="IINN").update(checked_at=timezone.now())
 
     (message,) = answer([StatisticsRequest("a1")])
-    assert (message.topic, message.qos, message.retain) == ("system/stats", 1, False)
+    assert message[0::2] == ("system/stats", 1)
+    assert asyncapi.check(message.topic, message.payload) == ("system_stats", message.qos, message.retain)
     content = json.loads(message.payload)
     assert content.keys() == {
         *("schema", "timestamp", "at", "request_id", "queues", "workers", "outbox", "stocks"),
@@ -103,6 +105,7 @@ def test_the_answer_tells_depths_workers_outbox_and_freshness(user, hold):
 
 def test_an_empty_system_has_statistics_too():
     (message,) = answer([StatisticsRequest(None)])
+    asyncapi.check(message.topic, message.payload)
     content = json.loads(message.payload)
     assert content["request_id"] is None
     assert content["outbox"] == {"waiting": 0, "oldest_age": None}

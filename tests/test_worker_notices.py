@@ -11,6 +11,7 @@ from mqtt_bridge.topics import Message
 from mqtt_bridge.workers import BREAK, Notice, WorkerNotices, mark_told
 from tasks import heartbeat, presence
 from tasks.models import Worker
+from tests import asyncapi
 from tests.workers import new_worker
 
 pytestmark = pytest.mark.django_db
@@ -42,6 +43,9 @@ def topics(due: list[Notice]) -> list[str]:
 
 
 def content(message: Message) -> dict[str, Any]:
+    """What a message says, which is as docs/asyncapi.yaml has it."""
+    channel = asyncapi.check(message.topic, message.payload)
+    assert (message.qos, message.retain) == (channel.qos, channel.retain)
     return json.loads(message.payload)
 
 
@@ -90,8 +94,8 @@ def test_a_worker_that_comes_is_registered_once_with_what_it_is(notices):
         "hostname": "here",
         "pid": 1,
         "queues": ["foreground", "background_fetch"],
-        "max_concurrent_jobs": 4,
-        "supported_job_types": ["stock_fetch"],
+        "concurrency": 4,
+        "job_types": ["stock_fetch"],
         "capabilities": ["big"],
         "started_at": int(worker.started_at.timestamp()),
     }
