@@ -34,8 +34,8 @@ from market.models import Stock
 from mqtt_bridge import outbox
 from mqtt_bridge.client import WINDOW
 from mqtt_bridge.relay import messages_of
+from mqtt_bridge.topics import Message
 from mqtt_bridge.wakeup import CHANNEL
-from mqtt_bridge.window import Message
 from operations.subscriber import Subscriber
 from stockqueue.processes import spawn, stop, wait_until
 from tasks import direct, lifecycle

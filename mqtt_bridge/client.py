@@ -21,6 +21,8 @@ CONNECT_TIMEOUT = 5.0
 GOODBYE_TIMEOUT = 1.0
 WINDOW = 100
 """Messages on the wire without an answer, where the broker takes as many."""
+MOST_RECEIVED = 100
+"""Messages on subscribed topics that are kept until they are taken; of more, the oldest are lost."""
 UNTOLD = 20
 """The same where the broker cannot tell (MQTT 3.1.1): mosquitto's `max_inflight_messages`. Of QoS 2 messages beyond
 it, it loses some without a word."""
@@ -58,7 +60,7 @@ class MqttConnection:
         self._connack: ReasonCode | None = None
         self._lost: str | None = None
         self._answers: dict[int, ReasonCode] = {}
-        self._received: deque[Received] = deque()
+        self._received: deque[Received] = deque(maxlen=MOST_RECEIVED)
         self.window = WINDOW
         """How many messages may be without an answer."""
         self.largest: int | None = None
@@ -118,7 +120,7 @@ class MqttConnection:
         return sent.mid
 
     def subscribe(self, topic: str) -> None:
-        """Have what is published on `topic` sent to us; `received` gives it."""
+        """Have what is published on `topic` sent to us; `take_received` gives it."""
         self._client.subscribe(topic, qos=1)
 
     def exchange(self, timeout: float, others: Sequence[HasFileno] = ()) -> dict[int, ReasonCode]:
@@ -134,7 +136,12 @@ class MqttConnection:
             raise MqttError(f"{self._address}: the connection was lost ({self._lost})")
         return answers
 
-    def received(self) -> list[Received]:
+    @property
+    def has_received(self) -> bool:
+        """Whether `take_received` would give something."""
+        return bool(self._received)
+
+    def take_received(self) -> list[Received]:
         """What has come on the topics subscribed to since the last call."""
         messages = list(self._received)
         self._received.clear()

@@ -13,10 +13,11 @@ from django.db import DatabaseError, InterfaceError, connection
 from mqtt_bridge import outbox
 from mqtt_bridge.client import MqttConnection, MqttError
 from mqtt_bridge.leadership import Lease, LeaseLost
+from mqtt_bridge.notices import Notices
 from mqtt_bridge.payloads import PayloadTooLong, for_topic, lifecycle_payload
-from mqtt_bridge.topics import InvalidTopic, lifecycle_targets
+from mqtt_bridge.topics import InvalidTopic, Message, lifecycle_targets
 from mqtt_bridge.wakeup import AT_LATEST, Wakeup, wakeup
-from mqtt_bridge.window import BrokerSilent, Message, Window
+from mqtt_bridge.window import BrokerSilent, Key, Parcel, Window
 from tasks.models import JobEvent
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Relay:
         self._lease = Lease()
         self._pause = 0.0
         self._complaint = ""
+        self._notices = Notices()
         self._acknowledged = _Acknowledged()
         self._suspects = _Suspects()
 
@@ -104,14 +106,16 @@ class Relay:
             self._release()
 
     def _publish_all(self, broker: MqttConnection, window: Window) -> None:
-        state = settings.JOB_PROCESSOR.queue.mqtt.topics.bridge_state
-        window.send("online", [Message(state, b"online", 1, retain=True)])
+        topics = settings.JOB_PROCESSOR.queue.mqtt.topics
+        self._notices.connected()
+        broker.subscribe(topics.system_stats_request)
+        window.send("online", [Message(topics.bridge_state, b"online", 1, retain=True)])
         window.drain()
         self._settle(window)
         logger.info("connected to %s", settings.MQTT)
         try:
             self._publish_what_comes(broker, window)
-            window.send("offline", [Message(state, b"offline", 1, retain=True)])
+            window.send("offline", [Message(topics.bridge_state, b"offline", 1, retain=True)])
             window.drain()
         except MqttError as error:
             self._acknowledged.lost_connection()
@@ -125,12 +129,14 @@ class Relay:
         news = wakeup()
         while not self._stop.is_set():
             self._lease.keep()
+            self._notices.tell(window, broker.take_received())
             news.arm()
             events = outbox.waiting(BATCH)
             if events:
                 self._publish(broker, window, events)
             else:
-                self._idle(window, news)
+                self._idle(broker, window, news)
+                self._settle(window)
             self._pause, self._complaint = 0.0, ""
 
     def _publish(self, broker: MqttConnection, window: Window, events: Iterable[JobEvent]) -> None:
@@ -156,10 +162,10 @@ class Relay:
         self._settle(window)
         self._set_aside(errors)
 
-    def _idle(self, window: Window, news: Wakeup) -> None:
-        """Until there may be something new, or for a second at most."""
+    def _idle(self, broker: MqttConnection, window: Window, news: Wakeup) -> None:
+        """Until there may be something to do, or for a second at most."""
         until = time.monotonic() + AT_LATEST
-        while not self._stop.is_set() and not news.came():
+        while not (self._stop.is_set() or broker.has_received or news.came()):
             left = until - time.monotonic()
             if left <= 0:
                 break
@@ -169,14 +175,15 @@ class Relay:
         """Mark what the broker has, set aside what it refuses."""
         arrived: list[int] = []
         refused: dict[int, str] = {}
+        notices: list[Parcel] = []
         for parcel in window.take_ended():
             if isinstance(parcel.key, str):
-                for refusal in parcel.refusals:
-                    logger.error("refused by %s: %s", settings.MQTT, refusal)
+                notices.append(parcel)
             elif parcel.refusals:
-                refused[parcel.key] = "; ".join(parcel.refusals)
+                refused[parcel.key] = "; ".join(f"{topic}: {reason}" for topic, reason in parcel.refusals)
             else:
                 arrived.append(parcel.key)
+        self._notices.ended(notices)
         outbox.mark_published(arrived)
         self._acknowledged.add(arrived)
         self._set_aside(refused)
@@ -271,7 +278,7 @@ class _Suspects:
     PATIENCE = 3
 
     def __init__(self) -> None:
-        self._cuts: dict[int | str, int] = {}
+        self._cuts: dict[int, int] = {}
 
     def __contains__(self, event_id: int) -> bool:
         return event_id in self._cuts
@@ -279,11 +286,12 @@ class _Suspects:
     def acquit(self, event_id: int) -> None:
         del self._cuts[event_id]
 
-    def lost_connection(self, under_way: Sequence[int | str]) -> dict[int, str]:
+    def lost_connection(self, under_way: Sequence[Key]) -> dict[int, str]:
         """Note what was under way; the one that is convicted, with the reason."""
         alone = under_way[0] if len(under_way) == 1 else None
         for key in under_way:
-            self._cuts[key] = self._cuts[key] + (key == alone) if key in self._cuts else 0
+            if isinstance(key, int):
+                self._cuts[key] = self._cuts[key] + (key == alone) if key in self._cuts else 0
         if isinstance(alone, int) and self._cuts[alone] >= self.PATIENCE:
             del self._cuts[alone]
             return {alone: f"the broker cut the connection each of {self.PATIENCE + 1} times that it was sent"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from paho.mqtt.reasoncodes import ReasonCode
 
 from mqtt_bridge.client import HasFileno, MqttConnection, MqttError
-from mqtt_bridge.topics import Message as Message
+from mqtt_bridge.topics import Message
 
 ANSWER_TIMEOUT = 10.0
 """Seconds without a single answer after which a connection is given up."""
@@ -21,11 +21,11 @@ _QUOTA_EXCEEDED = 0x97
 
 @dataclass
 class Parcel:
-    """Messages that belong together: an event's, say. `refusals`: what the broker did not take, and why."""
+    """Messages that belong together: an event's, say. `refusals`: topics that the broker refused, and why."""
 
     key: Key
     unanswered: int = 0
-    refusals: list[str] = field(default_factory=list)
+    refusals: list[tuple[str, str]] = field(default_factory=list)
 
 
 class BrokerSilent(MqttError):
@@ -93,7 +93,7 @@ class Window:
             raise MqttError(f"{self._broker}: {topic}: {reason}")
         parcel.unanswered -= 1
         if reason.is_failure:
-            parcel.refusals.append(f"{topic}: {reason}")
+            parcel.refusals.append((topic, str(reason)))
         if not parcel.unanswered:
             self._ended.append(parcel)
 

@@ -1,0 +1,100 @@
+"""What the real bridge tells of workers, and its answers to those who ask for statistics."""
+
+import json
+import signal
+from collections import Counter
+
+import paho.mqtt.publish
+import pytest
+
+from operations.subscriber import Message
+from stockqueue.processes import wait_until
+from tasks.models import Worker
+from tests.asyncapi import check
+from tests.conftest import BRIDGE, WORKER, output_of
+from tests.outbox import PATIENCE, request, wait_until_all_is_published
+from tests.servers import MosquittoServer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NO_WORKERS = "user bridge\ntopic write stock/#\ntopic write jobs/#\ntopic write stockqueue/#\n"
+
+
+def ask(server: MosquittoServer, payload: str | bytes) -> None:
+    paho.mqtt.publish.single("system/stats/request", payload, 1, False, server.host, server.port)
+
+
+@pytest.fixture
+def quick(configured) -> dict[str, str]:
+    """The environment of programs with a heartbeat a second."""
+    return {"STOCKQUEUE_CONFIG": str(configured(**{"worker.heartbeat_interval": 1}))}
+
+
+def topics(messages: list[Message]) -> Counter[str]:
+    return Counter(message.topic.partition("/")[2] for message in messages)
+
+
+def test_a_workers_life_is_told(mosquitto_server, redis_server, start, subscribe):
+    url = mosquitto_server.url
+    with start(*BRIDGE, ready="connected to", MQTT_URL=url), subscribe(mosquitto_server, "workers/#") as seen:
+        with start(*WORKER, "-n", "told@%h", ready=" ready.", CELERY_BROKER_URL=redis_server.url):
+            assert seen.wait_for(lambda messages: topics(messages)["register"] == 1, PATIENCE)
+            (worker,) = Worker.objects.all()
+            assert seen.wait_for(lambda messages: topics(messages)[f"heartbeat/{worker.worker_id}"] >= 1, PATIENCE)
+        assert seen.wait_for(lambda messages: topics(messages)["unregister"] == 1, PATIENCE)
+        wait_until(lambda: Worker.objects.get().told == Worker.Told.UNREGISTERED, "the mark")
+    for message in seen.messages:
+        check(message.topic, message.payload)
+        payload = json.loads(message.payload)
+        assert worker.worker_id in (payload.get("worker_id"), payload.get("client_id"))
+    with subscribe(mosquitto_server, "workers/#") as latecomer:
+        assert latecomer.wait_for(bool, PATIENCE)
+    assert [message.topic for message in latecomer.messages] == ["workers/register"]
+
+
+def test_a_worker_that_is_killed_is_told_of_as_lost(mosquitto_server, redis_server, start, subscribe, quick):
+    url = mosquitto_server.url
+    with (
+        start(*BRIDGE, ready="connected to", MQTT_URL=url, **quick),
+        subscribe(mosquitto_server, "workers/disconnect") as seen,
+        start(*WORKER, ready=" ready.", CELERY_BROKER_URL=redis_server.url, **quick) as worker,
+    ):
+        wait_until(lambda: Worker.objects.filter(told=Worker.Told.REGISTERED).exists(), "a mark", timeout=PATIENCE)
+        worker.send_signal(signal.SIGKILL)
+        assert seen.wait_for(bool, PATIENCE)
+        wait_until(lambda: Worker.objects.filter(told=Worker.Told.DISCONNECTED).exists(), "the mark")
+    (message,) = seen.messages
+    check(message.topic, message.payload)
+    assert json.loads(message.payload)["client_id"] == Worker.objects.get().worker_id
+
+
+def test_who_asks_for_statistics_is_answered_with_his_id(mosquitto_server, start, subscribe):
+    with (
+        start(*BRIDGE, ready="connected to", MQTT_URL=mosquitto_server.url) as bridge,
+        subscribe(mosquitto_server, "system/stats") as seen,
+    ):
+        wait_until_all_is_published(request("AAPL"))
+        ask(mosquitto_server, "[1, 2")
+        ask(mosquitto_server, b"x" * 100_000)
+        ask(mosquitto_server, json.dumps({"timestamp": 1_795_000_000, "request_id": "mine"}))
+        assert seen.wait_for(
+            lambda messages: any(json.loads(one.payload)["request_id"] == "mine" for one in messages), PATIENCE
+        )
+        assert output_of(bridge).count("a request for statistics is ignored") == 2
+    for message in seen.messages:
+        check(message.topic, message.payload)
+    figures = json.loads(seen.messages[-1].payload)
+    (foreground,) = (queue for queue in figures["queues"] if queue["queue"] == "background_fetch")
+    assert foreground["pending"] == 1
+
+
+def test_topics_that_the_acl_denies_are_said_once_and_events_flow(start, redis_server):
+    with MosquittoServer(passwords={"bridge": "secret"}, acl=NO_WORKERS) as server:
+        url = f"mqtt://bridge:secret@{server.host}:{server.port}"
+        with (
+            start(*BRIDGE, ready="connected to", MQTT_URL=url) as bridge,
+            start(*WORKER, ready=" ready.", CELERY_BROKER_URL=redis_server.url),
+        ):
+            wait_until(lambda: "refused: workers/register: Not auth" in output_of(bridge), "it", timeout=PATIENCE)
+            wait_until_all_is_published(request("AAPL"))
+            assert output_of(bridge).count("workers/register") == 1
