@@ -101,16 +101,19 @@ class MqttConnection:
             raise MqttError(f"{self._address}: {self._connack or self._why_not_accepted()}")
 
     def close(self) -> None:
-        """Say goodbye, and hang up on a broker that does not read it."""
+        """Say goodbye, so that there is no will, and wait a moment until the broker has taken it."""
         if self._client.disconnect() != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return  # there is no connection
         deadline = time.monotonic() + GOODBYE_TIMEOUT
         while self._client.want_write() and time.monotonic() < deadline:
             self._exchange(deadline - time.monotonic())
-        unread = self._client.socket()
-        if unread is not None:
+
+    def hang_up(self) -> None:
+        """Leave nothing open."""
+        ours = self._client.socket()
+        if ours is not None:
             with suppress(OSError):
-                unread.close()
+                ours.close()
 
     def publish(self, topic: str, payload: bytes, qos: int, retain: bool = False) -> int:
         """Hand a message to the broker; its id, for its answer. MqttError when the connection is lost."""

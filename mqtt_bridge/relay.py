@@ -4,7 +4,7 @@ import logging
 import select
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 
 from django.conf import settings
@@ -13,11 +13,12 @@ from django.db import DatabaseError, InterfaceError, connection
 from mqtt_bridge import outbox
 from mqtt_bridge.client import MqttConnection, MqttError
 from mqtt_bridge.leadership import Lease, LeaseLost
+from mqtt_bridge.losses import Acknowledged, Suspects
+from mqtt_bridge.messages import Unsendable, messages_of
 from mqtt_bridge.notices import Notices
-from mqtt_bridge.payloads import PayloadTooLong, for_topic, lifecycle_payload
-from mqtt_bridge.topics import InvalidTopic, Message, lifecycle_targets
+from mqtt_bridge.topics import Message
 from mqtt_bridge.wakeup import AT_LATEST, Wakeup, wakeup
-from mqtt_bridge.window import BrokerSilent, Key, Parcel, Window
+from mqtt_bridge.window import BrokerSilent, Parcel, Window
 from tasks.models import JobEvent
 
 logger = logging.getLogger(__name__)
@@ -30,12 +31,6 @@ STAND_BY = 1.0
 """Seconds between two looks at whether another bridge still publishes."""
 LONGEST_PAUSE = 10.0
 """Seconds between two attempts while the broker or the database is away."""
-AGAIN = 5.0
-"""Seconds for which a broker that dies may lose what it has acknowledged; mosquitto saves after it has answered."""
-AT_MOST = 3
-"""How often an event is sent whose connection broke afterwards, so that one that breaks all the time stops nobody."""
-_HEADER = 16
-"""Bytes of a packet besides its topic and its payload, at most."""
 
 
 class Stop:
@@ -74,8 +69,8 @@ class Relay:
         self._pause = 0.0
         self._complaint = ""
         self._notices = Notices()
-        self._acknowledged = _Acknowledged()
-        self._suspects = _Suspects()
+        self._acknowledged = Acknowledged()
+        self._suspects = Suspects()
 
     def run(self) -> None:
         """Relay until `stop` is set, whenever no other bridge does; the window under way is finished first."""
@@ -101,8 +96,9 @@ class Relay:
         try:
             broker.open()
             self._publish_all(broker, Window(broker, self._stop.is_set, self._lease.keep))
-        finally:
             broker.close()
+        finally:
+            broker.hang_up()  # without a goodbye the broker publishes the will
             self._release()
 
     def _publish_all(self, broker: MqttConnection, window: Window) -> None:
@@ -146,7 +142,7 @@ class Relay:
                 break
             try:
                 messages = messages_of(event, broker.largest)
-            except _Unsendable as error:
+            except Unsendable as error:
                 errors[event.pk] = str(error)
                 continue
             is_suspect = event.pk in self._suspects
@@ -210,89 +206,3 @@ class Relay:
         if complaint != self._complaint:  # once for an outage, not once for an attempt
             logger.warning("%s", complaint)
             self._complaint = complaint
-
-
-class _Unsendable(Exception):
-    """An event that no attempt can bring to the broker."""
-
-
-def messages_of(event: JobEvent, largest: int | None) -> Sequence[Message]:
-    """An event's messages, one for each of its topics, where the broker takes packets of up to `largest` bytes."""
-    users = list(dict.fromkeys(request.user_id for request in event.job.login_requests))  # type: ignore[attr-defined]
-    messages: list[Message] = []
-    encoded: dict[bool, bytes] = {}
-    try:
-        payload = lifecycle_payload(event)
-        for target in lifecycle_targets(event, users):
-            is_failure = target.template == "job_failed"
-            if is_failure not in encoded:
-                encoded[is_failure] = for_topic(payload, target.template)
-            messages.append(Message(target.topic, encoded[is_failure], target.qos))
-    except (InvalidTopic, PayloadTooLong) as error:
-        raise _Unsendable(str(error)) from None
-    except KeyError as error:
-        raise _Unsendable(f"the event's payload lacks {error}") from None
-    for message in messages:
-        size = len(message.topic.encode()) + len(message.payload) + _HEADER
-        if largest is not None and size > largest:
-            raise _Unsendable(f"{message.topic}: {size} bytes; the broker takes no more than {largest}")
-    return messages
-
-
-class _Acknowledged:
-    """What the broker acknowledged a moment ago on this connection, or on those before it."""
-
-    def __init__(self) -> None:
-        self._latest: dict[int, tuple[float, int]] = {}
-        """By event, when that was, and how often it was published."""
-        self._was_lost = False
-
-    def add(self, event_ids: Iterable[int]) -> None:
-        now = time.monotonic()
-        for event_id in event_ids:
-            _, times = self._latest.pop(event_id, (0.0, 0))
-            self._latest[event_id] = now, times + 1
-        for event_id, (at, _) in list(self._latest.items()):  # the oldest come first
-            if at > now - AGAIN:
-                break
-            del self._latest[event_id]
-
-    def lost_connection(self) -> None:
-        self._was_lost = True
-
-    def send_again(self) -> None:
-        """After a lost connection: put it back into the outbox, in the order in which it was there."""
-        if self._was_lost:
-            event_ids = [event_id for event_id, (_, times) in self._latest.items() if times < AT_MOST]
-            outbox.send_again(JobEvent.objects.filter(pk__in=event_ids, error=""))
-            self._was_lost = False
-
-
-class _Suspects:
-    """Events that were under way when the broker cut the connection: one of them may be why.
-
-    They are sent alone until they have arrived. One that the connection breaks on again and again, with nothing else
-    under way, is set aside, so that it does not keep the others back for good.
-    """
-
-    PATIENCE = 3
-
-    def __init__(self) -> None:
-        self._cuts: dict[int, int] = {}
-
-    def __contains__(self, event_id: int) -> bool:
-        return event_id in self._cuts
-
-    def acquit(self, event_id: int) -> None:
-        del self._cuts[event_id]
-
-    def lost_connection(self, under_way: Sequence[Key]) -> dict[int, str]:
-        """Note what was under way; the one that is convicted, with the reason."""
-        alone = under_way[0] if len(under_way) == 1 else None
-        for key in under_way:
-            if isinstance(key, int):
-                self._cuts[key] = self._cuts[key] + (key == alone) if key in self._cuts else 0
-        if isinstance(alone, int) and self._cuts[alone] >= self.PATIENCE:
-            del self._cuts[alone]
-            return {alone: f"the broker cut the connection each of {self.PATIENCE + 1} times that it was sent"}
-        return {}

@@ -53,7 +53,8 @@ class _Listening:
         self.came()
 
     def came(self) -> bool:
-        return bool(list(self._postgres.notifies(timeout=0)))  # those too that came during another query
+        with connection.wrap_database_errors:
+            return bool(list(self._postgres.notifies(timeout=0)))  # those too that came during another query
 
 
 class _Polling:
@@ -73,5 +74,6 @@ class _Polling:
 
     def _ask(self) -> int:
         connection.ensure_connection()
-        version: int = connection.connection.execute("PRAGMA data_version").fetchone()[0]
-        return version
+        with connection.wrap_database_errors:
+            version: int = connection.connection.execute("PRAGMA data_version").fetchone()[0]
+            return version

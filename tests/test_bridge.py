@@ -1,7 +1,10 @@
 """The shipped bridge between the database and a real mosquitto, in good times and while things are killed."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,7 +19,7 @@ from stockqueue.processes import wait_until
 from tasks import lifecycle
 from tasks.models import Job, JobEvent
 from tests.asyncapi import check
-from tests.conftest import BRIDGE
+from tests.conftest import BRIDGE, ROOT, output_of
 from tests.invariants import arrived_event_ids, check_nothing_was_lost, event_ids, payloads
 from tests.lasting_subscriber import LastingSubscriber
 from tests.outbox import (
@@ -31,7 +34,7 @@ from tests.outbox import (
     work,
     worked,
 )
-from tests.servers import MosquittoServer
+from tests.servers import MosquittoServer, PostgresServer
 from tests.stalling_proxy import StallingProxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -383,3 +386,20 @@ def test_a_wrong_password_is_said_in_one_line(protocol, start, capsys):
     (line,) = [line for line in log.splitlines() if "mqtt_bridge" in line and "manage.py" not in line]
     assert line.endswith(f"WARNING mqtt_bridge.relay: waiting: mqtt://{at}: Not authorized")
     assert "guessed" not in log
+
+
+def test_a_bridge_whose_database_goes_away_says_that_it_is_offline_and_comes_back(start, subscribe, mosquitto_server):
+    with PostgresServer() as database:
+        environment = {"DATABASE_URL": database.url, "MQTT_URL": mosquitto_server.url}
+        command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+        subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=True)
+        with (
+            start(*BRIDGE, ready="connected to", **environment) as bridge,
+            subscribe(mosquitto_server, STATE) as state,
+        ):
+            database.stop()
+            assert state.wait_for(lambda messages: messages[-1].payload == b"offline", PATIENCE)
+            database.start()
+            assert state.wait_for(lambda messages: messages[-1].payload == b"online", PATIENCE)
+            assert bridge.poll() is None
+            assert "Traceback" not in output_of(bridge)

@@ -1,0 +1,37 @@
+"""All messages of one event."""
+
+from collections.abc import Sequence
+
+from mqtt_bridge.payloads import PayloadTooLong, for_topic, lifecycle_payload
+from mqtt_bridge.topics import InvalidTopic, Message, lifecycle_targets
+from tasks.models import JobEvent
+
+_HEADER = 16
+"""Bytes of a packet besides its topic and its payload, at most."""
+
+
+class Unsendable(Exception):
+    """An event that no attempt can bring to the broker."""
+
+
+def messages_of(event: JobEvent, largest: int | None) -> Sequence[Message]:
+    """An event's messages, one for each of its topics, where the broker takes packets of up to `largest` bytes."""
+    users = list(dict.fromkeys(request.user_id for request in event.job.login_requests))  # type: ignore[attr-defined]
+    messages: list[Message] = []
+    encoded: dict[bool, bytes] = {}
+    try:
+        payload = lifecycle_payload(event)
+        for target in lifecycle_targets(event, users):
+            is_failure = target.template == "job_failed"
+            if is_failure not in encoded:
+                encoded[is_failure] = for_topic(payload, target.template)
+            messages.append(Message(target.topic, encoded[is_failure], target.qos))
+    except (InvalidTopic, PayloadTooLong) as error:
+        raise Unsendable(str(error)) from None
+    except KeyError as error:
+        raise Unsendable(f"the event's payload lacks {error}") from None
+    for message in messages:
+        size = len(message.topic.encode()) + len(message.payload) + _HEADER
+        if largest is not None and size > largest:
+            raise Unsendable(f"{message.topic}: {size} bytes; the broker takes no more than {largest}")
+    return messages
