@@ -1,34 +1,50 @@
 """Writes what a source answered: bars that are new or changed, and what is known of the stock."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Max
 
 from market.models import PriceBar, Stock
 from market.sources.base import AS_TRADED, Bar, History
 from market.volatility import RETURNS, realised_volatility
 
 MISSES_UNTIL_PARKED = 3
-_WRITTEN = [
-    *("name", "exchange", "currency", "source", "checked_at", "volatility"),
-    *("status", "misses", "missed_on", "history_starts", "is_outdated"),
-]
 LONGEST_CLOSURE = timedelta(days=15)
 """An answer that begins so much later than it was asked for begins with the first bar that there is."""
 SAME = 1e-4
 """How much a settled price may differ from what is stored, by the stored one: less than any dividend moves it."""
+_STOCKS, _BARS = Stock._meta.db_table, PriceBar._meta.db_table
 _PRICES = ", ".join(["%s::double precision[]"] * 5)
 _ROWS = {
-    "postgresql": f"SELECT %s, * FROM unnest(%s::date[], {_PRICES}, %s::bigint[])",  # noqa: S608
+    "postgresql": f"SELECT * FROM unnest(%s::bigint[], %s::date[], {_PRICES}, %s::bigint[])",  # noqa: S608
     "sqlite": f"VALUES ({', '.join(['%s'] * (1 + len(Bar._fields)))})",
 }
 _UPSERT = {
-    vendor: f"INSERT INTO {PriceBar._meta.db_table} (stock_id, {', '.join(Bar._fields)}) {rows} "
+    vendor: f"INSERT INTO {_BARS} (stock_id, {', '.join(Bar._fields)}) {rows} "
     f"ON CONFLICT (stock_id, date) DO UPDATE SET {', '.join(f'{name} = EXCLUDED.{name}' for name in Bar._fields[1:])}"
     for vendor, rows in _ROWS.items()
 }
+_TOLD = ("name", "exchange", "currency")
+_NOTED = (
+    *(*_TOLD, "source", "checked_at", "volatility"),
+    *("status", "misses", "missed_on", "history_starts", "is_outdated"),
+)
+_WRITTEN = [field for field in Stock._meta.concrete_fields if field.name in _NOTED]
+_SET = ", ".join(f"{field.column} = told.{field.column}" for field in _WRITTEN)
+_UPDATE = {
+    "postgresql": f"UPDATE {_STOCKS} SET {_SET} "  # noqa: S608
+    f"FROM json_populate_recordset(NULL::{_STOCKS}, %s) AS told WHERE {_STOCKS}.id = told.id",
+    "sqlite": f"UPDATE {_STOCKS} SET {', '.join(f'{field.column} = %s' for field in _WRITTEN)} WHERE id = %s",  # noqa: S608
+}
+_NEWEST_CLOSES = (
+    f"SELECT * FROM (SELECT stock_id, close FROM {_BARS} WHERE stock_id = %s ORDER BY date DESC LIMIT {RETURNS + 1}) "  # noqa: S608
+    "AS newest"
+)
 
 
 @dataclass(frozen=True)
@@ -45,28 +61,125 @@ class Stored:
     outdated_from: date | None = None
 
 
+@dataclass
+class _Change:
+    """What an answer changes of a stock. `known` is what is stored from the answer's first day on, by day.
+
+    `bars` are those of the answer that may be written, and `written` counts what was.
+    """
+
+    stock: Stock
+    history: History
+    known: dict[date, Bar]
+    bars: Sequence[Bar]
+    outdated_from: date | None = None
+    written: int = 0
+
+    def told(self, before: date | None) -> Stored:
+        received, newest = len(self.history.bars), self.history.bars[-1].date
+        return Stored(received, self.written, before, max(newest, before or newest), self.outdated_from)
+
+
 def upsert_bars(stock: Stock, bars: Sequence[Bar]) -> int:
     """Insert the bars that are new and overwrite those that differ; how many were written. Others cost no write."""
-    return _write_changed(stock, bars, _known(stock, bars)) if bars else 0
+    if not bars:
+        return 0
+    change = _Change(stock, History(stock.symbol, stock.source, bars), _known({stock.pk: bars})[stock.pk], bars)
+    _write_bars([change])
+    return change.written
 
 
-def _known(stock: Stock, bars: Sequence[Bar]) -> dict[date, Bar]:
-    """What is stored from the first of the bars on, by day."""
-    stored = stock.bars.filter(date__gte=min(bar.date for bar in bars)).order_by()
-    return {row[0]: Bar._make(row) for row in stored.values_list(*Bar._fields)}
+def store_history(
+    history: History, checked_at: datetime | None, *, asked_from: date | None = None, replace: bool = False
+) -> Stored:
+    """`store_histories` for a single answer."""
+    return store_histories([history], checked_at, asked_from=asked_from, replace=replace)[0]
 
 
-def _write_changed(stock: Stock, bars: Sequence[Bar], known: dict[date, Bar]) -> int:
+def store_histories(
+    histories: Sequence[History], checked_at: datetime | None, *, asked_from: date | None = None, replace: bool = False
+) -> list[Stored]:
+    """Write sources' answers, each for another stock: all or none. What each changed, in the same order.
+
+    The stocks count as checked at `checked_at` (None: the answers are about the past). `asked_from` is the first day
+    of a range that somebody asked for. `replace`: what is stored between an answer's first and last day, and not in
+    the answer, is removed. An answer with prices as traded only adds bars.
+
+    As many statements for many stocks as for one; but for a history that was adjusted, begins or is replaced.
+    """
+    with transaction.atomic():
+        answers = list(zip(_lock([history.symbol for history in histories]), histories, strict=True))
+        known = _known({stock.pk: history.bars for stock, history in answers})
+        before = _latest_days(known)
+        changes = [_compare(stock, history, known[stock.pk], asked_from) for stock, history in answers]
+        _write_bars(changes)
+        if replace:
+            _remove_others(change for change in changes if change.history.source not in AS_TRADED)
+        _measure_volatility([change for change in changes if change.written])
+        for stock, history in answers:
+            _note_answer(stock, history, checked_at)
+        _update([stock for stock, _ in answers])
+        return [change.told(before[change.stock.pk]) for change in changes]
+
+
+def _lock(symbols: Sequence[str]) -> list[Stock]:
+    """The stocks, in the order given. Locked in one order for everybody, so that groups of stocks do not deadlock."""
+    locked = Stock.objects.select_for_update(no_key=True).filter(symbol__in=symbols).order_by("pk")
+    stocks = {stock.symbol: stock for stock in locked}
+    if missing := [symbol for symbol in symbols if symbol not in stocks]:
+        raise Stock.DoesNotExist(f"{missing[0]} is not known here any more")
+    return [stocks[symbol] for symbol in symbols]
+
+
+def _known(bars: dict[int, Sequence[Bar]]) -> dict[int, dict[date, Bar]]:
+    """What is stored of stocks, each from the first of its bars on, by stock and day."""
+    firsts = {pk: min(bar.date for bar in own) for pk, own in bars.items()}
+    stored = PriceBar.objects.filter(stock__in=firsts, date__gte=min(firsts.values())).order_by()
+    known: dict[int, dict[date, Bar]] = {pk: {} for pk in firsts}
+    for pk, *values in stored.values_list("stock_id", *Bar._fields):
+        if values[0] >= firsts[pk]:
+            known[pk][values[0]] = Bar._make(values)
+    return known
+
+
+def _latest_days(known: dict[int, dict[date, Bar]]) -> dict[int, date | None]:
+    """The day of each stock's newest bar; asks the database where none is known."""
+    latest = {pk: max(bars, default=None) for pk, bars in known.items()}
+    if others := [pk for pk, day in latest.items() if day is None]:
+        found = PriceBar.objects.filter(stock__in=others).order_by().values_list("stock_id")
+        latest |= dict(found.annotate(Max("date")))
+    return latest
+
+
+def _compare(stock: Stock, history: History, known: dict[date, Bar], asked_from: date | None) -> _Change:
+    """What an answer may write, and what it shows of the rest of the history, which is noted at the stock."""
+    if asked_from is not None:
+        _note_start(stock, history.bars[0].date, asked_from)
+    if history.source in AS_TRADED:
+        return _Change(stock, history, known, _additions(history.bars, known))
+    if _shows_adjustment(stock, history, known, is_range=asked_from is not None):
+        stock.is_outdated = True
+    first_outside = _first_outside(stock, history) if stock.is_outdated else None
+    stock.is_outdated = first_outside is not None
+    return _Change(stock, history, known, history.bars, first_outside)
+
+
+def _write_bars(changes: Iterable[_Change]) -> None:
     """In SQL: Django's `bulk_create` takes longer to build its statement than the database to execute it."""
-    changed = [bar for bar in bars if known.get(bar.date) != bar]
-    if changed:
-        upsert = _UPSERT[connection.vendor]
-        with transaction.atomic(savepoint=False), connection.cursor() as cursor:
-            if connection.vendor == "postgresql":
-                cursor.execute(upsert, [stock.pk, *map(_array, zip(*changed, strict=True))])
-            else:
-                cursor.executemany(upsert, [(stock.pk, bar.date.isoformat(), *bar[1:]) for bar in changed])
-    return len(changed)
+    rows: list[tuple[Any, ...]] = []
+    for change in changes:
+        pk, known = change.stock.pk, change.known
+        changed = [(pk, *bar) for bar in change.bars if known.get(bar.date) != bar]
+        change.written += len(changed)
+        rows += changed
+    if not rows:
+        return
+    upsert = _UPSERT[connection.vendor]
+    with transaction.atomic(savepoint=False), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(upsert, [*map(_array, zip(*rows, strict=True))])
+        else:
+            cursor.executemany(upsert, [(pk, str(day), *values) for pk, day, *values in rows])
 
 
 def _array(values: Iterable[object]) -> str:
@@ -74,43 +187,28 @@ def _array(values: Iterable[object]) -> str:
     return f"{{{','.join('NULL' if value is None else str(value) for value in values)}}}"
 
 
-def store_history(
-    history: History, checked_at: datetime | None, *, asked_from: date | None = None, replace: bool = False
-) -> Stored:
-    """Write a source's answer; the stock counts as checked at `checked_at` (None: the answer is about the past).
+def _note_answer(stock: Stock, history: History, checked_at: datetime | None) -> None:
+    for field in _TOLD:
+        if told := getattr(history, field)[: getattr(Stock, field).field.max_length]:
+            setattr(stock, field, told)
+    stock.source = history.source
+    stock.checked_at = checked_at or stock.checked_at
+    stock.status, stock.misses, stock.missed_on = Stock.Status.ACTIVE, 0, None
 
-    `asked_from` is the first day of a range that somebody asked for. `replace`: what is stored between the answer's
-    first and last day, and not in the answer, is removed. An answer with prices as traded only adds bars.
-    """
-    with transaction.atomic():
-        stock = Stock.objects.get(symbol=history.symbol)
-        known = _known(stock, history.bars)
-        before = max(known) if known else _latest_date(stock)
-        if asked_from is not None:
-            _note_start(stock, history.bars[0].date, asked_from)
-        bars, first_outside = history.bars, None
-        if history.source in AS_TRADED:
-            bars = _additions(bars, known)
-            written = _write_changed(stock, bars, known)
+
+def _update(stocks: Sequence[Stock]) -> None:
+    """Write what is noted of the stocks. In SQL: Django's `bulk_update` has a CASE for each value."""
+    rows = [
+        [*(field.get_db_prep_save(getattr(stock, field.attname), connection) for field in _WRITTEN), stock.pk]
+        for stock in stocks
+    ]
+    update = _UPDATE[connection.vendor]
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            columns = [*(field.column for field in _WRITTEN), "id"]
+            cursor.execute(update, [json.dumps([dict(zip(columns, row, strict=True)) for row in rows], default=str)])
         else:
-            if _shows_adjustment(stock, history, known, is_range=asked_from is not None):
-                stock.is_outdated = True
-            first_outside = _first_outside(stock, history) if stock.is_outdated else None
-            stock.is_outdated = first_outside is not None
-            written = _write_changed(stock, bars, known)
-            if replace:
-                written += _remove_others(stock, bars, known)
-        if written:
-            stock.volatility = realised_volatility(_last_closes(stock, known, bars))
-        for field in ("name", "exchange", "currency"):
-            if told := getattr(history, field)[: getattr(Stock, field).field.max_length]:
-                setattr(stock, field, told)
-        stock.source = history.source
-        stock.checked_at = checked_at or stock.checked_at
-        stock.status, stock.misses, stock.missed_on = Stock.Status.ACTIVE, 0, None
-        stock.save(update_fields=_WRITTEN)
-        newest = history.bars[-1].date
-        return Stored(len(history.bars), written, before, max(newest, before or newest), first_outside)
+            cursor.executemany(update, rows)
 
 
 def _shows_adjustment(stock: Stock, history: History, known: dict[date, Bar], *, is_range: bool) -> bool:
@@ -158,13 +256,14 @@ def _note_start(stock: Stock, first: date, asked_from: date) -> None:
         stock.history_starts = None
 
 
-def _remove_others(stock: Stock, bars: Sequence[Bar], known: dict[date, Bar]) -> int:
-    """Remove what is stored between the first and the last of the bars and not among them; from `known` as well."""
-    others = {day for day in known if day <= bars[-1].date} - {bar.date for bar in bars}
-    for day in others:
-        del known[day]
-    removed, _by_model = stock.bars.filter(date__in=others).delete()
-    return removed
+def _remove_others(changes: Iterable[_Change]) -> None:
+    """Remove what is stored between the first and the last bar of an answer and not in it; from `known` as well."""
+    for change in changes:
+        others = {day for day in change.known if day <= change.bars[-1].date} - {bar.date for bar in change.bars}
+        for day in others:
+            del change.known[day]
+        removed, _by_model = change.stock.bars.filter(date__in=others).delete()
+        change.written += removed
 
 
 def note_miss(symbol: str, checked_at: datetime) -> None:
@@ -182,14 +281,23 @@ def note_miss(symbol: str, checked_at: datetime) -> None:
         stock.save(update_fields=["checked_at", "misses", "missed_on", "status"])
 
 
-def _latest_date(stock: Stock) -> date | None:
-    return stock.bars.order_by("-date").values_list("date", flat=True).first()
+def _measure_volatility(changes: Iterable[_Change]) -> None:
+    """From what is stored now; asks the database where an answer and what is known do not reach back far enough."""
+    closes: dict[int, list[float]] = {}
+    for change in changes:
+        newest = change.known | {bar.date: bar for bar in change.bars}
+        closes[change.stock.pk] = [newest[day].close for day in sorted(newest)[-(RETURNS + 1) :]]
+    if short := [pk for pk, known in closes.items() if len(known) <= RETURNS]:
+        closes |= _newest_closes(short)
+    for change in changes:
+        change.stock.volatility = realised_volatility(closes[change.stock.pk])
 
 
-def _last_closes(stock: Stock, known: dict[date, Bar], written: Sequence[Bar]) -> list[float]:
-    """Oldest first; asks the database where `known` and what was written over it do not reach back far enough."""
-    newest = known | {bar.date: bar for bar in written}
-    if len(newest) > RETURNS:
-        return [newest[day].close for day in sorted(newest)[-(RETURNS + 1) :]]
-    newest_first = stock.bars.order_by("-date").values_list("close", flat=True)[: RETURNS + 1]
-    return list(newest_first)[::-1]
+def _newest_closes(stock_ids: Sequence[int]) -> dict[int, list[float]]:
+    """The closes of the stocks that volatility is computed from, oldest first."""
+    closes: dict[int, list[float]] = {pk: [] for pk in stock_ids}
+    with connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join([_NEWEST_CLOSES] * len(stock_ids)), stock_ids)
+        for pk, close in cursor.fetchall():
+            closes[pk].append(close)
+    return {pk: newest_first[::-1] for pk, newest_first in closes.items()}
