@@ -1,14 +1,14 @@
 """The work of fetch jobs: ask the sources, and store what they answer."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import date, datetime, timedelta
 from functools import cache, partial
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import Exists
+from django.db import DatabaseError, connection, transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from pydantic import BaseModel, Field
 
@@ -19,7 +19,7 @@ from market.sessions import keep_sessions
 from market.sources import CACHED, fetch_history, last_good_day
 from market.sources.base import History, SourceBusy, SourceError, SymbolNotFound
 from market.sources.budget import spending
-from market.store import Stored, note_miss, store_history
+from market.store import Stored, note_miss, store_histories
 from tasks import lifecycle
 from tasks.backfill import Mode
 from tasks.models import Job, JobEvent
@@ -28,8 +28,13 @@ from tasks.retries import retries_left
 from tasks.work import Done, Store, WorkFailed, WorkPostponed, does, read_parameters
 
 LONGEST_RANGE = 36_525
+TOGETHER = 0.05
+"""Seconds that an answer waits for others, to be stored with them."""
 _MEMBER = ("success", "records", "source", "reason", "adjusted", "error")
 """What is told of one stock of a batch."""
+
+Answer = tuple[str, Future[History]]
+"""A symbol, and what its sources had: a history, or WorkFailed, or WorkPostponed."""
 
 
 class FetchParameters(BaseModel):
@@ -122,7 +127,7 @@ def _market_closed(since: datetime) -> str:
 
 
 def _store_stock(history: History, parameters: FetchParameters) -> Done:
-    stored = _store(history, parameters)
+    (stored,) = _store([history], parameters)
     result: dict[str, Any] = {
         "symbol": history.symbol,
         "source": history.source,
@@ -137,18 +142,19 @@ def _store_stock(history: History, parameters: FetchParameters) -> Done:
     return Done(Job.Outcome.UNCHANGED, result | {"reason": _nothing_new(history, stored)})
 
 
-def _store(history: History, parameters: FetchParameters) -> Stored:
-    """Write the answer. Where it shows that older bars were adjusted since they were stored, ask for all of them."""
+def _store(histories: Sequence[History], parameters: FetchParameters) -> list[Stored]:
+    """Write the answers. Where one shows that older bars were adjusted since they were stored, ask for all of them."""
     now = timezone.now()
-    stored = store_history(
-        history,
+    stored = store_histories(
+        histories,
         now if parameters.reaches(now.date()) else None,
         asked_from=parameters.start,
         replace=parameters.mode == Mode.REPLACE,
     )
-    if stored.outdated_from:
-        stock = Stock.objects.get(symbol=history.symbol)
-        request_fetches([stock], Job.Trigger.MAINTENANCE, start=stored.outdated_from, mode=Mode.REPLACE)
+    for history, one in zip(histories, stored, strict=True):
+        if one.outdated_from:
+            stock = Stock.objects.get(symbol=history.symbol)
+            request_fetches([stock], Job.Trigger.MAINTENANCE, start=one.outdated_from, mode=Mode.REPLACE)
     return stored
 
 
@@ -158,70 +164,60 @@ def _told_of_adjustment(stored: Stored) -> dict[str, str]:
 
 @does(Job.Type.STOCK_BATCH_FETCH)
 def fetch_batch(job: Job) -> Done:
-    """Fetch several stocks, a few at a time, each stored and told as it comes; those that need none are passed over.
+    """Fetch several stocks, a few at a time; those that need none are passed over.
 
-    A stock that is unknown does not fail the others. An error that may pass ends the attempt, once what is under way
-    has come: the next one goes on with what is left. In the last attempt it ends nothing where there are stored bars.
+    What comes together is stored and told together. A stock that is unknown does not fail the others. An error that
+    may pass ends the attempt, once what is under way has come: the next one goes on with what is left. In the last
+    attempt it ends nothing where there are stored bars.
     """
     parameters = read_parameters(BatchParameters, job)
     results = _noted_before(job)
     ended_by: list[WorkFailed | WorkPostponed] = []
     freshness = Freshness.of(Stock.objects.filter(symbol__in=parameters.symbols), timezone.now())
+    left = [symbol for symbol in dict.fromkeys(parameters.symbols) if symbol not in results]
+    at_once = settings.JOB_PROCESSOR.stock_jobs.data_fetch.concurrency
 
     def turns() -> Iterator[str]:
-        for symbol in parameters.symbols:
-            if ended_by:
-                return
-            if symbol in results:
-                continue
-            if reason := _why_not(symbol, parameters, freshness):
-                results[symbol] = {"success": True, "records": 0, "skipped": reason}
-            else:
-                yield symbol
+        for first in range(0, len(left), 2 * at_once):
+            symbols = left[first : first + 2 * at_once]
+            reasons = {} if ended_by else _why_not(symbols, parameters, freshness)
+            for symbol in symbols:
+                if ended_by:
+                    return
+                if reason := reasons.get(symbol):
+                    results[symbol] = {"success": True, "records": 0, "skipped": reason}
+                else:
+                    yield symbol
 
-    for symbol, answer in _ask_together(job, turns(), parameters):
-        try:
-            history = answer.result()
-        except WorkPostponed as pause:
-            ended_by.append(pause)
-        except WorkFailed as failure:
-            if reason := _why_last_good(job, symbol, parameters, failure):
-                member = {"success": True, "records": 0, "source": CACHED, "reason": reason}
-                _note_member(job, results, symbol, member)
-            elif failure.passes:
-                ended_by.append(failure)
-            else:
-                _note_member(job, results, symbol, {"success": False, "error": str(failure)}, failure.effect)
-        else:
-            keep_sessions(history.exchange)
-            _store_member(job, results, symbol, history, parameters)
+    for answers in _ask_together(job, turns(), parameters, at_once):
+        ended_by += _keep(job, results, answers, parameters)
     if ended_by:
         raise ended_by[0]
     return _end_batch(results)
 
 
 def _ask_together(
-    job: Job, symbols: Iterable[str], parameters: FetchParameters
-) -> Iterator[tuple[str, "Future[History]"]]:
-    """Ask for several stocks at the same time, as many as `data_fetch.concurrency` says; each answer as it comes."""
-    at_once = settings.JOB_PROCESSOR.stock_jobs.data_fetch.concurrency
+    job: Job, symbols: Iterable[str], parameters: FetchParameters, at_once: int
+) -> Iterator[list[Answer]]:
+    """Ask for several stocks at the same time, so many `at_once`; the answers as they come."""
     under_way: dict[Future[History], str] = {}
     try:
         for symbol in symbols:
             under_way[_threads(at_once).submit(_ask_in_thread, job, symbol, parameters)] = symbol
-            while len(under_way) >= 2 * at_once:  # so that no thread waits while one's answer is stored
-                yield from _take_ended(under_way)
+            while len(under_way) >= 2 * at_once:  # so that no thread waits while others' answers are stored
+                yield _take_ended(under_way)
         while under_way:
-            yield from _take_ended(under_way)
+            yield _take_ended(under_way)
     finally:
         for answer in under_way:
             answer.cancel()
 
 
-def _take_ended(under_way: "dict[Future[History], str]") -> Iterator[tuple[str, "Future[History]"]]:
-    ended = wait(under_way, return_when=FIRST_COMPLETED).done
-    for answer in [answer for answer in under_way if answer in ended]:  # in the order in which they were asked for
-        yield under_way.pop(answer), answer
+def _take_ended(under_way: dict[Future[History], str]) -> list[Answer]:
+    """The next answer, and what comes within a moment of it, in the order in which it was asked for."""
+    wait(under_way, return_when=FIRST_COMPLETED)
+    ended = wait(under_way, timeout=TOGETHER).done
+    return [(under_way.pop(answer), answer) for answer in list(under_way) if answer in ended]
 
 
 @cache
@@ -237,14 +233,17 @@ def _ask_in_thread(job: Job, symbol: str, parameters: FetchParameters) -> Histor
         connection.close()  # there is one where a request was counted; it is not asked for again soon
 
 
-def _why_not(symbol: str, parameters: BatchParameters, freshness: Freshness) -> str:
-    """Why a member of a batch is not fetched: it is fresh by now, or another job fetches it; empty where it is."""
+def _why_not(symbols: Sequence[str], parameters: BatchParameters, freshness: Freshness) -> dict[str, str]:
+    """Why members of a batch are not fetched: fresh by now, or fetched by another job; empty for those that are."""
     if parameters.start is not None:
-        return ""
-    single = Job.objects.active().filter(job_type=Job.Type.STOCK_FETCH, symbol=symbol)
-    stock = Stock.objects.filter(symbol=symbol).annotate(on_its_way=Exists(single)).first()
-    if stock is None:
-        return "not known here any more"
+        return {}
+    single = Job.objects.active().filter(job_type=Job.Type.STOCK_FETCH, symbol=OuterRef("symbol"))
+    stocks = Stock.objects.filter(symbol__in=symbols).annotate(on_its_way=Exists(single))
+    reasons = dict.fromkeys(symbols, "not known here any more")
+    return reasons | {stock.symbol: _why_needs_none(stock, freshness) for stock in stocks}
+
+
+def _why_needs_none(stock: Any, freshness: Freshness) -> str:
     if stock.status != Stock.Status.ACTIVE:
         return f"parked as {stock.status}"
     if closed_since := freshness.closed_since(stock):
@@ -254,30 +253,80 @@ def _why_not(symbol: str, parameters: BatchParameters, freshness: Freshness) -> 
     return "on its way" if stock.on_its_way else ""
 
 
-def _store_member(
-    job: Job, results: dict[str, dict[str, Any]], symbol: str, history: History, parameters: FetchParameters
+def _keep(
+    job: Job, results: dict[str, dict[str, Any]], answers: Iterable[Answer], parameters: FetchParameters
+) -> list[WorkFailed | WorkPostponed]:
+    """Store and tell answers, in this order; the errors among them that end the attempt."""
+    ending: list[WorkFailed | WorkPostponed] = []
+    histories: list[History] = []
+    for symbol, answer in answers:
+        try:
+            histories.append(answer.result())
+        except WorkPostponed as pause:
+            ending.append(pause)
+        except WorkFailed as failure:
+            reason = _why_last_good(job, symbol, parameters, failure)
+            if failure.passes and not reason:
+                ending.append(failure)
+                continue
+            _store_members(job, results, histories, parameters)
+            histories = []
+            if reason:
+                member = {"success": True, "records": 0, "source": CACHED, "reason": reason}
+                _note_member(job, results, symbol, member)
+            else:
+                _note_member(job, results, symbol, {"success": False, "error": str(failure)}, failure.effect)
+    _store_members(job, results, histories, parameters)
+    return ending
+
+
+def _store_members(
+    job: Job, results: dict[str, dict[str, Any]], histories: Sequence[History], parameters: FetchParameters
 ) -> None:
-    with transaction.atomic():
-        stored = _store(history, parameters)
-        member: dict[str, Any] = {"success": True, "records": stored.written, "source": history.source}
-        member |= _told_of_adjustment(stored)
-        if not stored.written:
-            member["reason"] = _nothing_new(history, stored)
-        _note_member(job, results, symbol, member)
+    """Write the answers for stocks of a batch and tell it, together; where that fails, one by one until one fails."""
+    if not histories:
+        return
+    for history in histories:
+        keep_sessions(history.exchange)
+    try:
+        with transaction.atomic():
+            stored = _store(histories, parameters)
+            members = {history.symbol: _member(history, one) for history, one in zip(histories, stored, strict=True)}
+            _tell_members(job, results, members)
+    except (DatabaseError, Stock.DoesNotExist):
+        if len(histories) == 1:
+            raise
+        for history in histories:
+            _store_members(job, results, [history], parameters)
+    else:
+        results.update(members)
+
+
+def _member(history: History, stored: Stored) -> dict[str, Any]:
+    member = {"success": True, "records": stored.written, "source": history.source, **_told_of_adjustment(stored)}
+    return member if stored.written else member | {"reason": _nothing_new(history, stored)}
 
 
 def _note_member(
     job: Job, results: dict[str, dict[str, Any]], symbol: str, member: dict[str, Any], effect: Any = lambda: None
 ) -> None:
-    """Keep what came of one stock, and tell it; a later attempt does not ask for it again."""
-    results[symbol] = member
-    total = len(job.parameters["symbols"])
+    """Keep what came of one stock, and tell it."""
     with transaction.atomic(savepoint=False):
-        lifecycle.report_progress(
-            job,
-            {"symbol": symbol, **member, "done": len(results), "total": total},
-        )
+        _tell_members(job, results, {symbol: member})
         effect()
+    results[symbol] = member
+
+
+def _tell_members(job: Job, results: dict[str, dict[str, Any]], members: dict[str, dict[str, Any]]) -> None:
+    """An event for each; a later attempt does not ask for them again."""
+    total = len(job.parameters["symbols"])
+    lifecycle.report_progress(
+        job,
+        [
+            {"symbol": symbol, **member, "done": done, "total": total}
+            for done, (symbol, member) in enumerate(members.items(), len(results) + 1)
+        ],
+    )
 
 
 def _noted_before(job: Job) -> dict[str, dict[str, Any]]:

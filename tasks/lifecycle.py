@@ -68,9 +68,9 @@ def _claim(job_id: UUID, worker_id: str, at_most: int | None) -> list[Job]:
     )
 
 
-def report_progress(job: Job, details: dict[str, Any]) -> Job:
-    """running → running: tell how far it is. The events are there for an attempt that follows, too."""
-    return _of_claim(job, Event.PROGRESS, details, heartbeat_at=database_time())
+def report_progress(job: Job, steps: Sequence[dict[str, Any]]) -> Job:
+    """running → running: tell of each step. The events are there for an attempt that follows, too."""
+    return _of_claim(job, Event.PROGRESS, *steps, heartbeat_at=database_time())
 
 
 def complete(job: Job, outcome: Job.Outcome, result: dict[str, Any]) -> Job:
@@ -126,7 +126,7 @@ def expire(job_ids: Collection[UUID], queued_before: datetime, error: str) -> li
         job_ids,
         [Status.QUEUED],
         Event.EXPIRED,
-        {"error": error},
+        [{"error": error}],
         only=[("queued_at", "<=", queued_before)],
         status=Status.EXPIRED,
         error=error,
@@ -140,7 +140,7 @@ def cancel(job_ids: Collection[UUID], reason: str) -> list[Job]:
         job_ids,
         Job.ACTIVE,
         Event.CANCELLED,
-        {"error": reason},
+        [{"error": reason}],
         status=Status.CANCELLED,
         error=reason,
         finished_at=timezone.now(),
@@ -173,14 +173,14 @@ def lock_rows(job_ids: Collection[UUID]) -> None:
         list(Job.objects.select_for_update(no_key=True).filter(pk__in=job_ids).order_by("pk").values_list("pk"))
 
 
-def _of_claim(job: Job, event: JobEvent.Event, details: dict[str, Any], **changes: Any) -> Job:
+def _of_claim(job: Job, event: JobEvent.Event, *details: dict[str, Any], **changes: Any) -> Job:
     """A transition that only the attempt that holds the claim may make."""
-    changed = _change_claimed(job, event, details, leaves_room=event != Event.PROGRESS, **changes)
+    changed = _change_claimed(job, event, *details, leaves_room=event != Event.PROGRESS, **changes)
     if not changed:
         raise ClaimLost(f"job {job.pk}, attempt {job.attempt}")
     return changed[0]
 
 
-def _change_claimed(job: Job, event: JobEvent.Event, details: dict[str, Any], **changes: Any) -> list[Job]:
+def _change_claimed(job: Job, event: JobEvent.Event, *details: dict[str, Any], **changes: Any) -> list[Job]:
     claim = [("attempt", "=", job.attempt)]
     return change([job.pk], [Status.RUNNING], event, details, only=claim, brief=True, **changes)

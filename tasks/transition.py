@@ -53,7 +53,7 @@ def change(
     job_ids: Collection[UUID],
     statuses: Iterable[Job.Status],
     event: JobEvent.Event,
-    details: dict[str, Any] | None = None,
+    details: Sequence[dict[str, Any]] = ({},),
     *,
     only: Iterable[tuple[str, str, Any]] = (),
     brief: bool = False,
@@ -63,10 +63,10 @@ def change(
 ) -> list[Job]:
     """Change those of the jobs that are in one of `statuses`, and tell it; the changed jobs, as they are now.
 
-    `only` has more conditions, such as `("attempt", "=", 2)`. `brief`: most fields of the jobs are read when they are
-    asked for. `leaves_room`: the jobs know whether others wait for their turn (`others_wait`); to ask that in a
-    statement of its own would take longer. `only_alone`: not while others wait. What is changed stays locked until the
-    commit, so that `seq` has no gaps.
+    Each job gets an event for each of the `details`. `only` has more conditions, such as `("attempt", "=", 2)`.
+    `brief`: most fields of the jobs are read when they are asked for. `leaves_room`: the jobs know whether others wait
+    for their turn (`others_wait`); to ask that in a statement of its own would take longer. `only_alone`: not while
+    others wait. What is changed stays locked until the commit, so that `seq` has no gaps.
     """
     if not job_ids:
         return []
@@ -75,7 +75,8 @@ def change(
     compared = tuple((name, operator) for name, operator, _ in conditions)
     returned = _BRIEF if brief else _WHOLE
     sql = _statement(
-        connection.vendor, len(job_ids), len(states), computed, compared, returned, leaves_room, only_alone
+        *(connection.vendor, len(job_ids), len(states), len(details)),
+        *(computed, compared, returned, leaves_room, only_alone),
     )
     parameters = [
         *(
@@ -100,6 +101,7 @@ def _statement(
     vendor: str,
     jobs: int,
     statuses: int,
+    events: int,
     changes: tuple[tuple[str, Sql | None], ...],
     conditions: tuple[tuple[str, str], ...],
     returned: tuple[str, ...],
@@ -107,7 +109,7 @@ def _statement(
     only_alone: bool,
 ) -> str:
     """The SQL of a transition: what to set (None: a parameter), of how many jobs, under which conditions."""
-    sets = ['"last_seq" = "last_seq" + 1']
+    sets = [f'"last_seq" = "last_seq" + {events}']
     sets += (f'"{_COLUMNS[name].column}" = {"%s" if value is None else value}' for name, value in changes)
     chosen = f'"id" IN ({_marks(jobs)})'
     if jobs > 1 and vendor == "postgresql":
@@ -126,10 +128,10 @@ def _statement(
     )
     if vendor != "postgresql":
         return update
-    return f"WITH changed AS ({update}), told AS ({_tell('changed')}) SELECT * FROM changed"  # noqa: S608
+    return f"WITH changed AS ({update}), told AS ({_tell('changed', events)}) SELECT * FROM changed"  # noqa: S608
 
 
-def insert(jobs: Sequence[Job], event: JobEvent.Event, details: dict[str, Any] | None) -> set[UUID]:
+def insert(jobs: Sequence[Job], event: JobEvent.Event, details: dict[str, Any]) -> set[UUID]:
     """Insert those of the jobs whose `unique_key` no active job has, in this order; their ids.
 
     Each with an event, and with the request of the one who caused it.
@@ -141,7 +143,7 @@ def insert(jobs: Sequence[Job], event: JobEvent.Event, details: dict[str, Any] |
         with connection.cursor() as cursor:
             cursor.execute(
                 f"WITH created AS ({sql}), told AS ({told}), requested AS ({requested}) SELECT id FROM created",  # noqa: S608
-                [*parameters, event, json.dumps(details or {})],
+                [*parameters, event, json.dumps([details])],
             )
             inserted = {job_id for (job_id,) in cursor.fetchall()}
         for job in jobs:  # as bulk_create leaves them
@@ -150,7 +152,7 @@ def insert(jobs: Sequence[Job], event: JobEvent.Event, details: dict[str, Any] |
     with transaction.atomic():
         Job.objects.bulk_create(jobs, ignore_conflicts=True)
         inserted = set(Job.objects.filter(pk__in=[job.pk for job in jobs]).values_list("pk", flat=True))
-        record(inserted, event, details)
+        record(inserted, event, [details])
         with connection.cursor() as cursor:
             cursor.execute(
                 f'{_REQUEST} "{_JOBS}" WHERE "id" IN ({_marks(len(inserted))})',
@@ -184,30 +186,37 @@ def _insertion(jobs: Sequence[Job]) -> tuple[str, list[Any]]:
     return sql, [*same, json.dumps(rows, default=str)]
 
 
-def record(job_ids: Collection[UUID], event: JobEvent.Event, details: dict[str, Any] | None) -> None:
-    """Write one event for each job, with what is true of it now."""
+def record(job_ids: Collection[UUID], event: JobEvent.Event, details: Sequence[dict[str, Any]]) -> None:
+    """Write an event for each of the details and each job, with what is true of it now."""
     if job_ids:
         ids = [_prepare("id", job_id) for job_id in job_ids]
+        tell = f'{_tell(_JOBS, len(details))} WHERE "id" IN ({_marks(len(ids))})'
         with connection.cursor() as cursor:
-            cursor.execute(f'{_tell(_JOBS)} WHERE "id" IN ({_marks(len(ids))})', [*_telling(event, details), *ids])
+            cursor.execute(tell, [*_telling(event, details), *ids])
 
 
-def _tell(jobs: str, at: str = "%s") -> str:
-    """An INSERT of one event for each row of `jobs`, which has a job's columns; `at` is its time."""
+def _tell(jobs: str, events: int = 1, at: str = "%s") -> str:
+    """An INSERT of so many events for each row of `jobs`, which has a job's columns; `at` is their time."""
     facts = ", ".join(f"""'{name}', "{name}\"""" for name in _FACTS)
-    payload = {
-        "postgresql": f"""jsonb_build_object('state', "status", {facts}) || %s::jsonb""",
-        "sqlite": f"""json_patch(json_object('state', "status", {facts}), %s)""",
+    payload, details = {
+        "postgresql": (
+            f"""jsonb_build_object('state', "status", {facts}) || "detail\"""",
+            'jsonb_array_elements(%s::jsonb) WITH ORDINALITY AS "told" ("detail", "number")',
+        ),
+        "sqlite": (
+            f"""json_patch(json_object('state', "status", {facts}), "detail")""",
+            '(SELECT "value" AS "detail", "key" + 1 AS "number" FROM json_each(%s)) AS "told"',
+        ),
     }[connection.vendor]
     return (
         f'INSERT INTO "{_EVENTS}" ("job_id", "seq", "event", "payload", "created_at", "error") '  # noqa: S608
-        f"""SELECT "id", "last_seq", %s, {payload}, {at}, '' FROM "{jobs}\""""
+        f"""SELECT "id", "last_seq" - {events} + "number", %s, {payload}, {at}, '' FROM "{jobs}", {details}"""
     )
 
 
-def _telling(event: JobEvent.Event, details: dict[str, Any] | None) -> list[Any]:
+def _telling(event: JobEvent.Event, details: Sequence[dict[str, Any]]) -> list[Any]:
     """The parameters of `_tell`."""
-    return [event, json.dumps(details or {}), connection.ops.adapt_datetimefield_value(timezone.now())]
+    return [event, connection.ops.adapt_datetimefield_value(timezone.now()), json.dumps(details)]
 
 
 def _fetch(names: tuple[str, ...], sql: str, parameters: Sequence[Any]) -> list[Job]:

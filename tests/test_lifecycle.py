@@ -121,7 +121,7 @@ def test_an_end_never_changes(end):
     for write in (
         lambda: lifecycle.complete(claimed, Job.Outcome.UPDATED, {}),
         lambda: lifecycle.fail(claimed, "again"),
-        lambda: lifecycle.report_progress(claimed, {}),
+        lambda: lifecycle.report_progress(claimed, [{}]),
     ):
         with pytest.raises(lifecycle.ClaimLost), transaction.atomic():
             write()
@@ -137,7 +137,7 @@ def test_a_worker_that_was_given_up_cannot_write(yahoo):
     given_up = claimed_by("slow", job)
     Job.objects.filter(pk=job.pk).update(attempt=2)  # as a rescue gives it to another
     with pytest.raises(lifecycle.ClaimLost), transaction.atomic():
-        lifecycle.report_progress(given_up, {})
+        lifecycle.report_progress(given_up, [{}])
     with pytest.raises(lifecycle.ClaimLost), transaction.atomic():
         lifecycle.fail(given_up, "late")
 
