@@ -2,6 +2,7 @@
 
 import fcntl
 import math
+import warnings
 from datetime import date, timedelta
 from json import JSONDecodeError
 from typing import Any
@@ -31,6 +32,13 @@ from market.sources.http import reason_of
 from market.sources.yahoo_session import LABEL, YahooSession, no_data
 
 PROBE = "https://query1.finance.yahoo.com/v8/finance/chart/AAPL?range=1d&interval=1d"
+
+_COLUMNS = ("Open", "High", "Low", "Close", "Adj Close", "Volume")
+"""Of yfinance's tables, in the order of Bar."""
+
+# yfinance wants its DeprecationWarnings to be shown. Those about its use of pandas are nothing that users can mend,
+# and come, and are logged, with each answer.
+warnings.filterwarnings("ignore", category=DeprecationWarning, module="^yfinance")
 
 # What yfinance raises when an answer lacks something that it takes for granted.
 _MISREADINGS = (AttributeError, LookupError, TypeError, ValueError)
@@ -127,32 +135,17 @@ class YahooFinance:
 
 
 def _bars(frame: pd.DataFrame) -> list[Bar]:
-    """The rows that have a close; Yahoo sends rows without one for days on which nothing was traded."""
+    """The rows that have a close; Yahoo sends rows without one for days on which nothing was traded.
+
+    A row's day is the exchange's calendar day (yfinance's index is at midnight there).
+    """
+    columns = [frame[name].tolist() if name in frame else [None] * len(frame) for name in _COLUMNS]
     bars = []
-    for row in frame.to_dict("index").items():
-        stamp, values = row
-        close = _number(values.get("Close"))
-        if close is None:
-            continue
-        volume = _number(values.get("Volume"))
-        bars.append(
-            Bar(
-                date=_day(stamp),
-                open=_number(values.get("Open")),
-                high=_number(values.get("High")),
-                low=_number(values.get("Low")),
-                close=close,
-                adj_close=_number(values.get("Adj Close")),
-                volume=None if volume is None else int(volume),
-            )
-        )
+    for day, *values in zip(pd.DatetimeIndex(frame.index).date, *columns, strict=True):
+        opening, high, low, close, adj_close, volume = map(_number, values)
+        if close is not None:
+            bars.append(Bar(day, opening, high, low, close, adj_close, None if volume is None else int(volume)))
     return bars
-
-
-def _day(stamp: Any) -> date:
-    """The exchange's calendar day of a row (yfinance's index is at midnight there)."""
-    day: date = stamp.date()
-    return day
 
 
 def _number(value: Any) -> float | None:
