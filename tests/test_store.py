@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from market.freshness import Freshness
 from market.models import PriceBar, Stock
 from market.sources.base import Bar, History
-from market.store import note_miss, store_history, upsert_bars
+from market.store import note_miss, store_histories, store_history, upsert_bars
 
 pytestmark = pytest.mark.django_db
 
@@ -240,6 +240,112 @@ def test_a_stock_has_one_bar_a_day(stock):
 
     with pytest.raises(IntegrityError), transaction.atomic():
         PriceBar.objects.create(stock=stock, date=MONDAY, close=2.0)
+
+
+# Several answers together
+
+
+def others(count: int) -> list[Stock]:
+    return Stock.objects.bulk_create(Stock(symbol=f"S{number}") for number in range(count))
+
+
+def answers(stocks: list[Stock], *bars: Bar, source: str = "yahoo_finance") -> list[History]:
+    return [History(stock.symbol, source, bars) for stock in stocks]
+
+
+@pytest.mark.parametrize("state", ["new", "one bar newer", "unchanged", "a few days"])
+def test_many_stocks_take_as_many_statements_as_one(stock, state):
+    stocks = [stock, *others(9)]
+    bars = [bar(day) for day in range(25)]
+    if state != "new":
+        store_histories(answers(stocks, *bars), CHECKED)
+    told = {
+        "new": bars[:3],
+        "one bar newer": [*bars, bar(25)],
+        "unchanged": bars,
+        "a few days": [*bars[-1:], bar(25)],
+    }[state]
+
+    counts = []
+    for group in (stocks[:1], stocks[1:]):
+        with CaptureQueriesContext(connection) as queries:
+            stored = store_histories(answers(group, *told), CHECKED)
+        counts.append(len(queries))
+        assert {one.written for one in stored} == {{"new": 3, "unchanged": 0}.get(state, 1)}
+
+    assert counts[0] == counts[1]
+
+
+def test_stocks_are_stored_together_as_they_are_one_by_one():
+    def fetch_all(store: Any) -> list[Any]:
+        Stock.objects.all().delete()
+        known, new, traded, adjusted, short = others(5)
+        store_history(answers([known], *[bar(day) for day in range(-30, 3)])[0], CHECKED)
+        store_history(answers([traded], bar(0), bar(1))[0], CHECKED)
+        store_history(answers([adjusted], *[bar(day) for day in range(-15, 9)])[0], CHECKED)
+        store_history(answers([short], bar(-40), bar(0))[0], CHECKED)
+        told = store(
+            [
+                *answers([known], *[bar(day) for day in range(9)]),
+                *answers([new], *[bar(day) for day in range(22)]),
+                *answers(
+                    [traded], *[bar(day, close=50.0, adj_close=None) for day in range(3)], source="alpha_vantage"
+                ),
+                *answers([adjusted], *[bar(day, close=50.0) for day in range(9)]),
+                *answers([short], bar(3), bar(4)),
+            ],
+            CHECKED + timedelta(days=1),
+        )
+        kept = Stock.objects.order_by("symbol").values("symbol", "source", "checked_at", "volatility", "is_outdated")
+        bars = PriceBar.objects.order_by("stock__symbol", "date").values_list("stock__symbol", *Bar._fields)
+        return [told, list(kept), list(bars)]
+
+    together = fetch_all(store_histories)
+
+    assert together == fetch_all(lambda histories, at: [store_history(one, at) for one in histories])
+    told, kept, _bars = together
+    assert [one.written for one in told] == [6, 22, 2, 9, 2]
+    assert [one.outdated_from for one in told] == [None, None, None, bar(-15).date, bar(-40).date]
+    assert [one["volatility"] is None for one in kept] == [False, False, True, False, True]
+
+
+def test_a_range_is_replaced_for_each_stock_by_itself(stock):
+    (other,) = others(1)
+    for one in (stock, other):
+        upsert_bars(one, [bar(day) for day in range(5)])
+
+    stored = store_histories(
+        [History("AAPL", "yahoo_finance", [bar(0), bar(4)]), History(other.symbol, "yahoo_finance", [bar(2), bar(3)])],
+        None,
+        asked_from=bar(0).date,
+        replace=True,
+    )
+
+    assert [one.written for one in stored] == [3, 0]
+    assert [day.date for day in stored_bars(stock)] == [bar(0).date, bar(4).date]
+    assert stored_bars(other) == [bar(day) for day in range(5)]
+
+
+def test_one_answer_that_cannot_be_stored_leaves_nothing_of_the_others(stock):
+    stocks = [stock, *others(2)]
+    told = [*answers(stocks[:2], bar(0)), *answers(stocks[2:], bar(0, close=float("nan")))]
+
+    with pytest.raises(IntegrityError):
+        store_histories(told, CHECKED)
+
+    assert not PriceBar.objects.exists()
+    assert not Stock.objects.exclude(checked_at=None).exists()
+
+
+def test_an_answer_for_a_stock_that_was_removed_meanwhile_says_so(stock):
+    told = answers([stock, *others(1)], bar(0))
+    stock.delete()
+    with pytest.raises(Stock.DoesNotExist, match="AAPL is not known here any more"):
+        store_histories(told, CHECKED)
+    assert not PriceBar.objects.exists()
+
+
+# What no source knows
 
 
 def miss(*days: int) -> Stock:

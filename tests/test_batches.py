@@ -1,0 +1,148 @@
+"""A batch stores together what comes together, and tells each stock by itself."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from market.models import PriceBar, Stock
+from market.sources import fetch_history
+from market.sources.base import Bar, History
+from tasks import fetching
+from tasks.execution import JobFailed, run_job
+from tasks.models import Job
+from tasks.requests import request_batches, request_fetches
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SYMBOLS = [f"B{number}" for number in range(8)]
+
+
+@pytest.fixture(autouse=True)
+def in_groups(configured, monkeypatch) -> None:
+    """All that is under way, two of these batches, counts as come together."""
+    configured(**{"stock_jobs.data_fetch.concurrency": 2})
+    monkeypatch.setattr(fetching, "TOGETHER", 60.0)
+
+
+@pytest.fixture
+def batch(yahoo) -> Callable[..., Job]:
+    """batch("AAPL"): a job for stocks that Yahoo knows."""
+
+    def batch(*symbols: str) -> Job:
+        yahoo.serve(*symbols)
+        stocks = [Stock.objects.create(symbol=symbol) for symbol in symbols]
+        return request_batches(stocks, Job.Trigger.SCHEDULED_UPDATE).created[0]
+
+    return batch
+
+
+@pytest.fixture
+def not_a_number(monkeypatch) -> set[str]:
+    """The symbols whose answers cannot be stored."""
+    bad: set[str] = set()
+
+    def fetch(symbol: str, *days: Any) -> History:
+        history = fetch_history(symbol, *days)
+        bars = [Bar(*bar)._replace(close=float("nan")) if symbol in bad else bar for bar in history.bars]
+        return History(symbol, history.source, bars)
+
+    monkeypatch.setattr(fetching, "fetch_history", fetch)
+    return bad
+
+
+def progress(job: Job) -> list[dict[str, Any]]:
+    return list(job.events.filter(event="progress").order_by("seq").values_list("payload", flat=True))
+
+
+def test_each_stock_has_an_event_in_the_order_of_the_batch_and_seq_has_no_gaps(batch):
+    job = batch(*SYMBOLS)
+    assert run_job(job.pk, "worker")
+
+    told = progress(job)
+    assert [(one["symbol"], one["done"], one["total"]) for one in told] == [
+        (symbol, done, 8) for done, symbol in enumerate(SYMBOLS, 1)
+    ]
+    assert {one["state"] for one in told} == {"running"}
+    events = list(job.events.order_by("pk").values_list("seq", "event"))
+    assert [seq for seq, _ in events] == list(range(1, len(events) + 1))
+    job.refresh_from_db()
+    assert job.last_seq == len(events)
+
+
+def test_four_stocks_that_come_together_take_as_many_statements_as_one(batch):
+    counts = []
+    for symbols in (["AAPL"], ["MSFT"], SYMBOLS[:4]):
+        job = batch(*symbols)
+        with CaptureQueriesContext(connection) as queries:
+            assert run_job(job.pk, "worker")
+        counts.append(len(queries))
+    assert counts[1] == counts[2]  # the first writes down when the exchange trades
+
+
+def test_an_unknown_stock_among_others_is_told_in_its_place(batch, yahoo):
+    job = batch("AAPL", "ZZTOP", "MSFT")
+    yahoo.server.forget("ZZTOP")
+    result = run_job(job.pk, "worker")
+    assert result
+    assert [(one["symbol"], one["success"]) for one in progress(job)] == [
+        ("AAPL", True),
+        ("ZZTOP", False),
+        ("MSFT", True),
+    ]
+    assert Stock.objects.get(symbol="ZZTOP").misses == 1
+    assert PriceBar.objects.values("stock").distinct().count() == 2
+
+
+def test_one_that_cannot_be_stored_ends_the_attempt_and_the_next_goes_on_with_what_is_left(batch, not_a_number, yahoo):
+    job = batch("AAPL", "MSFT", "IINN")
+    not_a_number.add("MSFT")
+    assert run_job(job.pk, "worker") is None
+
+    job.refresh_from_db()
+    assert (job.status, job.retries) == ("pending", 1)
+    assert job.error.startswith("IntegrityError: ")
+    assert [one["symbol"] for one in progress(job)] == ["AAPL"]
+    assert set(PriceBar.objects.values_list("stock__symbol", flat=True)) == {"AAPL"}
+    assert list(Stock.objects.exclude(checked_at=None).values_list("symbol", flat=True)) == ["AAPL"]
+
+    not_a_number.clear()
+    asked_before = len(yahoo.server.chart_requests())
+    result = run_job(job.pk, "worker")
+    assert result
+    assert set(result["results"]) == {"AAPL", "MSFT", "IINN"}
+    assert {one.symbol for one in yahoo.server.chart_requests()[asked_before:]} == {"MSFT", "IINN"}
+    assert [one["symbol"] for one in progress(job)] == ["AAPL", "MSFT", "IINN"]
+
+
+def test_a_stock_that_was_removed_while_yahoo_answered_does_not_cost_those_before_it(batch, monkeypatch):
+    job = batch("AAPL", "MSFT")
+    gone = Stock.objects.filter(symbol="MSFT")
+    monkeypatch.setattr(fetching, "keep_sessions", lambda exchange: gone.delete())  # called before anything is stored
+    with pytest.raises(JobFailed, match="MSFT is not known here any more"):
+        run_job(job.pk, "worker")
+    assert set(PriceBar.objects.values_list("stock__symbol", flat=True)) == {"AAPL"}
+
+
+def test_a_member_is_passed_over_that_is_fresh_or_on_its_way_or_gone_when_its_turn_comes(batch, yahoo):
+    job = batch("AAPL", "MSFT", "IINN", "CADL")
+    assert run_job(request_fetches([Stock.objects.get(symbol="AAPL")], Job.Trigger.USER_REQUEST).created[0].pk, "w")
+    request_fetches([Stock.objects.get(symbol="MSFT")], Job.Trigger.USER_REQUEST)
+    Stock.objects.get(symbol="IINN").delete()
+
+    result = run_job(job.pk, "worker")
+
+    assert result
+    skipped = {symbol: one["skipped"] for symbol, one in result["results"].items() if "skipped" in one}
+    assert set(skipped) == {"AAPL", "MSFT", "IINN"}
+    assert (skipped["MSFT"], skipped["IINN"]) == ("on its way", "not known here any more")
+    assert [one["symbol"] for one in progress(job)] == ["CADL"]
+
+
+def test_a_batch_that_names_a_stock_twice_fetches_it_once(batch, yahoo):
+    job = batch("AAPL")
+    Job.objects.filter(pk=job.pk).update(parameters={"symbols": ["AAPL", "AAPL"]})
+    assert run_job(job.pk, "worker")
+    assert [one["symbol"] for one in progress(job)] == ["AAPL"]
