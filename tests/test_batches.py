@@ -17,7 +17,7 @@ from tasks.requests import request_batches, request_fetches
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SYMBOLS = [f"B{number}" for number in range(8)]
+SYMBOLS = [f"TOGETHER{number}" for number in range(8)]
 
 
 @pytest.fixture(autouse=True)
