@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mqtt_bridge.outbox import login_users
 from mqtt_bridge.payloads import PayloadTooLong, for_topic, lifecycle_payload
 from mqtt_bridge.topics import InvalidTopic, Message, lifecycle_targets
 from tasks.models import JobEvent
@@ -16,12 +17,11 @@ class Unsendable(Exception):
 
 def messages_of(event: JobEvent, largest: int | None) -> Sequence[Message]:
     """An event's messages, one for each of its topics, where the broker takes packets of up to `largest` bytes."""
-    users = list(dict.fromkeys(request.user_id for request in event.job.login_requests))  # type: ignore[attr-defined]
     messages: list[Message] = []
     encoded: dict[bool, bytes] = {}
     try:
         payload = lifecycle_payload(event)
-        for target in lifecycle_targets(event, users):
+        for target in lifecycle_targets(event, login_users(event)):
             is_failure = target.template == "job_failed"
             if is_failure not in encoded:
                 encoded[is_failure] = for_topic(payload, target.template)

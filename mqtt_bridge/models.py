@@ -1,4 +1,8 @@
+from typing import ClassVar
+
 from django.db import models
+
+from tasks.models import JobEvent
 
 
 class BridgeLease(models.Model):
@@ -10,5 +14,26 @@ class BridgeLease(models.Model):
     renewals = models.BigIntegerField(default=0, help_text="Grows as long as the holder is well.")
     renewed_at = models.DateTimeField(null=True, blank=True)
 
+    class Meta:
+        verbose_name = verbose_name_plural = "MQTT bridge"
+
     def __str__(self) -> str:
         return self.holder or "nobody"
+
+
+class SetAsideManager(models.Manager["SetAsideEvent"]):
+    def get_queryset(self) -> "models.QuerySet[SetAsideEvent]":
+        return super().get_queryset().exclude(error="")
+
+
+class SetAsideEvent(JobEvent):
+    """An event that the bridge could not publish; `error` says why. It waits for someone to have it sent again."""
+
+    objects: ClassVar[SetAsideManager] = SetAsideManager()
+
+    class Meta:
+        proxy = True
+        ordering = ["-id"]
+        verbose_name = "set-aside event"
+        default_permissions = ("view",)
+        permissions = [("send_again", "Can send set-aside events again")]

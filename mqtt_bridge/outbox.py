@@ -2,9 +2,11 @@
 
 from collections.abc import Collection, Mapping
 
+from django.db import connection
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
+from mqtt_bridge.wakeup import CHANNEL
 from tasks.models import Job, JobEvent, JobRequest
 
 
@@ -13,11 +15,19 @@ def waiting(limit: int) -> list[JobEvent]:
 
     Never "everything after the last one": ids commit out of order, and a late one would be passed over.
     """
-    logins = JobRequest.objects.filter(trigger=Job.Trigger.USER_LOGIN).exclude(user=None)
     oldest = JobEvent.objects.filter(published_at__isnull=True, error="").order_by("id")
-    return list(
-        oldest.select_related("job").prefetch_related(Prefetch("job__requests", logins, "login_requests"))[:limit]
-    )
+    return list(with_logins(oldest)[:limit])
+
+
+def with_logins(events: "QuerySet[JobEvent]") -> "QuerySet[JobEvent]":
+    """Each with its job, and with what `login_users` looks at."""
+    logins = JobRequest.objects.filter(trigger=Job.Trigger.USER_LOGIN).exclude(user=None)
+    return events.select_related("job").prefetch_related(Prefetch("job__requests", logins, "login_requests"))
+
+
+def login_users(event: JobEvent) -> list[int]:
+    """Who asked for the job by logging in, each once, for an event that came `with_logins`."""
+    return list(dict.fromkeys(request.user_id for request in event.job.login_requests))  # type: ignore[attr-defined]
 
 
 def mark_published(event_ids: Collection[int]) -> None:
@@ -34,4 +44,8 @@ def set_aside(errors: Mapping[int, str]) -> None:
 
 def send_again(events: "QuerySet[JobEvent]") -> int:
     """Put events back into the outbox; how many. Those that were published arrive a second time."""
-    return events.update(published_at=None, error="")
+    count = events.update(published_at=None, error="")
+    if count and connection.vendor == "postgresql":  # its trigger is for new rows
+        with connection.cursor() as cursor:
+            cursor.execute(f"NOTIFY {CHANNEL}")
+    return count

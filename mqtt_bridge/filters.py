@@ -1,0 +1,27 @@
+"""MQTT topic filters, as subscribers write them: `stock/+/AAPL`, `jobs/#`."""
+
+from collections.abc import Iterable
+
+from paho.mqtt.client import topic_matches_sub
+
+from mqtt_bridge.topics import LONGEST_TOPIC
+
+
+class InvalidFilter(ValueError):
+    """No broker would accept the filter."""
+
+
+def check_filter(text: str) -> None:
+    """InvalidFilter says what is wrong with `text` (MQTT 5.0, section 4.7)."""
+    levels = text.split("/")
+    if not text or "\0" in text or len(text.encode(errors="surrogateescape")) > LONGEST_TOPIC:
+        raise InvalidFilter(f"it needs 1 to {LONGEST_TOPIC} bytes, none of which is zero")
+    for level in levels:
+        if level not in ("+", "#") and set(level) & set("+#"):
+            raise InvalidFilter(f"in the level {level!r} a wildcard has to stand alone")
+    if "#" in levels[:-1]:
+        raise InvalidFilter("# can be the last level alone")
+
+
+def matches_any(topic_filter: str, topics: Iterable[str]) -> bool:
+    return any(topic_matches_sub(topic_filter, topic) for topic in topics)
