@@ -55,7 +55,8 @@ class Command(ShellCommand):
         elif not replayed.events:
             self.stdout.write("Nothing to publish again: there is no such event, or it waits to be published anyway.")
         else:
-            when = f" from {since.isoformat()} to {until.isoformat()}" if since and until else ""
+            ends = [f"{moment:%Y-%m-%d %H:%M:%S}" for moment in (since, until) if moment]
+            when = f" from {' to '.join(ends)} UTC" if ends else ""
             what = "would be published again; nothing is changed" if dry_run else "will be published again"
             self.stdout.write(f"{replayed}{when} {what}.")
 
