@@ -1,28 +1,24 @@
-"""What the system is doing, as figures: one function each. The queries stay fast with 100,000 jobs in the table."""
+"""What the system is doing, as figures: one function each. The queries stay fast with 1,000,000 jobs in the table."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Case, CharField, Count, Exists, F, Min, OuterRef, QuerySet, Value, When
+from django.db.models import Case, CharField, Count, Exists, F, Min, OuterRef, Value, When
 from django.db.models.functions import Concat, Replace
 from django.utils import timezone
 
 from market.freshness import stale_at
 from market.models import Stock
+from operations.last_hour import HOUR, ProcessingTime, processing_times
 from portfolio.models import Holding, Portfolio
 from tasks import broker, presence
 from tasks.models import Job, JobEvent, Worker
 from tasks.priority import BANDS
 
-RECENT = timedelta(hours=1)
-"""What processing times and a worker's jobs per minute are taken from."""
 A_DAY = timedelta(hours=24)
-SAMPLE = 10_000
-"""The newest ended jobs that percentiles are taken from, at most."""
 WORST = 10
 """Rows of a list that names the worst."""
 MOST_WORKERS = 30
@@ -48,16 +44,6 @@ class QueueState:
     waiting: int
     oldest_wait: float | None
     broker_messages: int | None
-
-
-@dataclass(frozen=True)
-class ProcessingTime:
-    """Seconds from start to end, of the `jobs` that ended in the last hour."""
-
-    job_type: str
-    jobs: int
-    p50: float
-    p95: float
 
 
 @dataclass(frozen=True)
@@ -118,13 +104,15 @@ class StaleStock:
 class Freshness:
     """Held stocks, each counted once; `never` are those never checked, which are stale as well.
 
-    `parked` are those that no source knows any more, and nobody asks for.
+    `parked` are those that no source knows any more, and nobody asks for. `oldest_age` is how long the check of the
+    longest stale one is ago, in seconds; None where no stock that was ever checked is stale.
     """
 
     fresh: int
     stale: int
     never: int
     parked: int
+    oldest_age: float | None
     worst: Sequence[StaleStock]
 
 
@@ -151,10 +139,11 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Outbox:
-    """Events that the MQTT broker does not have yet, without those that were set aside."""
+    """Events that the MQTT broker does not have yet; `unpublished` are those that were not set aside."""
 
     unpublished: int
     oldest_age: float | None
+    set_aside: int
 
 
 @dataclass(frozen=True)
@@ -213,7 +202,16 @@ def depths() -> list[Depth]:
 
 def queue_states(now: datetime) -> list[QueueState]:
     """What waits in each queue, and what the broker says it holds."""
-    waiting = {
+    messages = _broker_depths()
+    return [
+        QueueState(queue, jobs, age(oldest, now), messages.get(queue))
+        for queue, (jobs, oldest) in waiting_jobs().items()
+    ]
+
+
+def waiting_jobs() -> dict[str, tuple[int, datetime | None]]:
+    """How many jobs wait in each queue, and when the oldest was asked for."""
+    found = {
         queue: (jobs, oldest)
         for queue, jobs, oldest in Job.objects.active()
         .filter(status__in=Job.WAITING)
@@ -221,41 +219,13 @@ def queue_states(now: datetime) -> list[QueueState]:
         .values_list("queue")
         .annotate(jobs=Count("pk"), oldest=Min("created_at"))
     }
-    messages = _broker_depths()
-    states = []
-    for queue in Job.Queue.values:
-        jobs, oldest = waiting.get(queue, (0, None))
-        states.append(QueueState(queue, jobs, _age(oldest, now), messages.get(queue)))
-    return states
-
-
-def processing_times(now: datetime) -> list[ProcessingTime]:
-    """Median and 95th percentile by type of job, of those that ran to an end in the last hour."""
-    rows = (
-        _ended_since(now - RECENT)
-        .filter(status__in=[Job.Status.COMPLETED, Job.Status.FAILED], started_at__isnull=False)
-        .order_by("-finished_at")
-        .values_list("job_type", "started_at", "finished_at")[:SAMPLE]
-    )
-    seconds: dict[str, list[float]] = {}
-    for job_type, started_at, finished_at in rows:
-        if started_at is not None and finished_at is not None:
-            seconds.setdefault(job_type, []).append((finished_at - started_at).total_seconds())
-    return [
-        ProcessingTime(job_type, len(times), percentile(times, 0.5), percentile(times, 0.95))
-        for job_type, times in sorted(seconds.items())
-    ]
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest of the values that at least this share of them do not exceed (nearest rank)."""
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+    return {queue: found.get(queue, (0, None)) for queue in Job.Queue.values}
 
 
 def ends(now: datetime) -> list[Ends]:
     """How jobs ended in the last 24 hours, the most frequent first."""
     rows = (
-        _ended_since(now - A_DAY)
+        Job.objects.ended_since(now - A_DAY)
         .order_by()
         .values_list("status", "outcome")
         .annotate(jobs=Count("pk"))
@@ -273,7 +243,7 @@ def failures(now: datetime) -> list[FailureReason]:
         output_field=CharField(),
     )
     rows = (
-        _ended_since(now - A_DAY)
+        Job.objects.ended_since(now - A_DAY)
         .filter(status__in=[Job.Status.FAILED, Job.Status.EXPIRED])
         .annotate(reason=nameless)
         .order_by()
@@ -295,16 +265,20 @@ def worker_use(now: datetime) -> list[WorkerUse]:
         .annotate(jobs=Count("pk"), heartbeat=Min("heartbeat_at"))
     }
     ended = dict(
-        _ended_since(now - RECENT).exclude(worker_id="").order_by().values_list("worker_id").annotate(jobs=Count("pk"))
+        Job.objects.ended_since(now - HOUR)
+        .exclude(worker_id="")
+        .order_by()
+        .values_list("worker_id")
+        .annotate(jobs=Count("pk"))
     )
     states = dict(presence.workers().values_list("worker_id", "state"))
     there = {worker for worker, state in states.items() if state != Worker.State.STOPPED}
-    minutes = RECENT / timedelta(minutes=1)
+    minutes = HOUR / timedelta(minutes=1)
     uses = []
     for worker in running.keys() | ended.keys() | there:
         jobs, heartbeat = running.get(worker, (0, None))
         per_minute = round(ended.get(worker, 0) / minutes, 2)
-        uses.append(WorkerUse(worker, states.get(worker, ""), jobs, _age(heartbeat, now), per_minute))
+        uses.append(WorkerUse(worker, states.get(worker, ""), jobs, age(heartbeat, now), per_minute))
     return sorted(uses, key=lambda use: (-use.running, -use.jobs_per_minute, use.worker_id))[:MOST_WORKERS]
 
 
@@ -323,8 +297,8 @@ def running_jobs(now: datetime) -> list[RunningJob]:
             job_type=job.job_type,
             subject=job.subject,
             priority=job.priority,
-            running_for=_age(job.started_at, now),
-            heartbeat_age=_age(job.heartbeat_at, now),
+            running_for=age(job.started_at, now),
+            heartbeat_age=age(job.heartbeat_at, now),
             requesters=job.requesters(),
         )
         for job in jobs
@@ -341,9 +315,16 @@ def freshness(stocks: Sequence[Stock], now: datetime) -> Freshness:
     stale = stale_at(stocks, now)
     never = [stock for stock in stale if stock.checked_at is None]
     checked = sorted((stock for stock in stale if stock.checked_at), key=lambda stock: stock.checked_at or now)
-    worst = [StaleStock(stock.symbol, _age(stock.checked_at, now)) for stock in (never + checked)[:WORST]]
+    worst = [StaleStock(stock.symbol, age(stock.checked_at, now)) for stock in (never + checked)[:WORST]]
     parked = sum(_is_parked(stock) for stock in stocks)
-    return Freshness(len(stocks) - len(stale) - parked, len(stale), len(never), parked, worst)
+    return Freshness(
+        fresh=len(stocks) - len(stale) - parked,
+        stale=len(stale),
+        never=len(never),
+        parked=parked,
+        oldest_age=age(checked[0].checked_at, now) if checked else None,
+        worst=worst,
+    )
 
 
 def _is_parked(stock: Stock) -> bool:
@@ -376,13 +357,10 @@ def coverage(stocks: Sequence[Stock], now: datetime) -> Coverage:
 
 def outbox(now: datetime) -> Outbox:
     """What the bridge has still to publish."""
-    waiting = JobEvent.objects.filter(published_at__isnull=True, error="")
+    unpublished = JobEvent.objects.filter(published_at__isnull=True)
+    waiting = unpublished.filter(error="")
     oldest = waiting.order_by("id").values_list("created_at", flat=True).first()
-    return Outbox(waiting.count(), _age(oldest, now))
-
-
-def _ended_since(moment: datetime) -> QuerySet[Job]:
-    return Job.objects.filter(finished_at__gte=moment)
+    return Outbox(waiting.count(), age(oldest, now), unpublished.exclude(error="").count())
 
 
 def _broker_depths() -> dict[str, int]:
@@ -394,6 +372,6 @@ def _broker_depths() -> dict[str, int]:
     return depths
 
 
-def _age(moment: datetime | None, now: datetime) -> float | None:
+def age(moment: datetime | None, now: datetime) -> float | None:
     """Seconds since then."""
     return None if moment is None else round(max((now - moment).total_seconds(), 0.0), 3)

@@ -1,4 +1,5 @@
 import uuid
+from datetime import datetime
 from typing import ClassVar, Self
 
 from django.conf import settings
@@ -19,6 +20,10 @@ class JobQuerySet(models.QuerySet["Job"]):
         index only where a query repeats its condition, and would read every job that ever was.
         """
         return self.filter(finished_at=None)
+
+    def ended_since(self, moment: datetime) -> Self:
+        """Those that have ended at that moment or later."""
+        return self.filter(finished_at__gte=moment)
 
 
 class Job(models.Model):
@@ -129,6 +134,8 @@ class Job(models.Model):
             ),
             models.Index(fields=["symbol", "-created_at"], name="job_of_a_stock"),
             models.Index(fields=["-created_at"], name="job_newest_first"),
+            # Written once in a job's life, at its end; what ended in the last hour is asked for by every scrape.
+            models.Index(fields=["finished_at"], name="job_ended", condition=Q(finished_at__isnull=False)),
         ]
         permissions = [
             ("cancel_job", "Can cancel jobs"),
@@ -172,6 +179,9 @@ class JobRequest(models.Model):
 
     class Meta:
         ordering = ["created_at", "id"]
+        indexes = [
+            models.Index(fields=["created_at"], name="request_of_a_login", condition=Q(trigger="user_login")),
+        ]
 
     def __str__(self) -> str:
         return f"{self.user or 'system'} ({self.trigger})"
@@ -210,6 +220,9 @@ class JobEvent(models.Model):
         constraints = [models.UniqueConstraint(fields=["job", "seq"], name="one_event_a_seq")]
         indexes = [
             models.Index(fields=["id"], name="outbox", condition=Q(published_at__isnull=True, error="")),
+            models.Index(
+                fields=["id"], name="outbox_set_aside", condition=Q(published_at__isnull=True) & ~Q(error="")
+            ),
         ]
 
     def __str__(self) -> str:

@@ -329,4 +329,4 @@ def test_job_stats_says_that_the_broker_does_not_answer_and_works_on_an_empty_da
     assert shown.count("does not answer") == 3
     figures = json.loads(call("job_stats", "--json"))
     assert [queue["broker_messages"] for queue in figures["queues"]] == [None, None, None]
-    assert figures["outbox"] == {"unpublished": 0, "oldest_age": None}
+    assert figures["outbox"] == {"unpublished": 0, "oldest_age": None, "set_aside": 0}

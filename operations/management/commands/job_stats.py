@@ -48,9 +48,12 @@ def _tables(figures: Statistics) -> Iterable[tuple[str, Sequence[str], Iterable[
         ),
     )
     yield (
-        "Processing time of the last hour",
-        ["job type", "jobs", "p50", "p95"],
-        ([one.job_type, one.jobs, _age(one.p50), _age(one.p95)] for one in figures.processing_times),
+        "Processing time of the last hour, and the wait at the broker before",
+        ["job type", "jobs", "p50", "p95", "wait p50", "wait p95"],
+        (
+            [one.job_type, one.jobs, *map(_age, (one.p50, one.p95, one.wait_p50, one.wait_p95))]
+            for one in figures.processing_times
+        ),
     )
     yield (
         "How jobs ended in the last 24 hours",
@@ -104,8 +107,8 @@ def _tables(figures: Statistics) -> Iterable[tuple[str, Sequence[str], Iterable[
     waiting = figures.outbox
     yield (
         "Events that are not published on MQTT yet",
-        ["events", "oldest"],
-        [[waiting.unpublished, _age(waiting.oldest_age)]],
+        ["events", "oldest", "set aside"],
+        [[waiting.unpublished, _age(waiting.oldest_age), waiting.set_aside]],
     )
 
 

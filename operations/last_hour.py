@@ -1,0 +1,174 @@
+"""What the last hour was like: how long jobs and logins took, and how many attempts succeeded."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Count, Sum
+from django.db.models.fields.json import KeyTextTransform
+
+from market.sources import CACHED
+from tasks.models import Job, JobRequest
+
+HOUR = timedelta(hours=1)
+SAMPLE = 10_000
+"""The newest ended jobs, or requests of logins, that percentiles are taken from, at most."""
+ONE_LOGIN = timedelta(seconds=5)
+"""A user's requests that follow each other within that time are of one login: they have no number in common."""
+
+_RAN = (Job.Status.COMPLETED, Job.Status.FAILED)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and 95th percentile, in seconds."""
+
+    p50: float
+    p95: float
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> "Spread":
+        return cls(percentile(seconds, 0.5), percentile(seconds, 0.95))
+
+
+@dataclass(frozen=True)
+class ProcessingTime:
+    """Seconds that `jobs` took, of those that ran to an end: their last attempts.
+
+    `p50` and `p95` are from start to end; `wait_p50` and `wait_p95` from the broker's taking it to the start.
+    """
+
+    job_type: str
+    jobs: int
+    p50: float
+    p95: float
+    wait_p50: float
+    wait_p95: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Jobs that ended so, and how many failed attempts they had before."""
+
+    job_type: str
+    status: str
+    jobs: int
+    retries: int
+
+
+@dataclass(frozen=True)
+class Logins:
+    """Logins that asked for something: all of it came (`fresh`), some did not (`incomplete`), or is on its way.
+
+    `seconds` is from a login's first request to the end of the last job that it made or joined, of those that are
+    fresh; None where there is none.
+    """
+
+    fresh: int
+    incomplete: int
+    waiting: int
+    seconds: Spread | None
+
+
+def processing_times(now: datetime) -> list[ProcessingTime]:
+    """How long jobs of each type took, of the newest that ended."""
+    rows = (
+        Job.objects.ended_since(now - HOUR)
+        .filter(status__in=_RAN, started_at__isnull=False)
+        .order_by("-finished_at")
+        .values_list("job_type", "queued_at", "started_at", "finished_at")[:SAMPLE]
+    )
+    took: dict[str, list[tuple[float, float]]] = {}
+    for job_type, queued_at, started_at, finished_at in rows:
+        if started_at is not None and finished_at is not None:
+            waited = _seconds(queued_at or started_at, started_at)
+            took.setdefault(job_type, []).append((waited, _seconds(started_at, finished_at)))
+    times = []
+    for job_type, pairs in sorted(took.items()):
+        waits, runs = (Spread.of(seconds) for seconds in zip(*pairs, strict=True))
+        times.append(ProcessingTime(job_type, len(pairs), runs.p50, runs.p95, waits.p50, waits.p95))
+    return times
+
+
+def ended(now: datetime) -> list[Ended]:
+    """How jobs ended, by type; each of the kinds that there were."""
+    rows = (
+        Job.objects.ended_since(now - HOUR)
+        .order_by()
+        .values_list("job_type", "status")
+        .annotate(jobs=Count("pk"), failures=Sum("retries"))
+    )
+    return [Ended(*row) for row in rows]
+
+
+def efficiency(ends: Iterable[Ended]) -> float | None:
+    """The share of attempts that succeeded, 0 to 1; None where there was none.
+
+    Counted are the attempts at jobs that ended in the last hour, and those that failed before of jobs that have not
+    ended. An attempt that had to wait for a source's budget, or was handed back by a worker that stops, is no failure.
+    """
+    ends = list(ends)
+    succeeded = sum(end.jobs for end in ends if end.status == Job.Status.COMPLETED)
+    failed = sum(end.jobs for end in ends if end.status == Job.Status.FAILED) + sum(end.retries for end in ends)
+    failed += Job.objects.active().aggregate(failures=Sum("retries"))["failures"] or 0
+    return succeeded / (succeeded + failed) if succeeded + failed else None
+
+
+def logins(now: datetime) -> Logins:
+    """What became of the logins of the last hour, the newest requests of them at most."""
+    rows = (
+        JobRequest.objects.filter(trigger=Job.Trigger.USER_LOGIN, created_at__gte=now - HOUR, user__isnull=False)
+        .order_by("-created_at")
+        .annotate(source=KeyTextTransform("source", "job__result"))
+        .values_list("user", "created_at", "job__status", "job__finished_at", "source")[:SAMPLE]
+    )
+    requests = [_Request(*row) for row in rows]
+    times, incomplete, waiting = [], 0, 0
+    for login in _by_login(requests):
+        ends = [request.finished_at for request in login if request.finished_at is not None]
+        if len(ends) < len(login):
+            waiting += 1
+        elif all(request.brought_data for request in login):
+            times.append(_seconds(login[0].created_at, max(ends)))
+        else:
+            incomplete += 1
+    return Logins(len(times), incomplete, waiting, Spread.of(times) if times else None)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest of the values that at least this share of them do not exceed (nearest rank)."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A login's wish for a job, and what became of it; `source` is whose answer the job ended with."""
+
+    user: int
+    created_at: datetime
+    status: str
+    finished_at: datetime | None
+    source: str | None
+
+    @property
+    def brought_data(self) -> bool:
+        """What ended with the last good bars left its stock stale."""
+        return self.status == Job.Status.COMPLETED and self.source != CACHED
+
+
+def _by_login(requests: Iterable[_Request]) -> list[list[_Request]]:
+    """The requests of each login, the oldest first."""
+    found: list[list[_Request]] = []
+    for request in sorted(requests, key=lambda request: (request.user, request.created_at)):
+        last = found[-1][-1] if found else None
+        if last and last.user == request.user and request.created_at - last.created_at <= ONE_LOGIN:
+            found[-1].append(request)
+        else:
+            found.append([request])
+    return found
+
+
+def _seconds(start: datetime, end: datetime) -> float:
+    """None of the clocks of several machines makes it negative."""
+    return max((end - start).total_seconds(), 0.0)
