@@ -5,6 +5,7 @@ import os
 import socket
 import time
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 from django.db.models import F, QuerySet
@@ -77,6 +78,14 @@ class Lease:
             self._seen = row.renewals, time.monotonic()
             return False
         return time.monotonic() - since > EXPIRES
+
+
+def last_seen() -> timedelta | None:
+    """How long ago a bridge that publishes gave a sign of life, by the database's clock; None: never."""
+    row = BridgeLease.objects.filter(pk=_ROW).annotate(now=Now()).values_list("now", "renewed_at").first()
+    if row is None or row[1] is None:
+        return None
+    return max(row[0] - row[1], timedelta(0))
 
 
 def _is_gone(row: BridgeLease) -> bool:

@@ -62,6 +62,7 @@ except ConfigError as error:
 except OSError as error:
     sys.exit(f"STOCKQUEUE_VAR: {error}")
 
+METRICS_TOKEN = os.environ.get("STOCKQUEUE_METRICS_TOKEN", "").strip() or None
 DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL") or "stockqueue@localhost"
 YAHOO_PROXY = os.environ.get("YAHOO_PROXY") or None
 YAHOO_CA_BUNDLE = os.environ.get("YAHOO_CA_BUNDLE") or None
@@ -167,6 +168,8 @@ if not DEBUG:
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
     SECURE_SSL_REDIRECT = True
+    # Asked for by programs on this machine or network, which are not behind what speaks TLS.
+    SECURE_REDIRECT_EXEMPT = [r"^metrics$", r"^health/"]
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_HSTS_SECONDS = 31_536_000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True

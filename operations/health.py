@@ -1,0 +1,122 @@
+"""Whether the servers that a web server needs answer. Nobody waits for that longer than a second."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cache
+
+from django.conf import settings
+from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+
+from tasks import broker, direct
+from tasks.models import Job
+
+logger = logging.getLogger(__name__)
+
+LIMIT = 1.0
+"""Seconds."""
+
+OK, DEGRADED, UNAVAILABLE = "ok", "degraded", "unavailable"
+SILENT = "does not answer"
+NOT_MIGRATED = "is not migrated"
+NOT_NEEDED = "direct processing"
+STOOD_IN_FOR = "does not answer; this process does the jobs that users wait for"
+
+
+class _Check:
+    """A look at a server that may hang: in a thread of its own, and never two at once, however many ask.
+
+    While it hangs, everybody is told that it does not answer.
+    """
+
+    def __init__(self, look: Callable[[], str]) -> None:
+        self._look = look
+        self._lock = threading.Lock()
+        self._answer: Future[str] | None = None
+
+    def begin(self) -> "Future[str]":
+        with self._lock:
+            if self._answer is None or self._answer.done():
+                self._answer = Future()
+                threading.Thread(target=self._run, args=[self._answer], name="health", daemon=True).start()
+            return self._answer
+
+    def _run(self, answer: "Future[str]") -> None:
+        try:
+            answer.set_result(self._look())
+        except Exception as error:  # noqa: BLE001  (whatever it is, the server is of no use)
+            logger.warning("health: %s", str(error).partition("\n")[0] or type(error).__name__)
+            answer.set_result(SILENT)
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """`ok`; `degraded`, where users are served without the broker; or `unavailable`. `checks` are words by server."""
+
+    status: str
+    checks: dict[str, str]
+
+
+def readiness() -> Readiness:
+    """What the servers say within a second."""
+    deadline = time.monotonic() + LIMIT
+    answers = {name: check.begin() for name, check in (("database", _database), ("broker", _broker))}
+    checks = {name: _answer_of(answer, deadline) for name, answer in answers.items()}
+    status = OK
+    if checks["broker"] == SILENT and direct.may_stand_in():
+        checks["broker"], status = STOOD_IN_FOR, DEGRADED
+    if checks["database"] != OK or checks["broker"] == SILENT:
+        status = UNAVAILABLE
+    return Readiness(status, checks)
+
+
+def database() -> str:
+    """`OK`, or what is wrong with the database, as the end of a sentence."""
+    return _answer_of(_database.begin(), time.monotonic() + LIMIT)
+
+
+def _answer_of(answer: "Future[str]", deadline: float) -> str:
+    try:
+        return answer.result(max(0.0, deadline - time.monotonic()))
+    except TimeoutError:
+        return SILENT
+
+
+def _look_at_database() -> str:
+    with closing(_impatient_connection()) as ours:
+        applied = MigrationRecorder(ours).applied_migrations()
+    return OK if _newest_migrations() <= applied.keys() else NOT_MIGRATED
+
+
+def _look_at_broker() -> str:
+    if settings.JOB_PROCESSOR.queue.backend == "direct":
+        return NOT_NEEDED
+    broker.depth(Job.Queue.FOREGROUND)
+    return OK
+
+
+_database, _broker = _Check(_look_at_database), _Check(_look_at_broker)
+
+
+def _impatient_connection() -> BaseDatabaseWrapper:
+    """A new connection to the database: an old one tells nothing about those that others will need.
+
+    It gives up soon, so that what was away is noticed when it is back.
+    """
+    ours = connection.copy()
+    if ours.vendor == "postgresql":
+        ours.settings_dict["OPTIONS"] |= {"connect_timeout": 2, "tcp_user_timeout": 2_000}
+    return ours
+
+
+@cache
+def _newest_migrations() -> frozenset[tuple[str, str]]:
+    """The last migrations of each app of this version."""
+    return frozenset(MigrationLoader(None, ignore_no_migrations=True).graph.leaf_nodes())

@@ -1,0 +1,220 @@
+"""What `/metrics` tells, collected when it is asked for. docs/operations.md has a row for each metric.
+
+Every figure comes from the database, so that all web servers say the same. All are gauges: nothing is counted here.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Max
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
+from prometheus_client import Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from market.freshness import stale_at
+from market.models import Stock
+from market.sources import available_sources
+from market.sources.budget import usage_of
+from mqtt_bridge import leadership
+from operations import last_hour, statistics
+from operations.last_hour import Spread
+from tasks import presence
+from tasks.models import Job, Worker
+
+SCHEMA = "stockqueue.metrics/1"
+
+_ENDS = (Job.Status.COMPLETED, Job.Status.FAILED, Job.Status.EXPIRED, Job.Status.CANCELLED)
+
+Values = Mapping[Any, float | None]
+"""What is known, by a tuple of the values of the labels, in their order."""
+
+
+class JobMetrics(Collector):
+    """All metrics at `now`; made anew for each answer, and of no registry."""
+
+    def __init__(self, now: datetime, stocks: Sequence[Stock]) -> None:
+        self._now, self._stocks = now, stocks
+
+    def collect(self) -> Iterator[Metric]:
+        """The switched-on families; the number of queries does not depend on what is in the database."""
+        switches = settings.JOB_PROCESSOR.monitoring.stock_metrics
+        if switches.queue_depth:
+            yield from _queues(self._now)
+        if switches.fetch_latency:
+            yield from _job_times(self._now)
+        if switches.portfolio_timing:
+            yield from _logins(self._now)
+        ends = last_hour.ended(self._now)
+        yield _ended(ends)
+        yield from _workers(ends if switches.worker_efficiency else None)
+        yield from _stocks(self._stocks, self._now)
+        yield from _sources()
+        yield from _outbox(self._now)
+        yield from _signs_of_life(self._now)
+        yield _thresholds()
+
+
+def as_text() -> bytes:
+    """All metrics in Prometheus' text format."""
+    return generate_latest(JobMetrics(timezone.now(), statistics.held_stocks()))
+
+
+def as_json() -> dict[str, Any]:
+    """The same metrics for programs, and what text has no room for: each held stock by its symbol."""
+    now, stocks = timezone.now(), statistics.held_stocks()
+    return {
+        "schema": SCHEMA,
+        "timestamp": int(now.timestamp()),
+        "at": now.isoformat(),
+        "metrics": {
+            family.name: [{"labels": sample.labels, "value": sample.value} for sample in family.samples]
+            for family in JobMetrics(now, stocks).collect()
+        },
+        "symbols": _by_symbol(stocks, now),
+    }
+
+
+def _gauge(name: str, meaning: str, values: Values, labels: Sequence[str] = ()) -> Metric:
+    """A gauge with a sample for each value that is known."""
+    family = GaugeMetricFamily(f"stockqueue_{name}", meaning, labels=labels)
+    for label_values, value in values.items():
+        if value is not None:
+            family.add_metric([str(label) for label in label_values], value)
+    return family
+
+
+def _one(name: str, meaning: str, value: float | None) -> Metric:
+    return _gauge(name, meaning, {(): value})
+
+
+def _queues(now: datetime) -> Iterator[Metric]:
+    depths = {
+        (depth.queue, depth.priority, state): getattr(depth, state)
+        for depth in statistics.depths()
+        for state in map(str, Job.ACTIVE)
+    }
+    yield _gauge("jobs", "Jobs that have not ended.", depths, ["queue", "priority", "state"])
+    ages = {(queue,): statistics.age(oldest, now) or 0 for queue, (_, oldest) in statistics.waiting_jobs().items()}
+    meaning = "Since the oldest job that waits was asked for; 0: none waits."
+    yield _gauge("oldest_waiting_job_age_seconds", meaning, ages, ["queue"])
+
+
+def _job_times(now: datetime) -> Iterator[Metric]:
+    times = last_hour.processing_times(now)
+    waits = {one.job_type: Spread(one.wait_p50, one.wait_p95) for one in times}
+    runs = {one.job_type: Spread(one.p50, one.p95) for one in times}
+    labels = ["job_type", "percentile"]
+    meaning = "From queued to started, of jobs that ran to an end in the last hour."
+    yield _gauge("job_wait_seconds", meaning, _percentiles(waits), labels)
+    meaning = "From started to ended, of jobs that ran to an end in the last hour."
+    yield _gauge("job_processing_seconds", meaning, _percentiles(runs), labels)
+
+
+def _percentiles(spreads: Mapping[str, Spread]) -> Values:
+    return {
+        (name, percentile): seconds
+        for name, spread in spreads.items()
+        for percentile, seconds in ((50, spread.p50), (95, spread.p95))
+    }
+
+
+def _logins(now: datetime) -> Iterator[Metric]:
+    logins = last_hour.logins(now)
+    results = {("fresh",): logins.fresh, ("incomplete",): logins.incomplete, ("waiting",): logins.waiting}
+    yield _gauge("logins", "Logins of the last hour that asked for stocks, by what came of it.", results, ["result"])
+    times = {} if logins.seconds is None else {(50,): logins.seconds.p50, (95,): logins.seconds.p95}
+    meaning = "From a login to its last holding fresh, of the logins of the last hour."
+    yield _gauge("login_to_fresh_seconds", meaning, times, ["percentile"])
+
+
+def _ended(ends: Iterable[last_hour.Ended]) -> Metric:
+    found: dict[Any, float] = {(str(job_type), str(status)): 0 for job_type in Job.Type for status in _ENDS}
+    found |= {(end.job_type, end.status): end.jobs for end in ends}
+    return _gauge("ended_jobs", "Jobs that ended in the last hour.", found, ["job_type", "status"])
+
+
+def _workers(ends: Iterable[last_hour.Ended] | None) -> Iterator[Metric]:
+    """`ends` is what efficiency is computed from; None where it is not wanted."""
+    known = list(presence.workers().filter(stopped_at=None).values_list("worker_id", "state", "concurrency"))
+    alive = {worker: concurrency for worker, state, concurrency in known if state == Worker.State.ALIVE}
+    counts = {(str(Worker.State.ALIVE),): len(alive), (str(Worker.State.GONE),): len(known) - len(alive)}
+    yield _gauge("workers", "Celery workers, without those that stopped in good order.", counts, ["state"])
+    processes = sum(alive.values())
+    busy = Job.objects.active().filter(status=Job.Status.RUNNING, worker_id__in=alive).count()
+    yield _one("worker_processes", "Jobs that the workers can do at the same time.", processes)
+    yield _one("worker_processes_busy", "Jobs that these workers are doing.", busy)
+    if ends is None:
+        return
+    meaning = "Busy processes of the workers among all of them."
+    yield _one("worker_utilisation_ratio", meaning, _share(busy, processes))
+    meaning = "Attempts that succeeded among all at jobs that ended in the last hour or have not ended."
+    yield _one("worker_efficiency_ratio", meaning, last_hour.efficiency(ends))
+
+
+def _stocks(stocks: Sequence[Stock], now: datetime) -> Iterator[Metric]:
+    found = statistics.freshness(stocks, now)
+    counts = {
+        ("fresh",): found.fresh,
+        ("stale",): found.stale - found.never,
+        ("never",): found.never,
+        ("parked",): found.parked,
+    }
+    yield _gauge("held_stocks", "Stocks that somebody holds.", counts, ["state"])
+    meaning = (
+        "Since the check of the held stock that has been stale for longest; 0: none is, but for those never checked."
+    )
+    yield _one("stale_stock_age_seconds", meaning, found.oldest_age or 0)
+    yield _one("coverage_ratio", "Fresh stocks among those that somebody holds.", _share(found.fresh, len(stocks)))
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _by_symbol(stocks: Sequence[Stock], now: datetime) -> dict[str, dict[str, object]]:
+    stale = set(stale_at(stocks, now))
+
+    def state(stock: Stock) -> str:
+        if stock not in stale:
+            return "fresh" if stock.status == Stock.Status.ACTIVE else "parked"
+        return "never" if stock.checked_at is None else "stale"
+
+    return {stock.symbol: {"state": state(stock), "age": statistics.age(stock.checked_at, now)} for stock in stocks}
+
+
+def _sources() -> Iterator[Metric]:
+    usages = {(source,): usage_of(source) for source in available_sources()}
+    used = {source: usage.used for source, usage in usages.items()}
+    yield _gauge("source_requests", "Requests that a source was sent in the last minute.", used, ["source"])
+    limits = {source: usage.limit for source, usage in usages.items()}
+    yield _gauge("source_requests_limit", "Requests a minute that a source is sent at most.", limits, ["source"])
+    until = {source: usage.pause_until.timestamp() if usage.pause_until else 0 for source, usage in usages.items()}
+    meaning = "Until when nobody asks a source that said there were too many requests; 0: it may be asked."
+    yield _gauge("source_cooldown_end_timestamp_seconds", meaning, until, ["source"])
+
+
+def _outbox(now: datetime) -> Iterator[Metric]:
+    outbox = statistics.outbox(now)
+    events = {("waiting",): outbox.unpublished, ("set_aside",): outbox.set_aside}
+    yield _gauge("outbox_events", "Events that the MQTT broker does not have.", events, ["state"])
+    meaning = "Since the oldest event that waits for the MQTT broker; 0: none waits."
+    yield _one("outbox_oldest_age_seconds", meaning, outbox.oldest_age or 0)
+
+
+def _signs_of_life(now: datetime) -> Iterator[Metric]:
+    seen = leadership.last_seen()
+    meaning = "Since the bridge that publishes last said that it is there."
+    yield _one("bridge_last_seen_age_seconds", meaning, None if seen is None else seen.total_seconds())
+    sent = PeriodicTask.objects.filter(enabled=True).aggregate(last=Max("last_run_at"))["last"]
+    meaning = "Since beat last sent something; it writes that down every three minutes."
+    yield _one("beat_last_seen_age_seconds", meaning, statistics.age(sent, now))
+
+
+def _thresholds() -> Metric:
+    limits = {(name,): limit for name, limit in settings.JOB_PROCESSOR.monitoring.thresholds}
+    return _gauge("threshold", "monitoring.thresholds of the configuration, for alert rules.", limits, ["name"])
