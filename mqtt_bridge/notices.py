@@ -1,20 +1,31 @@
-"""What the bridge tells besides the events of jobs: of workers, and figures for those who ask."""
+"""What the bridge tells besides the events of jobs: of workers and alerts, and figures for those who ask."""
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import NamedTuple
 
-from mqtt_bridge import statistics
+from mqtt_bridge import alerts, statistics
 from mqtt_bridge.client import Received
+from mqtt_bridge.topics import Message
 from mqtt_bridge.window import Parcel, Window
-from mqtt_bridge.workers import Notice, WorkerNotices, mark_told
+from mqtt_bridge.workers import WorkerNotices, mark_told
 
 logger = logging.getLogger(__name__)
 
 LOOK = 1.0
-"""Seconds between two looks at the workers."""
+"""Seconds between two looks at what there is to tell."""
 STATISTICS = 60.0
 """Seconds between two statistics that nobody asked for."""
+
+
+class _Notice(NamedTuple):
+    """A message that is sent again until `mark`, which is called once the broker has it. One of a key at a time."""
+
+    key: str
+    message: Message
+    mark: Callable[[], None]
 
 
 class Notices:
@@ -23,8 +34,7 @@ class Notices:
     def __init__(self) -> None:
         self._workers = WorkerNotices()
         self._looked = self._counted = float("-inf")
-        self._under_way: dict[str, Notice] = {}
-        self._number = 0
+        self._under_way: dict[str, _Notice] = {}
         self._refused: set[str] = set()
 
     def connected(self) -> None:
@@ -37,9 +47,10 @@ class Notices:
         now = time.monotonic()
         if now - self._looked >= LOOK:
             self._looked = now
-            for notice in self._workers.due():
-                if notice.becomes is None or notice.message.topic not in self._refused:
-                    self._send(window, notice)
+            for notice in self._due():
+                if notice.key not in self._under_way and notice.message.topic not in self._refused:
+                    self._under_way[notice.key] = notice
+                    window.send(notice.key, [notice.message])
         asked = [request for one in received if (request := statistics.parse_request(one.payload))]
         if now - self._counted >= STATISTICS:
             self._counted = now
@@ -47,15 +58,8 @@ class Notices:
         for answer in statistics.answer(asked):
             window.send("statistics", [answer])
 
-    def _send(self, window: Window, notice: Notice) -> None:
-        self._number += 1
-        key = f"notice {self._number}"
-        self._under_way[key] = notice
-        window.send(key, [notice.message])
-
     def ended(self, parcels: Iterable[Parcel]) -> None:
         """Note what the broker has. What it refuses is said once, and not sent again on this connection."""
-        told: list[Notice] = []
         for parcel in parcels:
             notice = self._under_way.pop(str(parcel.key), None)
             for topic, reason in parcel.refusals:
@@ -63,5 +67,11 @@ class Notices:
                     self._refused.add(topic)
                     logger.error("refused: %s: %s", topic, reason)
             if notice is not None and not parcel.refusals:
-                told.append(notice)
-        mark_told(told)
+                notice.mark()
+
+    def _due(self) -> Iterator[_Notice]:
+        for notice in self._workers.due():
+            key = f"worker {notice.worker.pk} {notice.becomes}"
+            yield _Notice(key, notice.message, partial(mark_told, [notice]))
+        for news in alerts.due():
+            yield _Notice(f"alert {news.key}", news.message(), partial(alerts.mark_told, news))

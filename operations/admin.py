@@ -6,10 +6,11 @@ Groups of tasks, and schedules at one moment or by the sun, are not used.
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django_celery_beat.admin import CrontabScheduleAdmin as PlainCrontabScheduleAdmin
 from django_celery_beat.admin import IntervalScheduleAdmin as PlainIntervalScheduleAdmin
@@ -25,6 +26,8 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from market.admin import ReadOnly
+from operations.alerts import acknowledge
+from operations.models import Alert
 from tasks.models import Job, ScheduleRun
 
 _UNUSED = (GroupResult, ClockedSchedule, SolarSchedule)
@@ -103,6 +106,37 @@ class IntervalScheduleAdmin(PlainIntervalScheduleAdmin, ModelAdmin):
 @admin.register(CrontabSchedule)
 class CrontabScheduleAdmin(PlainCrontabScheduleAdmin, ModelAdmin):
     inlines = (PeriodicTaskInline,)
+
+
+@admin.register(Alert)
+class AlertAdmin(ReadOnly, ModelAdmin):
+    """What is out of bounds, and what was. Whoever acknowledges one tells the others that somebody looks after it."""
+
+    list_display = (
+        "text",
+        "name",
+        "state",
+        "value",
+        "threshold",
+        "since",
+        "raised_at",
+        "cleared_at",
+        "acknowledged_by",
+    )
+    list_filter = ("state", "name")
+    list_select_related = ("acknowledged_by",)
+    actions = ("acknowledge",)
+
+    def has_acknowledge_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("operations.acknowledge_alert")
+
+    @admin.action(description="Acknowledge", permissions=["acknowledge"])
+    def acknowledge(self, request: HttpRequest, alerts: QuerySet[Alert]) -> None:
+        done = acknowledge(alerts, request.user)
+        for alert in done:
+            self.log_change(request, alert, "Acknowledged.")
+        said = f"Acknowledged: {', '.join(alert.name for alert in done)}." if done else "None of these is open."
+        self.message_user(request, said, messages.SUCCESS if done else messages.WARNING)
 
 
 @admin.register(ScheduleRun)

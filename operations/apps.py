@@ -11,10 +11,12 @@ class OperationsConfig(AppConfig):
 
     def ready(self) -> None:
         # Models are not loaded before ready().
-        from mqtt_bridge import statistics
+        from mqtt_bridge import alerts, statistics
+        from operations.alert_news import Watch, mark_published
         from operations.figures import collect_figures
 
         statistics.configure(collect_figures)
+        alerts.configure(Watch().due, mark_published)
         # Django sends the signal for apps that have models, and these rows are in that one's tables.
         beat = apps.get_app_config("django_celery_beat")
         post_migrate.connect(add_missing_schedules, sender=beat, dispatch_uid="operations.add_missing_schedules")

@@ -30,6 +30,8 @@ SCHEMA = "stockqueue.metrics/1"
 
 _ENDS = (Job.Status.COMPLETED, Job.Status.FAILED, Job.Status.EXPIRED, Job.Status.CANCELLED)
 
+Samples = Mapping[str, Sequence[tuple[Mapping[str, str], float]]]
+"""By metric: labels, and the value that they have."""
 Values = Mapping[Any, float | None]
 """What is known, by a tuple of the values of the labels, in their order."""
 
@@ -57,6 +59,14 @@ class JobMetrics(Collector):
         yield from _outbox(self._now)
         yield from _signs_of_life(self._now)
         yield _thresholds()
+
+
+def samples(now: datetime) -> Samples:
+    """All metrics, by name."""
+    return {
+        family.name: [(sample.labels, sample.value) for sample in family.samples]
+        for family in JobMetrics(now, statistics.held_stocks()).collect()
+    }
 
 
 def as_text() -> bytes:

@@ -62,6 +62,13 @@ DEFAULTS = [
         description="Where each portfolio stands among all; a factor of the priority of its owner's jobs.",
     ),
     DefaultSchedule(
+        name="Alerts",
+        task="stockqueue.check_alerts",
+        interval=timedelta(seconds=30),
+        expires=timedelta(seconds=30),
+        description="Raises and clears alerts. The MQTT bridge does so too, once a minute.",
+    ),
+    DefaultSchedule(
         name="Cleanup",
         task="stockqueue.cleanup",
         crontab={"minute": "30", "hour": "3"},

@@ -64,6 +64,7 @@ except OSError as error:
 
 METRICS_TOKEN = os.environ.get("STOCKQUEUE_METRICS_TOKEN", "").strip() or None
 DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL") or "stockqueue@localhost"
+ALERT_EMAILS = [one.strip() for one in os.environ.get("STOCKQUEUE_ALERT_EMAILS", "").split(",") if one.strip()]
 YAHOO_PROXY = os.environ.get("YAHOO_PROXY") or None
 YAHOO_CA_BUNDLE = os.environ.get("YAHOO_CA_BUNDLE") or None
 ALPHA_VANTAGE_API_KEY = os.environ.get("ALPHA_VANTAGE_API_KEY", "").strip() or None

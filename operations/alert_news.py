@@ -1,0 +1,85 @@
+"""Tells of alerts that were raised or cleared: by mail, and on MQTT through the bridge."""
+
+import logging
+import time
+from collections.abc import Callable
+from smtplib import SMTPException
+
+from django.conf import settings
+from django.core.mail import send_mail
+from django.db.models import F
+
+from mqtt_bridge.alerts import AlertNews
+from operations.alerts import check
+from operations.models import Alert
+
+logger = logging.getLogger(__name__)
+
+CHECK = 60.0
+"""Seconds between two checks of the bridge."""
+State = Alert.State
+_TOLD = (State.RAISED, State.CLEARED)
+
+
+def mail_news() -> int:
+    """Mail what was not mailed yet to STOCKQUEUE_ALERT_EMAILS; how many mails. Safe to run twice at once.
+
+    A mail that cannot be sent is tried again the next time. Who has not heard of an alert need not hear of its end.
+    """
+    if not settings.ALERT_EMAILS:
+        return 0
+    news = Alert.objects.filter(state__in=_TOLD).exclude(mailed=F("state")).order_by("since")
+    return sum(_mail(alert) for alert in news.exclude(state=State.CLEARED, mailed=""))
+
+
+def _mail(alert: Alert) -> bool:
+    mine = Alert.objects.filter(pk=alert.pk)
+    if not mine.filter(state=alert.state, mailed=alert.mailed).update(mailed=alert.state):
+        return False
+    subject = f"stockqueue: {alert.name} {alert.state}"
+    lines = [alert.text, "", f"Since {alert.since:%Y-%m-%d %H:%M:%S} UTC; worst value {alert.worst:g}."]
+    if alert.cleared_at:
+        lines += [f"Well again: {alert.cleared_at:%Y-%m-%d %H:%M:%S} UTC, value {alert.value:g}."]
+    try:
+        send_mail(subject, "\n".join(lines) + "\n", None, settings.ALERT_EMAILS)
+    except (OSError, SMTPException) as error:
+        logger.error("alert %s: no mail: %s", alert.name, error)
+        mine.update(mailed=alert.mailed)
+        return False
+    return True
+
+
+class Watch:
+    """What the bridge asks for news. It checks as well, though a schedule does: the schedule may be what is silent."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._checked = clock()
+
+    def due(self) -> list[AlertNews]:
+        """What was not published yet, in the order in which it began."""
+        if self._clock() - self._checked >= CHECK:
+            self._checked = self._clock()
+            check()
+            mail_news()
+        news = Alert.objects.filter(state__in=_TOLD).exclude(published=F("state")).order_by("since")
+        return [
+            AlertNews(
+                key=(alert.pk, alert.state),
+                name=alert.name,
+                state=alert.state,
+                text=alert.text,
+                value=alert.value,
+                worst=alert.worst,
+                threshold=alert.threshold,
+                since=alert.since,
+                at=alert.cleared_at or alert.raised_at or alert.since,
+            )
+            for alert in news
+        ]
+
+
+def mark_published(news: AlertNews) -> None:
+    """The broker has it."""
+    pk, state = news.key
+    Alert.objects.filter(pk=pk).update(published=state)

@@ -1,0 +1,211 @@
+"""Raises an alert when a metric is out of bounds for a while, and clears it when it is well again for a while."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from operations import metrics
+from operations.models import Alert
+
+HOLD = timedelta(seconds=60)
+"""For so long something has to be out of bounds, or well again, before that counts."""
+MARGIN = 0.1
+"""Of the threshold; a value that is back by less is neither out of bounds nor well."""
+OUTBOX_AGE = 60.0
+BRIDGE_SILENT = 60.0
+BEAT_SILENT = 600.0
+"""Seconds. Beat writes down when it sent something every three minutes."""
+
+State = Alert.State
+Samples = metrics.Samples
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A bound of one metric. `measure` finds its value: None where there is none, which is neither good nor bad.
+
+    `text` has the places `{value}` and `{threshold}`.
+    """
+
+    name: str
+    text: str
+    threshold: float
+    measure: Callable[[Samples], float | None]
+    is_floor: bool = False
+
+    def is_bad(self, value: float) -> bool:
+        return value < self.threshold if self.is_floor else value > self.threshold
+
+    def is_well(self, value: float) -> bool:
+        if self.is_floor:
+            return value >= min(1.0, self.threshold * (1 + MARGIN))
+        return value <= self.threshold * (1 - MARGIN)
+
+    def told(self, value: float) -> str:
+        return self.text.format(value=value, threshold=self.threshold)
+
+
+def rules() -> list[Rule]:
+    """Those of `monitoring.thresholds`, and those that every installation needs."""
+    limits = settings.JOB_PROCESSOR.monitoring.thresholds
+    return [
+        Rule(
+            "queue-depth",
+            "{value:.0f} jobs wait in one queue; more than {threshold:.0f} are too many.",
+            limits.max_queue_depth,
+            _deepest_queue,
+        ),
+        Rule(
+            "job-age",
+            "A job has been waiting for {value:.0f} s; more than {threshold:.0f} s are too long.",
+            limits.max_job_age,
+            _largest("stockqueue_oldest_waiting_job_age_seconds"),
+        ),
+        Rule(
+            "fetch-latency",
+            "The slowest logins wait {value:.0f} s for their last price (95th percentile of the last hour); "
+            "more than {threshold:.0f} s are too long.",
+            limits.max_fetch_latency,
+            _largest("stockqueue_login_to_fresh_seconds", percentile="95"),
+        ),
+        Rule(
+            "worker-efficiency",
+            "{value:.0%} of the attempts of the last hour succeeded; less than {threshold:.0%} are too few.",
+            limits.min_worker_efficiency,
+            _largest("stockqueue_worker_efficiency_ratio"),
+            is_floor=True,
+        ),
+        Rule(
+            "data-staleness",
+            "A held stock was checked {value:.0f} s ago, and is stale; more than {threshold:.0f} s are too long.",
+            limits.max_data_staleness,
+            _largest("stockqueue_stale_stock_age_seconds"),
+        ),
+        Rule(
+            "outbox-age",
+            "An event has been waiting for the MQTT broker for {value:.0f} s.",
+            OUTBOX_AGE,
+            _largest("stockqueue_outbox_oldest_age_seconds"),
+        ),
+        Rule(
+            "bridge-silent",
+            "The MQTT bridge has given no sign of life for {value:.0f} s.",
+            BRIDGE_SILENT,
+            _largest("stockqueue_bridge_last_seen_age_seconds"),
+        ),
+        Rule(
+            "beat-silent",
+            "Beat, which sends what is due, has given no sign of life for {value:.0f} s.",
+            BEAT_SILENT,
+            _largest("stockqueue_beat_last_seen_age_seconds"),
+        ),
+        Rule(
+            "workers-gone",
+            "{value:.0f} workers ended without a word, and did not come back.",
+            0,
+            _largest("stockqueue_workers", state="gone"),
+        ),
+    ]
+
+
+def check(now: datetime | None = None) -> list[Alert]:
+    """Measure everything once; the alerts that were raised or cleared by it. Safe to run twice at once."""
+    now = now or timezone.now()
+    samples = metrics.samples(now)
+    return list(_changes(rules(), samples, now))
+
+
+def acknowledge(alerts: QuerySet[Alert], user: Any) -> list[Alert]:
+    """Note that `user` looks after those that are open and that nobody looks after; which these were."""
+    found = list(alerts.filter(cleared_at=None, acknowledged_at=None))
+    Alert.objects.filter(pk__in=[alert.pk for alert in found], acknowledged_at=None).update(
+        acknowledged_at=timezone.now(), acknowledged_by=user
+    )
+    return found
+
+
+def _changes(every: Sequence[Rule], samples: Samples, now: datetime) -> Iterator[Alert]:
+    for rule in every:
+        value = rule.measure(samples)
+        if value is not None and (changed := _note(rule, value, now)):
+            yield changed
+
+
+def _note(rule: Rule, value: float, now: datetime) -> Alert | None:
+    """Write down what was measured; the alert, if that raised or cleared it."""
+    with transaction.atomic():
+        alert = Alert.objects.select_for_update(no_key=True).filter(name=rule.name, cleared_at=None).first()
+        if alert is None:
+            if rule.is_bad(value):
+                _suspect(rule, value, now)
+            return None
+        alert.value = value
+        if rule.is_bad(value):
+            return _note_bad(alert, rule, now)
+        if rule.is_well(value):
+            return _note_well(alert, now)
+        alert.well_since = None
+        alert.save(update_fields=["value", "well_since"])
+        return None
+
+
+def _suspect(rule: Rule, value: float, now: datetime) -> None:
+    try:
+        with transaction.atomic():
+            Alert.objects.create(
+                name=rule.name,
+                value=value,
+                worst=value,
+                threshold=rule.threshold,
+                text=rule.told(value),
+                since=now,
+            )
+    except IntegrityError:  # somebody else just did
+        return
+
+
+def _note_bad(alert: Alert, rule: Rule, now: datetime) -> Alert | None:
+    alert.worst = min(alert.worst, alert.value) if rule.is_floor else max(alert.worst, alert.value)
+    alert.threshold, alert.text, alert.well_since = rule.threshold, rule.told(alert.value), None
+    is_raised = alert.state == State.SUSPECTED and now - alert.since >= HOLD
+    if is_raised:
+        alert.state, alert.raised_at = State.RAISED, now
+    alert.save()
+    return alert if is_raised else None
+
+
+def _note_well(alert: Alert, now: datetime) -> Alert | None:
+    if alert.state == State.SUSPECTED:
+        alert.delete()
+        return None
+    alert.well_since = alert.well_since or now
+    is_cleared = now - alert.well_since >= HOLD
+    if is_cleared:
+        alert.state, alert.cleared_at = State.CLEARED, now
+    alert.save(update_fields=["value", "well_since", "state", "cleared_at"])
+    return alert if is_cleared else None
+
+
+def _largest(metric: str, **labels: str) -> Callable[[Samples], float | None]:
+    """The largest value that the metric has with these labels."""
+
+    def measure(samples: Samples) -> float | None:
+        return max(
+            (value for found, value in samples.get(metric, ()) if labels.items() <= found.items()), default=None
+        )
+
+    return measure
+
+
+def _deepest_queue(samples: Samples) -> float | None:
+    waiting: dict[str, float] = {}
+    for labels, value in samples.get("stockqueue_jobs", ()):
+        if labels["state"] != "running":
+            waiting[labels["queue"]] = waiting.get(labels["queue"], 0) + value
+    return max(waiting.values(), default=None)

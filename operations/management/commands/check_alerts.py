@@ -1,0 +1,37 @@
+import json
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+
+from operations import alert_news, alerts
+from operations.models import Alert
+from operations.tables import format_table
+from tasks.management.jobs import ShellCommand
+
+_FIELDS = ("name", "state", "text", "value", "worst", "threshold", "since", "raised_at", "acknowledged_at")
+
+
+class Command(ShellCommand):
+    help = (
+        "Measure what alerts are about, raise and clear them, mail what is new, and show those that are open. Exit "
+        "code 1 where one is raised. Beat and the bridge check as well: what was seen for a minute is raised."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print the open alerts as a JSON list")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        alerts.check()
+        alert_news.mail_news()
+        found = list(Alert.objects.filter(cleared_at=None).values(*_FIELDS))
+        if options["json"]:
+            self.stdout.write(json.dumps(found, indent=2, cls=DjangoJSONEncoder))
+        elif found:
+            rows = [[one["name"], one["state"], f"{one['since']:%Y-%m-%d %H:%M:%S}", one["text"]] for one in found]
+            self.stdout.write(format_table(["alert", "state", "since (UTC)", ""], rows))
+        else:
+            self.stdout.write("No alert is open.")
+        if any(one["state"] == Alert.State.RAISED for one in found):
+            sys.exit(1)
