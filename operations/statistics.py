@@ -306,8 +306,9 @@ def running_jobs(now: datetime) -> list[RunningJob]:
 
 
 def held_stocks() -> list[Stock]:
-    """The stocks that somebody holds."""
-    return list(Stock.objects.filter(Exists(Holding.objects.filter(stock=OuterRef("pk")))))
+    """The stocks that somebody holds, with what tells how fresh they are."""
+    held = Stock.objects.filter(Exists(Holding.objects.filter(stock=OuterRef("pk"))))
+    return list(held.only("symbol", "exchange", "status", "checked_at", "source"))
 
 
 def freshness(stocks: Sequence[Stock], now: datetime) -> Freshness:

@@ -48,7 +48,7 @@ def cutoff(days: int | None = None) -> datetime:
 def clean_up(before: datetime) -> Cleanup:
     """Delete what ended before then."""
     deleted: Counter[str] = Counter()
-    deleted += _delete(_ended(before), "created_at", _unpublished)
+    deleted += _delete(_ended(before), "finished_at", _unpublished)
     for rows, by in (
         (_backfills(before), "created_at"),
         (_schedule_runs(before), "ran_at"),
@@ -110,8 +110,7 @@ def _delete(rows: QuerySet[Any], by: str, which_stay: Callable[[list[Any]], set[
 
 
 def _ended(before: datetime) -> QuerySet[Job]:
-    """A job is made before it ends: so an index that is there anyway finds these."""
-    return Job.objects.filter(created_at__lt=before, finished_at__lt=before)
+    return Job.objects.filter(finished_at__lt=before)
 
 
 def _outbox() -> QuerySet[JobEvent]:

@@ -113,12 +113,12 @@ def test_wait_and_processing_times_are_those_of_the_last_hour_by_type(read):
     ran("ANALYSED", job_type="stock_analysis", status="failed", wait=0.5, took=7)
     metric = read()
     fetch = {"job_type": "stock_fetch"}
-    assert metric("job_wait_seconds", percentile="50", **fetch) == pytest.approx(10)
-    assert metric("job_wait_seconds", percentile="95", **fetch) == pytest.approx(19)
-    assert metric("job_processing_seconds", percentile="50", **fetch) == pytest.approx(100)
-    assert metric("job_processing_seconds", percentile="95", **fetch) == pytest.approx(190)
-    assert metric("job_wait_seconds", percentile="50", job_type="stock_analysis") == pytest.approx(0.5)
-    assert metric("job_processing_seconds", percentile="95", job_type="stock_analysis") == pytest.approx(7)
+    assert metric("job_wait_seconds", percentile="50", **fetch) == pytest.approx(10, abs=0.01)
+    assert metric("job_wait_seconds", percentile="95", **fetch) == pytest.approx(19, abs=0.01)
+    assert metric("job_processing_seconds", percentile="50", **fetch) == pytest.approx(100, abs=0.01)
+    assert metric("job_processing_seconds", percentile="95", **fetch) == pytest.approx(190, abs=0.01)
+    assert metric("job_wait_seconds", percentile="50", job_type="stock_analysis") == pytest.approx(0.5, abs=0.01)
+    assert metric("job_processing_seconds", percentile="95", job_type="stock_analysis") == pytest.approx(7, abs=0.01)
     assert metric("job_processing_seconds", percentile="95", job_type="stock_batch_fetch") is None
     assert metric("ended_jobs", status="completed", **fetch) == 20
     assert metric("ended_jobs", status="expired", **fetch) == 1
@@ -138,7 +138,7 @@ def test_percentiles_are_those_of_postgresql(read):
             percentile / 100,
         )
         found = metric("job_processing_seconds", job_type="stock_fetch", percentile=str(percentile))
-        assert found == pytest.approx(float(expected))
+        assert found == pytest.approx(float(expected), abs=0.01)
 
 
 def logged_in(user, jobs: list[Job], *, ago: float, apart: float = 0) -> None:
@@ -375,7 +375,7 @@ def test_the_table_in_the_documentation_has_each_metric_with_its_type_labels_and
     Lease().acquire()
     PeriodicTask.objects.update(last_run_at=timezone.now())
     documented = re.findall(
-        r"^\| `(stockqueue_\w+)` \| (\w+) \| ([^|]*) \|.*\| ([^|]+) \|$",
+        r"^\| `(stockqueue_\w+)` \| (\w+) \|([^|]*)\|.*\| ([^|]+) \|$",
         (ROOT / "docs" / "operations.md").read_text(),
         re.MULTILINE,
     )

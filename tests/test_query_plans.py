@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from operations import statistics
+from operations import last_hour, statistics
+from operations.metrics import JobMetrics
 from portfolio.holdings import held_stocks, statements
 from tasks import control, lifecycle, retention, sweeper, worker
 from tasks.execution import run_job
@@ -32,14 +34,34 @@ def reads_of_all_jobs() -> Iterator[list[str]]:
             found.extend(f"{step}: {sql}" for step in _plan(sql, parameters) if _reads_all(step))
         return execute(sql, parameters, many, context)
 
-    if connection.vendor == "postgresql":  # it reads small tables as a whole, unless it may not
-        with connection.cursor() as cursor:
-            cursor.execute("SET enable_seqscan = off")
-    with connection.execute_wrapper(look):
+    with _no_whole_tables(), connection.execute_wrapper(look):
         yield found
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("RESET enable_seqscan")
+
+
+@pytest.fixture
+def plans() -> Iterator[list[str]]:
+    """How the database would do each statement of a test, where reading whole tables is the last resort."""
+    found: list[str] = []
+
+    def look(execute: Callable[..., Any], sql: str, parameters: Any, many: bool, context: Any) -> Any:
+        found.append("; ".join(_plan(sql, parameters)))
+        return execute(sql, parameters, many, context)
+
+    with _no_whole_tables(), connection.execute_wrapper(look):
+        yield found
+
+
+@contextmanager
+def _no_whole_tables() -> Iterator[None]:
+    """PostgreSQL reads small tables as a whole, unless it may not."""
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off")
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("RESET enable_seqscan")
 
 
 def _plan(sql: str, parameters: Any) -> list[str]:
@@ -56,6 +78,8 @@ def _plan(sql: str, parameters: Any) -> list[str]:
 def _reads_all(step: str) -> bool:
     if any(index in step for index in INDEXES_OF_ACTIVE_JOBS):
         return False
+    if "job_ended" in step:
+        return not re.search(r"\bfinished_at ?[<>]", step)  # from a moment on, or up to one
     if "job_newest_first" in step:
         return not re.search(r"\bcreated_at ?<", step)  # from the oldest one to a moment
     return bool(re.search(r"Seq Scan on tasks_job\b|SCAN (tasks_job|waiting)\b", step))
@@ -100,6 +124,30 @@ def test_the_page_of_a_user_and_the_depths_of_queues_read_no_ended_jobs_of_other
     statistics.queue_states(timezone.now())
     statistics.running_jobs(timezone.now())
     assert reads_of_all_jobs == []
+
+
+def test_metrics_read_what_is_active_and_what_the_last_hour_brought(jobs, reads_of_all_jobs):
+    lifecycle.mark_queued([job.pk for job in jobs])
+    assert run_job(jobs[0].pk, "worker")
+    reads_of_all_jobs.clear()
+    stocks = statistics.held_stocks()
+    assert list(JobMetrics(timezone.now(), stocks).collect())
+    assert reads_of_all_jobs == []
+
+
+@pytest.mark.parametrize(
+    ("read", "index"),
+    [
+        (lambda: last_hour.ended(timezone.now()), "job_ended"),
+        (lambda: last_hour.processing_times(timezone.now()), "job_ended"),
+        (lambda: last_hour.logins(timezone.now()), "request_of_a_login"),
+        (lambda: statistics.outbox(timezone.now()), "outbox_set_aside"),
+    ],
+    ids=["ended", "processing_times", "logins", "set_aside"],
+)
+def test_what_every_scrape_asks_for_is_found_by_an_index_of_its_own(jobs, plans, read, index):
+    read()
+    assert any(index in plan for plan in plans)
 
 
 def test_a_cleanup_reads_old_jobs_alone(jobs, reads_of_all_jobs, monkeypatch):

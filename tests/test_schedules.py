@@ -193,6 +193,7 @@ def test_defaults_are_added_once_and_edits_are_left_alone():
     PeriodicTask.objects.filter(name=UPDATE).update(name="Renamed", enabled=False)
     add_missing_schedules(using="default")
     assert sorted(PeriodicTask.objects.values_list("name", "enabled")) == [
+        ("Alerts", True),
         ("Cleanup", True),
         ("Mails about backfills", True),
         ("Market data", True),
@@ -320,7 +321,8 @@ def test_two_beats_at_once_run_a_slot_once(user, hold, yahoo, new_redis, start):
 @real_processes
 def test_an_edit_takes_effect_at_once_and_survives_a_restart_of_beat(admin_client, new_redis, start):
     second = IntervalSchedule.objects.create(every=1, period="seconds")
-    PeriodicTask.objects.filter(name="Market data").update(enabled=False)  # it has the same queue as the edited one
+    # They have the queues that are looked at.
+    PeriodicTask.objects.filter(name__in=["Market data", "Alerts"]).update(enabled=False)
     running = {"ready": "beat: Starting...", "CELERY_BROKER_URL": new_redis.url}
     with start(*BEAT, **running):
         wait_until(lambda: bool(messages(new_redis.url, "foreground")), "beat's first sweep", timeout=30)
@@ -344,6 +346,7 @@ def test_an_edit_takes_effect_at_once_and_survives_a_restart_of_beat(admin_clien
         assert messages(new_redis.url, "foreground") == []
     found = PeriodicTask.objects.exclude(task="celery.backend_cleanup")
     assert sorted(found.values_list("name", "enabled", "interval__every", "expire_seconds")) == [
+        ("Alerts", False, 30, 30),
         ("Cleanup", True, None, 43200),
         ("Mails about backfills", True, 60, 60),
         ("Market data", False, 600, 600),
