@@ -17,6 +17,8 @@ HOLD = timedelta(seconds=60)
 """For so long something has to be out of bounds, or well again, before that counts."""
 MARGIN = 0.1
 """Of the threshold; a value that is back by less is neither out of bounds nor well."""
+FEW = 10
+"""Jobs of an hour that are too few to say how many fail."""
 OUTBOX_AGE = 60.0
 BRIDGE_SILENT = 60.0
 BEAT_SILENT = 600.0
@@ -78,7 +80,7 @@ def rules() -> list[Rule]:
             "worker-efficiency",
             "{value:.0%} of the attempts of the last hour succeeded; less than {threshold:.0%} are too few.",
             limits.min_worker_efficiency,
-            _largest("stockqueue_worker_efficiency_ratio"),
+            _efficiency,
             is_floor=True,
         ),
         Rule(
@@ -115,7 +117,12 @@ def rules() -> list[Rule]:
 
 
 def check(now: datetime | None = None) -> list[Alert]:
-    """Measure everything once; the alerts that were raised or cleared by it. Safe to run twice at once."""
+    """Measure everything once; the alerts that were raised or cleared by it. Safe to run twice at once.
+
+    Without effect where `monitoring.enabled` is false.
+    """
+    if not settings.JOB_PROCESSOR.monitoring.enabled:
+        return []
     now = now or timezone.now()
     samples = metrics.samples(now)
     return list(_changes(rules(), samples, now))
@@ -201,6 +208,11 @@ def _largest(metric: str, **labels: str) -> Callable[[Samples], float | None]:
         )
 
     return measure
+
+
+def _efficiency(samples: Samples) -> float | None:
+    ended = sum(value for _, value in samples.get("stockqueue_ended_jobs", ()))
+    return _largest("stockqueue_worker_efficiency_ratio")(samples) if ended >= FEW else None
 
 
 def _deepest_queue(samples: Samples) -> float | None:

@@ -80,7 +80,7 @@ def test_logins_wait_for_too_long(user, check_after):
 
 
 def test_too_many_attempts_fail(check_after):
-    jobs = [new_job(f"S{number}", "failed") for number in range(4)]
+    jobs = [new_job(f"S{number}", "failed") for number in range(10)]
     mend = partial(Job.objects.filter(pk__in=[job.pk for job in jobs]).update, status="completed")
     check_that_it_is_raised_and_cleared("worker-efficiency", check_after, mend)
 
@@ -139,6 +139,17 @@ def test_a_worker_that_was_killed(configured, redis_server, start, check_after):
         wait_until(lambda: "workers-gone" in check_after(0), "its absence to be noticed", timeout=30, every=0.5)
     mend = partial(Worker.objects.filter(pid=worker.pid).delete)
     check_that_it_is_raised_and_cleared("workers-gone", check_after, mend)
+
+
+def test_a_few_jobs_that_fail_are_no_alert(check_after):
+    new_job("A", "failed")
+    assert "worker-efficiency" not in check_after(0)
+
+
+def test_nothing_is_measured_where_monitoring_is_off(configured, check_after):
+    configured(**{LIMITS + "max_queue_depth": 1, "monitoring.enabled": False})
+    request("A", "B")
+    assert check_after(0) == {}
 
 
 def test_what_is_well_again_within_a_minute_was_no_alert(configured, check_after):
