@@ -110,16 +110,16 @@ def alerts_end(check_after: Check) -> bool:
 
 
 def test_a_bridge_that_hangs(mosquitto_server, start, check_after, monkeypatch):
-    monkeypatch.setattr(alerts, "BRIDGE_SILENT", 7.0)
+    monkeypatch.setattr(alerts, "BRIDGE_SILENT", 10.0)
     with start(*BRIDGE, ready="connected to", MQTT_URL=mosquitto_server.url) as bridge:
         assert "bridge-silent" not in check_after(0)
         bridge.send_signal(signal.SIGSTOP)
         try:
-            wait_until(lambda: "bridge-silent" in check_after(0), "the silence to be noticed", timeout=30, every=0.5)
+            wait_until(lambda: "bridge-silent" in check_after(0), "the silence to be noticed", timeout=PATIENCE, every=0.5)
             assert check_after(90)["bridge-silent"] == "raised"
         finally:
             bridge.send_signal(signal.SIGCONT)
-        wait_until(lambda: alerts_end(check_after), "the end of the alert", timeout=30, every=0.5)
+        wait_until(lambda: alerts_end(check_after), "the end of the alert", timeout=PATIENCE, every=0.5)
     assert BridgeLease.objects.exists()
 
 
