@@ -8,7 +8,7 @@ from collections.abc import Sequence
 RETURNS = 20
 """Trading days that count, about a month."""
 
-_TRADING_DAYS_A_YEAR = 252
+TRADING_DAYS_A_YEAR = 252
 # A year's volatility that counts as all there can be; large companies have 0.2 to 0.4.
 _EXTREME = 1.0
 
@@ -24,7 +24,7 @@ def realised_volatility(closes: Sequence[float]) -> float | None:
         return None
     logs = [math.log(close) for close in last]
     returns = [after - before for before, after in itertools.pairwise(logs)]
-    return statistics.stdev(returns) * math.sqrt(_TRADING_DAYS_A_YEAR)
+    return statistics.stdev(returns) * math.sqrt(TRADING_DAYS_A_YEAR)
 
 
 def volatility_factor(volatility: float | None) -> float | None:

@@ -1,0 +1,211 @@
+"""Technical indicators of daily prices, by `ta`. Imports pandas: not for processes that answer users.
+
+There is no value from a warm-up, and none that would mean nothing: NaN in a series, None in the newest values.
+"""
+
+import math
+from collections.abc import Sequence
+from datetime import date
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from ta.momentum import RSIIndicator
+from ta.trend import MACD, EMAIndicator, SMAIndicator
+from ta.volatility import BollingerBands
+
+from market.volatility import RETURNS, TRADING_DAYS_A_YEAR
+
+SETTLED = 250
+"""Bars after which it is forgotten how an exponential average began.
+
+`ta` begins with the first value, others with a simple average: that moves the RSI by 7 points early in a series, by
+0.003 after 100 bars and by less than 1e-7 after 250. It moves the EMA of 26 days, the slowest, by 2e-8 of the price.
+"""
+
+NEEDED = {
+    "sma_20": 20,  # simple averages and deviations: the days that they are of
+    "sma_50": 50,
+    "sma_200": 200,
+    "ema_12": SETTLED,  # exponential averages, of which RSI, MACD and ATR are made
+    "ema_26": SETTLED,
+    "rsi_14": SETTLED,
+    "macd": SETTLED,
+    "macd_signal": SETTLED,
+    "macd_histogram": SETTLED,
+    "bollinger_upper": 20,
+    "bollinger_middle": 20,
+    "bollinger_lower": 20,
+    "atr_14": SETTLED,  # of bars that have a high and a low
+    "volatility_20": RETURNS + 1,  # a return takes two closes
+}
+"""The bars that each indicator needs, the one that it is of included."""
+
+RSI_DAYS = 14
+ATR_DAYS = 14
+FLAT = 1e-6
+"""Closes that differ by no more than this part of them are the same: adjusting has moved the last digits."""
+SPLIT = 1.4
+"""What changes by this factor from one day to the next was split (3 for 2, or more), where prices are as traded."""
+
+_Floats = npt.NDArray[np.float64]
+
+
+class Prices(NamedTuple):
+    """Daily bars in columns, oldest first; None and NaN where a value is not known."""
+
+    dates: Sequence[date]
+    high: Sequence[float | None]
+    low: Sequence[float | None]
+    close: Sequence[float | None]
+    adj_close: Sequence[float | None]
+
+
+class Indicators(NamedTuple):
+    """The newest bar: its adjusted close and its indicators, in the stock's currency; None is not known.
+
+    `bars`: how many led to it. RSI is 0 to 100; the volatility is that of a year, 0.35 is 35 %.
+    """
+
+    date: date
+    bars: int
+    close: float
+    sma_20: float | None = None
+    sma_50: float | None = None
+    sma_200: float | None = None
+    ema_12: float | None = None
+    ema_26: float | None = None
+    rsi_14: float | None = None
+    macd: float | None = None
+    macd_signal: float | None = None
+    macd_histogram: float | None = None
+    bollinger_upper: float | None = None
+    bollinger_middle: float | None = None
+    bollinger_lower: float | None = None
+    atr_14: float | None = None
+    volatility_20: float | None = None
+
+    def values(self) -> dict[str, float | None]:
+        """The indicators by name."""
+        return {name: getattr(self, name) for name in NEEDED}
+
+    def lacking(self) -> list[str]:
+        """The names of those that there are too few bars for."""
+        return [name for name, value in self.values().items() if value is None and self.bars < NEEDED[name]]
+
+
+class _Adjusted(NamedTuple):
+    """Bars with a close, all prices adjusted for splits and dividends. NaN where there is no high or low."""
+
+    dates: list[date]
+    high: _Floats
+    low: _Floats
+    close: _Floats
+
+
+def latest(prices: Prices) -> Indicators | None:
+    """The newest bar's indicators; None where no bar has a close."""
+    adjusted = _adjust(prices)
+    if not adjusted.dates:
+        return None
+    found = {name: float(series.to_numpy()[-1]) for name, series in _indicators(adjusted)}
+    return Indicators(
+        adjusted.dates[-1],
+        len(adjusted.dates),
+        float(adjusted.close[-1]),
+        **{name: value if math.isfinite(value) else None for name, value in found.items()},
+    )
+
+
+def series(prices: Prices) -> pd.DataFrame:
+    """Every bar's indicators by date, with its adjusted close as `close`: one column each, NaN is not known.
+
+    It begins after the last split that prices are not adjusted for.
+    """
+    adjusted = _adjust(prices)
+    index = pd.DatetimeIndex(pd.to_datetime(adjusted.dates), name="date")
+    columns = {"close": adjusted.close} | {name: found.to_numpy() for name, found in _indicators(adjusted)}
+    return pd.DataFrame(columns, index=index, columns=["close", *NEEDED])
+
+
+def _indicators(adjusted: _Adjusted) -> list[tuple[str, pd.Series]]:
+    """What there are bars enough for, by name; NaN where there is no honest value."""
+    close = pd.Series(adjusted.close)
+    enough = {name for name, needed in NEEDED.items() if len(close) >= needed}
+    found: dict[str, pd.Series] = {}
+    for days in (20, 50, 200):
+        if f"sma_{days}" in enough:
+            found[f"sma_{days}"] = SMAIndicator(close, days).sma_indicator()
+    if "bollinger_middle" in enough:
+        bands = BollingerBands(close, 20, 2)
+        found["bollinger_upper"] = bands.bollinger_hband()
+        found["bollinger_middle"] = bands.bollinger_mavg()
+        found["bollinger_lower"] = bands.bollinger_lband()
+    if "volatility_20" in enough:
+        logs = pd.Series(np.log(close.where(close > 0)))
+        found["volatility_20"] = logs.diff().rolling(RETURNS).std() * math.sqrt(TRADING_DAYS_A_YEAR)
+    if len(close) >= SETTLED:
+        found["ema_12"] = EMAIndicator(close, 12).ema_indicator()
+        found["ema_26"] = EMAIndicator(close, 26).ema_indicator()
+        macd = MACD(close, window_slow=26, window_fast=12, window_sign=9)
+        found["macd"] = macd.macd()
+        found["macd_signal"] = macd.macd_signal()
+        found["macd_histogram"] = macd.macd_diff()
+        found["rsi_14"] = RSIIndicator(close, RSI_DAYS).rsi().mask(_is_flat(close))
+        found["atr_14"] = _average_true_range(adjusted)
+    for name, one in found.items():
+        one.iloc[: NEEDED[name] - 1] = np.nan
+    return list(found.items())
+
+
+def _is_flat(close: pd.Series) -> pd.Series:
+    """Where none of the days that an RSI is of has moved: it would be 0, 50 or 100, as one likes."""
+    window = close.rolling(RSI_DAYS + 1)
+    return window.max() - window.min() <= FLAT * close.abs()
+
+
+def _average_true_range(adjusted: _Adjusted) -> pd.Series:
+    """Wilder's ATR, which `ta` has as a loop over the bars, slower than all other indicators together.
+
+    Bars without a high or a low are passed over, as days without a bar are.
+    """
+    whole = np.isfinite(adjusted.high) & np.isfinite(adjusted.low)
+    high, low, close = adjusted.high[whole], adjusted.low[whole], adjusted.close[whole]
+    before = np.concatenate(([np.nan], close[:-1]))[: len(close)]
+    ranges = np.fmax(high - low, np.fmax(np.abs(high - before), np.abs(low - before)))
+    average = pd.Series(ranges).ewm(alpha=1 / ATR_DAYS, adjust=False).mean().to_numpy(copy=True)
+    average[: NEEDED["atr_14"] - 1] = np.nan
+    by_bar = np.full(len(adjusted.close), np.nan)
+    by_bar[whole] = average
+    return pd.Series(by_bar)
+
+
+def _adjust(prices: Prices) -> _Adjusted:
+    """The bars that have a close, scaled by what `adj_close` is of `close`, from the last unadjusted split on.
+
+    A bar without an adjusted close is adjusted as the one before it that has one, or else the first after it.
+    """
+    high, low, close, adj_close = (np.array(column, dtype=np.float64) for column in prices[1:])
+    known = np.isfinite(close)
+    dates = list(prices.dates)
+    if not known.all():
+        high, low, close, adj_close = high[known], low[known], close[known], adj_close[known]
+        dates = [day for day, is_known in zip(dates, known, strict=True) if is_known]
+    is_adjusted = np.isfinite(adj_close) & (close != 0)
+    factor = np.divide(adj_close, close, out=np.full(len(close), np.nan), where=is_adjusted)
+    if not is_adjusted.all():
+        factor = pd.Series(factor).ffill().bfill().fillna(1.0).to_numpy()
+    close = np.where(is_adjusted, adj_close, close * factor)  # to the last digit
+    first = 0 if is_adjusted.all() else _after_unadjusted_split(close, is_adjusted)
+    return _Adjusted(dates[first:], (high * factor)[first:], (low * factor)[first:], close[first:])
+
+
+def _after_unadjusted_split(close: _Floats, is_adjusted: npt.NDArray[np.bool_]) -> int:
+    """The first bar after the last jump that looks like a split, next to a bar whose price is as traded."""
+    after, before = close[1:], close[:-1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = after / before
+    jumps = ((ratio >= SPLIT) | ((ratio > 0) & (ratio <= 1 / SPLIT))) & ~(is_adjusted[1:] & is_adjusted[:-1])
+    found = np.flatnonzero(jumps)
+    return int(found[-1]) + 1 if len(found) else 0
