@@ -90,10 +90,6 @@ class Indicators(NamedTuple):
         """The indicators by name."""
         return {name: getattr(self, name) for name in NEEDED}
 
-    def lacking(self) -> list[str]:
-        """The names of those that there are too few bars for."""
-        return [name for name, value in self.values().items() if value is None and self.bars < NEEDED[name]]
-
 
 class _Adjusted(NamedTuple):
     """Bars with a close, all prices adjusted for splits and dividends. NaN where there is no high or low."""

@@ -1,6 +1,11 @@
-from django.db import models
-from django.db.models import Q
+from collections.abc import Iterable
+from typing import Self
 
+from django.db import models
+from django.db.models import Max, Q
+from django.utils import timezone
+
+from market.recommendation import Action
 from market.symbols import SymbolField
 
 
@@ -37,6 +42,9 @@ class Stock(models.Model):
     )
     is_outdated = models.BooleanField(
         default=False, editable=False, help_text="A source has adjusted older bars since they were stored."
+    )
+    bars_changed_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When a fetch last added, changed or removed bars."
     )
     volatility = models.FloatField(
         null=True, blank=True, editable=False, help_text="Of the last 20 daily returns, for a year: 0.35 is 35 %."
@@ -81,6 +89,56 @@ class PriceBar(models.Model):
 
     def __str__(self) -> str:
         return f"{self.stock} {self.date}"
+
+
+class AnalysisQuerySet(models.QuerySet["Analysis"]):
+    """What can be asked for among analyses."""
+
+    def newest(self, stocks: Iterable[Stock]) -> Self:
+        """The newest analysis of each of the stocks and each kind."""
+        newest = Analysis.objects.filter(stock__in=stocks).order_by().values("stock", "kind").annotate(last=Max("pk"))
+        return self.filter(pk__in=newest.values("last"))
+
+
+class Analysis(models.Model):
+    """What was found out about a stock at one time. Earlier ones are kept; the one with the highest id counts."""
+
+    class Kind(models.TextChoices):
+        """As in `stock_jobs.analysis.analysis_priority`."""
+
+        TECHNICAL = "technical"
+        SENTIMENT = "sentiment"
+        FUNDAMENTAL = "fundamental"
+        NEWS = "news"
+
+    # The index finds a stock's analyses, too.
+    stock = models.ForeignKey(Stock, on_delete=models.CASCADE, related_name="analyses", db_index=False)
+    kind = models.CharField(max_length=12, choices=Kind)
+    created_at = models.DateTimeField(default=timezone.now)
+    data_as_of = models.DateField(null=True, blank=True, help_text="The day of the newest bar that it is of.")
+    bars = models.PositiveIntegerField(null=True, blank=True, help_text="How many bars it is of.")
+    bars_changed_at = models.DateTimeField(
+        null=True, blank=True, help_text="The stock's, when its bars were read: other bars make it out of date."
+    )
+    values = models.JSONField(default=dict, help_text="What was found, by name; null is not known.")
+    recommendation = models.CharField(max_length=4, choices=Action, blank=True)
+    confidence = models.FloatField(null=True, blank=True, help_text="0 to 1.")
+    contributions = models.JSONField(default=list, help_text="What led to the recommendation.")
+    version = models.CharField(max_length=100, help_text="The rule or the model that it is by.")
+    tokens = models.PositiveIntegerField(null=True, blank=True, help_text="Used by a model.")
+
+    objects = AnalysisQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "analyses"
+        indexes = [models.Index(fields=["stock", "kind", "id"], name="analysis_newest")]
+        constraints = [
+            models.CheckConstraint(condition=Q(confidence__gte=0, confidence__lte=1), name="confidence_is_0_to_1"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stock} {self.kind} {self.created_at:%Y-%m-%d %H:%M}"
 
 
 class SourceState(models.Model):

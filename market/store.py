@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Max
+from django.utils import timezone
 
 from market.models import PriceBar, Stock
 from market.sources.base import AS_TRADED, Bar, History
@@ -32,7 +33,7 @@ _UPSERT = {
 _TOLD = ("name", "exchange", "currency")
 _NOTED = (
     *(*_TOLD, "source", "checked_at", "volatility"),
-    *("status", "misses", "missed_on", "history_starts", "is_outdated"),
+    *("status", "misses", "missed_on", "history_starts", "is_outdated", "bars_changed_at"),
 )
 _WRITTEN = [field for field in Stock._meta.concrete_fields if field.name in _NOTED]
 _SET = ", ".join(f"{field.column} = told.{field.column}" for field in _WRITTEN)
@@ -115,7 +116,10 @@ def store_histories(
         _write_bars(changes)
         if replace:
             _remove_others(change for change in changes if change.history.source not in AS_TRADED)
-        _measure_volatility([change for change in changes if change.written])
+        changed = [change for change in changes if change.written]
+        _measure_volatility(changed)
+        for change in changed:
+            change.stock.bars_changed_at = timezone.now()
         for stock, history in answers:
             _note_answer(stock, history, checked_at)
         _update([stock for stock, _ in answers])

@@ -9,7 +9,7 @@ class TasksConfig(AppConfig):
 
     def ready(self) -> None:
         # Models are not loaded before ready().
-        from tasks import direct, execution, fetching, sweeper  # noqa: F401  (fetching registers its work)
+        from tasks import analysing, direct, execution, fetching, sweeper  # noqa: F401  (two register their work)
 
         direct.configure(execution.run_job, sweeper.sweep)
         if settings.JOB_PROCESSOR.queue.backend == "direct":

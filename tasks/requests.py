@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from market.models import Stock
+from market.models import Analysis, Stock
 from tasks import lifecycle
 from tasks.backfill import Mode, first_source
 from tasks.dispatch import dispatch_after_commit, send_again_after_commit
@@ -114,6 +114,34 @@ def request_fetches(
         backfill = Backfill.objects.create(user=user, start=start, end=end or now.date(), mode=mode)
         backfill.jobs.set(requested.jobs)
     return requested
+
+
+def request_analyses(
+    stocks: Sequence[Stock],
+    trigger: Job.Trigger,
+    user: User | None = None,
+    *,
+    analysis_types: Sequence[Analysis.Kind] = (Analysis.Kind.TECHNICAL,),
+    factors: Mapping[str, Factors] | None = None,
+) -> Requested:
+    """Ask for a `stock_analysis` of each stock. A stock with an active one of the same types gets no second one.
+
+    `factors`, by symbol, move the priorities.
+    """
+    return request_jobs(
+        [
+            Wanted(
+                job_type=Job.Type.STOCK_ANALYSIS,
+                unique_key=":".join([Job.Type.STOCK_ANALYSIS, stock.symbol, *sorted(analysis_types)]),
+                symbol=stock.symbol,
+                parameters={"symbol": stock.symbol, "analysis_types": list(analysis_types)},
+                factors=(factors or {}).get(stock.symbol, NOTHING_KNOWN),
+            )
+            for stock in stocks
+        ],
+        trigger,
+        user,
+    )
 
 
 def request_batches(stocks: Sequence[Stock], trigger: Job.Trigger, user: User | None = None) -> Requested:

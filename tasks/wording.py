@@ -56,7 +56,10 @@ def describe_end(job: Job) -> str:
 
 
 def describe_result(result: dict[str, Any]) -> str:
-    """A completed job's result: how much was stored, or why nothing was."""
+    """A completed job's result: what was found, how much was stored, or why nothing was."""
+    if "recommendation" in result:
+        found = f"{result['recommendation']}, confidence {result['confidence']:.2f}"
+        return f"{found}, of {result['bars']} bars until {result['data_as_of']}{_because(result)}"
     if "reason" in result:
         return str(result["reason"])
     if "days_fetched" in result:
@@ -67,6 +70,10 @@ def describe_result(result: dict[str, Any]) -> str:
             f"{result.get('records_stored', 0)} bars stored"
         )
     return ""
+
+
+def _because(result: dict[str, Any]) -> str:
+    return f"; {result['reason']}" if "reason" in result else ""
 
 
 def describe_event(event: JobEvent) -> str:

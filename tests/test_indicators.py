@@ -94,7 +94,6 @@ def test_the_newest_values_are_the_last_of_the_series():
     assert (newest.date, newest.bars, newest.close) == (found.dates[-1], 600, found.close[-1])
     assert newest.values() == all_bars.iloc[-1][list(NEEDED)].to_dict()
     assert list(all_bars.columns) == ["close", *NEEDED]
-    assert newest.lacking() == []
 
 
 @pytest.mark.parametrize("bars", [1, 2, 13, 14, 15, 19, 20, 21, 49, 50, 199, 200, 249, 250, 251])
@@ -103,7 +102,6 @@ def test_no_value_comes_from_a_warm_up(bars):
     assert newest is not None
     known = {name for name, value in newest.values().items() if value is not None}
     assert known == {name for name, needed in NEEDED.items() if bars >= needed}
-    assert set(newest.lacking()) == set(NEEDED) - known
 
 
 def test_a_series_has_no_value_from_a_warm_up():
@@ -130,7 +128,6 @@ def test_a_flat_series_has_no_rsi():
     flat = latest(prices([20.0] * 400))
     assert flat is not None
     assert flat.rsi_14 is None
-    assert flat.lacking() == []
     assert (flat.sma_200, flat.macd, flat.atr_14, flat.volatility_20) == (20.0, 0.0, 0.0, 0.0)
     assert flat.bollinger_upper == flat.bollinger_lower == 20.0
 
