@@ -15,7 +15,7 @@ from tests.configuration import write_configuration
 from tests.rabbit import RabbitServer
 from tests.servers import PostgresServer, RedisServer, Server
 
-NAMES = ("login", "dispatch", "fetch", "store", "week", "bridge")
+NAMES = ("login", "dispatch", "fetch", "store", "week", "bridge", "analysis")
 DATABASES = ("sqlite", "postgresql")
 ON_RABBITMQ = ("dispatch",)
 """Run once more on PostgreSQL and RabbitMQ."""

@@ -6,11 +6,12 @@ There is no value from a warm-up, and none that would mean nothing: NaN in a ser
 import math
 from collections.abc import Sequence
 from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from numpy.lib.stride_tricks import sliding_window_view
 from ta.momentum import RSIIndicator
 from ta.trend import MACD, EMAIndicator, SMAIndicator
 from ta.volatility import BollingerBands
@@ -105,7 +106,7 @@ def latest(prices: Prices) -> Indicators | None:
     adjusted = _adjust(prices)
     if not adjusted.dates:
         return None
-    found = {name: float(series.to_numpy()[-1]) for name, series in _indicators(adjusted)}
+    found = {name: float(column[-1]) for name, column in _indicators(adjusted).items()}
     return Indicators(
         adjusted.dates[-1],
         len(adjusted.dates),
@@ -121,47 +122,62 @@ def series(prices: Prices) -> pd.DataFrame:
     """
     adjusted = _adjust(prices)
     index = pd.DatetimeIndex(pd.to_datetime(adjusted.dates), name="date")
-    columns = {"close": adjusted.close} | {name: found.to_numpy() for name, found in _indicators(adjusted)}
+    columns = {"close": adjusted.close}
+    for name, found in _indicators(adjusted).items():
+        columns[name] = found.copy()
+        columns[name][: NEEDED[name] - 1] = np.nan
     return pd.DataFrame(columns, index=index, columns=["close", *NEEDED])
 
 
-def _indicators(adjusted: _Adjusted) -> list[tuple[str, pd.Series]]:
-    """What there are bars enough for, by name; NaN where there is no honest value."""
+def _indicators(adjusted: _Adjusted) -> dict[str, _Floats]:
+    """Each indicator that has a value for the newest bar; those of earlier bars may be from its warm-up."""
+    bars = len(adjusted.close)
     close = pd.Series(adjusted.close)
-    enough = {name for name, needed in NEEDED.items() if len(close) >= needed}
     found: dict[str, pd.Series] = {}
     for days in (20, 50, 200):
-        if f"sma_{days}" in enough:
+        if bars >= NEEDED[f"sma_{days}"]:
             found[f"sma_{days}"] = SMAIndicator(close, days).sma_indicator()
-    if "bollinger_middle" in enough:
+    if bars >= NEEDED["bollinger_middle"]:
         bands = BollingerBands(close, 20, 2)
         found["bollinger_upper"] = bands.bollinger_hband()
         found["bollinger_middle"] = bands.bollinger_mavg()
         found["bollinger_lower"] = bands.bollinger_lband()
-    if "volatility_20" in enough:
-        logs = pd.Series(np.log(close.where(close > 0)))
-        found["volatility_20"] = logs.diff().rolling(RETURNS).std() * math.sqrt(TRADING_DAYS_A_YEAR)
-    if len(close) >= SETTLED:
+    if bars >= SETTLED:
         found["ema_12"] = EMAIndicator(close, 12).ema_indicator()
         found["ema_26"] = EMAIndicator(close, 26).ema_indicator()
         macd = MACD(close, window_slow=26, window_fast=12, window_sign=9)
         found["macd"] = macd.macd()
         found["macd_signal"] = macd.macd_signal()
         found["macd_histogram"] = macd.macd_diff()
-        found["rsi_14"] = RSIIndicator(close, RSI_DAYS).rsi().mask(_is_flat(close))
-        found["atr_14"] = _average_true_range(adjusted)
-    for name, one in found.items():
-        one.iloc[: NEEDED[name] - 1] = np.nan
-    return list(found.items())
+    columns = {name: series.to_numpy() for name, series in found.items()}
+    if bars >= NEEDED["volatility_20"]:
+        columns["volatility_20"] = _volatility(adjusted.close)
+    if bars >= SETTLED:
+        rsi = RSIIndicator(close, RSI_DAYS).rsi().to_numpy()
+        columns["rsi_14"] = np.where(_is_flat(adjusted.close), np.nan, rsi)
+        columns["atr_14"] = _average_true_range(adjusted)
+    return columns
 
 
-def _is_flat(close: pd.Series) -> pd.Series:
+def _volatility(close: _Floats) -> _Floats:
+    """As `realised_volatility`, of each bar and those before it."""
+    logs = np.log(close, out=np.full(len(close), np.nan), where=close > 0)
+    returns = sliding_window_view(np.diff(logs), RETURNS)
+    return _at_the_end(len(close), returns.std(axis=1, ddof=1) * math.sqrt(TRADING_DAYS_A_YEAR), np.nan)
+
+
+def _is_flat(close: _Floats) -> npt.NDArray[np.bool_]:
     """Where none of the days that an RSI is of has moved: it would be 0, 50 or 100, as one likes."""
-    window = close.rolling(RSI_DAYS + 1)
-    return window.max() - window.min() <= FLAT * close.abs()
+    windows = sliding_window_view(close, RSI_DAYS + 1)
+    return _at_the_end(len(close), np.ptp(windows, axis=1) <= FLAT * np.abs(windows[:, -1]), False)
 
 
-def _average_true_range(adjusted: _Adjusted) -> pd.Series:
+def _at_the_end(bars: int, values: npt.NDArray[Any], before: Any) -> npt.NDArray[Any]:
+    """The values of the last bars; the first ones have `before`."""
+    return np.concatenate((np.full(bars - len(values), before), values))
+
+
+def _average_true_range(adjusted: _Adjusted) -> _Floats:
     """Wilder's ATR, which `ta` has as a loop over the bars, slower than all other indicators together.
 
     Bars without a high or a low are passed over, as days without a bar are.
@@ -174,7 +190,7 @@ def _average_true_range(adjusted: _Adjusted) -> pd.Series:
     average[: NEEDED["atr_14"] - 1] = np.nan
     by_bar = np.full(len(adjusted.close), np.nan)
     by_bar[whole] = average
-    return pd.Series(by_bar)
+    return by_bar
 
 
 def _adjust(prices: Prices) -> _Adjusted:
