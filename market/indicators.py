@@ -22,7 +22,7 @@ SETTLED = 250
 """Bars after which it is forgotten how an exponential average began.
 
 `ta` begins with the first value, others with a simple average: that moves the RSI by 7 points early in a series, by
-0.003 after 100 bars and by less than 1e-7 after 250. The EMA of 26 days, the slowest, then has 5e-9 of its first value.
+0.003 after 100 bars and by less than 1e-7 after 250. The slowest, the EMA of 26 days, has 5e-9 of it left then.
 """
 
 NEEDED = {
