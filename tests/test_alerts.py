@@ -115,7 +115,9 @@ def test_a_bridge_that_hangs(mosquitto_server, start, check_after, monkeypatch):
         assert "bridge-silent" not in check_after(0)
         bridge.send_signal(signal.SIGSTOP)
         try:
-            wait_until(lambda: "bridge-silent" in check_after(0), "the silence to be noticed", timeout=PATIENCE, every=0.5)
+            wait_until(
+                lambda: "bridge-silent" in check_after(0), "the silence to be noticed", timeout=PATIENCE, every=0.5
+            )
             assert check_after(90)["bridge-silent"] == "raised"
         finally:
             bridge.send_signal(signal.SIGCONT)

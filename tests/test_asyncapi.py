@@ -13,6 +13,18 @@ from tests import asyncapi
 
 DOCUMENT = asyncapi.load()
 JOB_TOPIC = "jobs/status/5f3a5a0e-6c0b-4b1e-9f39-2f1f6d9f2f11"
+ALERT = {
+    "schema": "stockqueue.alert/1",
+    "name": "queue-depth",
+    "state": "raised",
+    "text": "1204 jobs wait in one queue; more than 1000 are too many.",
+    "value": 1204.0,
+    "worst": 1204.0,
+    "threshold": 1000.0,
+    "since": 1,
+    "timestamp": 61,
+    "at": "2026-11-24T01:35:57+00:00",
+}
 EVENT = {
     "id": "5f3a5a0e-6c0b-4b1e-9f39-2f1f6d9f2f11",
     "job_type": "stock_fetch",
@@ -154,7 +166,7 @@ def test_only_workers_that_come_and_the_bridges_state_are_retained():
         ),
         ("system/stats/request", {"timestamp": 1, "request_id": "a"}, ("system_stats_request", 1, False)),
         ("system/stats", {"timestamp": 1, "request_id": None, "queues": []}, ("system_stats", 1, False)),
-        ("system/alerts/queue_depth", {"timestamp": 1}, ("system_alert", 1, False)),
+        ("system/alerts/queue-depth", ALERT, ("system_alert", 1, False)),
         ("stockqueue/bridge/state", "online", ("bridge_state", 1, True)),
     ],
 )
