@@ -65,10 +65,11 @@ class JobMetrics(Collector):
 
 def samples(now: datetime) -> Samples:
     """All metrics, by name."""
-    return {
-        family.name: [(sample.labels, sample.value) for sample in family.samples]
-        for family in JobMetrics(now, statistics.held_stocks()).collect()
-    }
+    with _plain_plans():
+        return {
+            family.name: [(sample.labels, sample.value) for sample in family.samples]
+            for family in JobMetrics(now, statistics.held_stocks()).collect()
+        }
 
 
 def as_text() -> bytes:
