@@ -188,4 +188,4 @@ def _by_login(requests: Iterable[_Request]) -> list[list[_Request]]:
 
 def _seconds(start: float, end: float) -> float:
     """Between two moments; machines whose clocks differ do not make it negative."""
-    return max(end - start, 0.0)
+    return round(max(end - start, 0.0), 3)
