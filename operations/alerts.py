@@ -71,10 +71,10 @@ def rules() -> list[Rule]:
         ),
         Rule(
             "fetch-latency",
-            "The slowest logins wait {value:.0f} s for their last price (95th percentile of the last hour); "
+            "The slowest fetches of a stock take {value:.0f} s (95th percentile of the last hour); "
             "more than {threshold:.0f} s are too long.",
             limits.max_fetch_latency,
-            _largest("stockqueue_login_to_fresh_seconds", percentile="95"),
+            _largest("stockqueue_job_processing_seconds", job_type="stock_fetch", percentile="95"),
         ),
         Rule(
             "worker-efficiency",
@@ -109,7 +109,7 @@ def rules() -> list[Rule]:
         ),
         Rule(
             "workers-gone",
-            "{value:.0f} workers ended without a word, and did not come back.",
+            "{value:.0f} workers ended without a word, and none of their name came after them.",
             0,
             _largest("stockqueue_workers", state="gone"),
         ),

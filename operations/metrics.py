@@ -167,9 +167,11 @@ def _ended(ends: Iterable[last_hour.Ended]) -> Metric:
 
 def _workers(ends: Iterable[last_hour.Ended] | None) -> Iterator[Metric]:
     """`ends` is what efficiency is computed from; None where it is not wanted."""
-    known = list(presence.workers().filter(stopped_at=None).values_list("worker_id", "state", "concurrency"))
-    alive = {worker: concurrency for worker, state, concurrency in known if state == Worker.State.ALIVE}
-    counts = {(str(Worker.State.ALIVE),): len(alive), (str(Worker.State.GONE),): len(known) - len(alive)}
+    known = list(presence.workers().filter(stopped_at=None))
+    living = [worker for worker in known if worker.state == Worker.State.ALIVE]
+    gone = [worker for worker in known if worker not in living and not any(map(worker.was_replaced_by, living))]
+    alive = {worker.worker_id: worker.concurrency for worker in living}
+    counts = {(str(Worker.State.ALIVE),): len(living), (str(Worker.State.GONE),): len(gone)}
     yield _gauge("workers", "Celery workers, without those that stopped in good order.", counts, ["state"])
     processes = sum(alive.values())
     busy = Job.objects.active().filter(status=Job.Status.RUNNING, worker_id__in=alive).count()

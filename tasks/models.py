@@ -308,3 +308,8 @@ class Worker(models.Model):
 
     def __str__(self) -> str:
         return self.worker_id
+
+    def was_replaced_by(self, other: "Worker") -> bool:
+        """Whether `other` has its name, and came after it was last seen."""
+        names = (one.worker_id.rpartition(":")[0] for one in (self, other))
+        return len(set(names)) == 1 and other.started_at > self.heartbeat_at

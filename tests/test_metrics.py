@@ -441,3 +441,12 @@ def test_metrics_can_be_switched_off_and_are_only_read(client, configured):
     configured(**{"monitoring.enabled": False})
     assert client.get("/metrics").status_code == 404
     assert client.get("/metrics", REMOTE_ADDR="192.0.2.7").status_code == 404
+
+
+def test_a_lost_worker_whose_name_came_back_counts_no_more(read):
+    new_worker("one@here:1", heartbeat_at=timezone.now() - timedelta(minutes=5))
+    assert read()("workers", state="gone") == 1
+    new_worker("two@here:2")
+    assert read()("workers", state="gone") == 1
+    new_worker("one@here:3")
+    assert read()("workers", state="gone") == 0
