@@ -14,7 +14,7 @@ from mqtt_bridge.workers import WorkerNotices, mark_told
 
 logger = logging.getLogger(__name__)
 
-LOOK = 1.0
+LOOK = 2.0
 """Seconds between two looks at what there is to tell."""
 STATISTICS = 60.0
 """Seconds between two statistics that nobody asked for."""

@@ -159,7 +159,7 @@ class Relay:
         self._set_aside(errors)
 
     def _idle(self, broker: MqttConnection, window: Window, news: Wakeup) -> None:
-        """Until there may be something to do, or for a second at most."""
+        """Until there may be something to do, or for AT_LATEST seconds."""
         until = time.monotonic() + AT_LATEST
         while not (self._stop.is_set() or broker.has_received or news.came()):
             left = until - time.monotonic()

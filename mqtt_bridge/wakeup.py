@@ -9,7 +9,7 @@ from mqtt_bridge.client import HasFileno
 
 CHANNEL = "stockqueue_outbox"
 """What the trigger on the events notifies."""
-AT_LATEST = 1.0
+AT_LATEST = 2.0
 """Seconds after which the outbox is looked at in any case."""
 
 
@@ -37,8 +37,8 @@ def wakeup() -> Wakeup:
 class _Listening:
     """LISTEN on the connection that also reads the outbox.
 
-    Behind a pooler that gives each transaction another connection nothing is heard, and the outbox is looked at once a
-    second.
+    Behind a pooler that gives each transaction another connection nothing is heard, and the outbox is looked at every
+    AT_LATEST seconds.
     """
 
     interval = AT_LATEST
@@ -61,7 +61,7 @@ class _Polling:
     """SQLite has a number that changes with each commit of another connection; to ask for it reads no table."""
 
     sources: Sequence[HasFileno] = ()
-    interval = 0.04
+    interval = 0.06
 
     def __init__(self) -> None:
         self.arm()

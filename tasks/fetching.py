@@ -1,9 +1,12 @@
 """The work of fetch jobs: ask the sources, and store what they answer."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from functools import cache, partial
+from queue import Empty, SimpleQueue
+from threading import Semaphore
 from typing import Any
 
 from django.conf import settings
@@ -19,6 +22,7 @@ from market.sessions import keep_sessions
 from market.sources import CACHED, fetch_history, last_good_day
 from market.sources.base import History, SourceBusy, SourceError, SymbolNotFound
 from market.sources.budget import spending
+from market.sources.turns import taking
 from market.store import Stored, note_miss, store_histories
 from tasks import lifecycle
 from tasks.backfill import Mode
@@ -28,8 +32,12 @@ from tasks.retries import retries_left
 from tasks.work import Done, Store, WorkFailed, WorkPostponed, does, read_parameters
 
 LONGEST_RANGE = 36_525
-TOGETHER = 0.05
+TOGETHER = 0.1
 """Seconds that an answer waits for others, to be stored with them."""
+READERS = 2
+"""Threads more than requests at the same time."""
+UNDER_WAY = 3
+"""Stocks, for each one that is asked for at the same time, so that no thread waits while answers are stored."""
 _MEMBER = ("success", "records", "source", "reason", "adjusted", "error")
 """What is told of one stock of a batch."""
 
@@ -178,8 +186,8 @@ def fetch_batch(job: Job) -> Done:
     at_once = settings.JOB_PROCESSOR.stock_jobs.data_fetch.concurrency
 
     def turns() -> Iterator[str]:
-        for first in range(0, len(left), 2 * at_once):
-            symbols = left[first : first + 2 * at_once]
+        for first in range(0, len(left), UNDER_WAY * at_once):
+            symbols = left[first : first + UNDER_WAY * at_once]
             reasons = {} if ended_by else _why_not(symbols, parameters, freshness)
             for symbol in symbols:
                 if ended_by:
@@ -199,36 +207,52 @@ def fetch_batch(job: Job) -> Done:
 def _ask_together(
     job: Job, symbols: Iterable[str], parameters: FetchParameters, at_once: int
 ) -> Iterator[list[Answer]]:
-    """Ask for several stocks at the same time, so many `at_once`; the answers as they come."""
+    """Ask for several stocks, with `at_once` requests on their way at the same time; the answers as they come."""
     under_way: dict[Future[History], str] = {}
+    ended: SimpleQueue[Future[History]] = SimpleQueue()
     try:
         for symbol in symbols:
-            under_way[_threads(at_once).submit(_ask_in_thread, job, symbol, parameters)] = symbol
-            while len(under_way) >= 2 * at_once:  # so that no thread waits while others' answers are stored
-                yield _take_ended(under_way)
+            asked = _threads(at_once).submit(_ask_in_thread, job, symbol, parameters, _turns(at_once))
+            under_way[asked] = symbol
+            asked.add_done_callback(ended.put)
+            while len(under_way) >= UNDER_WAY * at_once:
+                yield _take_ended(under_way, ended)
         while under_way:
-            yield _take_ended(under_way)
+            yield _take_ended(under_way, ended)
     finally:
         for answer in under_way:
             answer.cancel()
 
 
-def _take_ended(under_way: dict[Future[History], str]) -> list[Answer]:
+def _take_ended(under_way: dict[Future[History], str], ended: "SimpleQueue[Future[History]]") -> list[Answer]:
     """The next answer, and what comes within a moment of it, in the order in which it was asked for."""
-    wait(under_way, return_when=FIRST_COMPLETED)
-    ended = wait(under_way, timeout=TOGETHER).done
-    return [(under_way.pop(answer), answer) for answer in list(under_way) if answer in ended]
+    found = {ended.get()}
+    wait(under_way, timeout=TOGETHER)
+    with suppress(Empty):
+        while True:
+            found.add(ended.get_nowait())
+    return [(under_way.pop(answer), answer) for answer in list(under_way) if answer in found]
 
 
 @cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    """A process's threads for fetching, which keep its sessions open from batch to batch."""
-    return ThreadPoolExecutor(count, thread_name_prefix="fetch")
+def _threads(at_once: int) -> ThreadPoolExecutor:
+    """A process's threads for fetching, which keep its sessions open from batch to batch.
+
+    Some more than requests, so that these are sent while other threads read what came.
+    """
+    return ThreadPoolExecutor(at_once + READERS, thread_name_prefix="fetch")
 
 
-def _ask_in_thread(job: Job, symbol: str, parameters: FetchParameters) -> History:
+@cache
+def _turns(at_once: int) -> Semaphore:
+    """The requests that a process's batches have on their way."""
+    return Semaphore(at_once)
+
+
+def _ask_in_thread(job: Job, symbol: str, parameters: FetchParameters, turns: Semaphore) -> History:
     try:
-        return _ask(job, symbol, parameters)
+        with taking(turns):
+            return _ask(job, symbol, parameters)
     finally:
         connection.close()  # there is one where a request was counted; it is not asked for again soon
 

@@ -1,6 +1,7 @@
 """A batch stores together what comes together, and tells each stock by itself."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -146,3 +147,35 @@ def test_a_batch_that_names_a_stock_twice_fetches_it_once(batch, yahoo):
     Job.objects.filter(pk=job.pk).update(parameters={"symbols": ["AAPL", "AAPL"]})
     assert run_job(job.pk, "worker")
     assert [one["symbol"] for one in progress(job)] == ["AAPL"]
+
+
+def test_no_more_requests_than_concurrency_says_are_on_their_way_at_the_same_time(batch, yahoo, started):
+    job = batch(*SYMBOLS)
+    before = len(yahoo.server.chart_requests())
+    yahoo.server.hold_back()
+    started(lambda: run_job(job.pk, "worker"))
+    yahoo.server.wait_for_requests(before + 2)
+    with pytest.raises(TimeoutError):  # its threads are more, and have work
+        yahoo.server.wait_for_requests(before + 3, timeout=1)
+    yahoo.server.release()
+    assert len(yahoo.server.wait_for_requests(before + len(SYMBOLS))) == before + len(SYMBOLS)
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[[Callable[[], object]], None]]:
+    """started(work): it runs in a thread of its own, and has ended when the test has."""
+    threads: list[threading.Thread] = []
+
+    def start(work: Callable[[], object]) -> None:
+        def run() -> None:
+            try:
+                work()
+            finally:
+                connection.close()
+
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+
+    yield start
+    for thread in threads:
+        thread.join(30)

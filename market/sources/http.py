@@ -10,6 +10,7 @@ from curl_cffi.requests import Response, Session
 from curl_cffi.requests.exceptions import RequestException
 
 from market.sources.base import Allowance, MalformedAnswer, RateLimited
+from market.sources.turns import turn
 
 CONNECT_TIMEOUT = 5.0
 LARGEST_ANSWER = 16 * 2**20
@@ -54,12 +55,13 @@ class SourceSession(Session[Response]):
             body.extend(chunk)
             return len(chunk) if len(body) <= LARGEST_ANSWER else CURL_WRITEFUNC_ERROR
 
-        self.allowance.spend()
         try:
-            # curl_cffi takes the sum of the two as the limit of the whole request.
-            response = super().request(
-                method, url, timeout=(connect, limit - connect), content_callback=receive, **kwargs
-            )
+            with turn():
+                self.allowance.spend()
+                # curl_cffi takes the sum of the two as the limit of the whole request.
+                response = super().request(
+                    method, url, timeout=(connect, limit - connect), content_callback=receive, **kwargs
+                )
         except RequestException:
             if len(body) > LARGEST_ANSWER:
                 size = f"{LARGEST_ANSWER // 2**20} MiB"

@@ -83,7 +83,9 @@ class YahooFinance:
             self._forget_memoised_answers()
         try:
             ticker = self._ticker(symbol)
-            frame = ticker.history(start=start, end=before, auto_adjust=False, actions=False, timeout=self._limit)
+            frame = ticker.history(
+                start=start, end=before, auto_adjust=False, timeout=self._limit, **_WITHOUT_NEEDLESS_PASSES
+            )
             about: dict[str, Any] = ticker.history_metadata
         except YFTickerMissingError:
             raise no_data(symbol) from None
@@ -134,8 +136,12 @@ class YahooFinance:
         YfData.cache_get.cache_clear()
 
 
+_WITHOUT_NEEDLESS_PASSES: Any = {"actions": True, "keepna": True}
+"""Spares yfinance two passes over its table, a fifth of its time: what they take away is not looked at here."""
+
+
 def _bars(frame: pd.DataFrame) -> list[Bar]:
-    """The rows that have a close; Yahoo sends rows without one for days on which nothing was traded.
+    """The rows that have a close; Yahoo sends rows without one, or with zeros, for days on which nothing was traded.
 
     A row's day is the exchange's calendar day (yfinance's index is at midnight there).
     """
@@ -143,7 +149,7 @@ def _bars(frame: pd.DataFrame) -> list[Bar]:
     bars = []
     for day, *values in zip(pd.DatetimeIndex(frame.index).date, *columns, strict=True):
         opening, high, low, close, adj_close, volume = map(_number, values)
-        if close is not None:
+        if close is not None and any((opening, high, low, close, adj_close, volume)):
             bars.append(Bar(day, opening, high, low, close, adj_close, None if volume is None else int(volume)))
     return bars
 
