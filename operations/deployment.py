@@ -60,8 +60,8 @@ def plan(*, http_port: int, mqtt: MqttAddress) -> Deployment:
     ]
     if has_broker:  # without one, the web server does the jobs itself
         for name, queues in QUEUES.items():
-            programs[name] = [*celery, "worker", "-Q", queues, "-n", f"{name}@%h", "--loglevel", "INFO"]
-        programs["beat"] = [*celery, "beat", "--loglevel", "WARNING", "--pidfile", ""]
+            programs[name] = [*celery, "worker", "-Q", queues, "-n", f"{name}@%h"]
+        programs["beat"] = [*celery, "beat", "--pidfile", ""]
     programs["bridge"] = [*manage, "run_mqtt_bridge"]
     return Deployment(servers, programs, environment)
 
@@ -76,6 +76,6 @@ def is_loopback(host: str) -> bool:
 
 def log_file(name: str) -> Path:
     """Where a process's output goes when it has no terminal."""
-    folder: Path = settings.VAR / "logs"
+    folder: Path = settings.VAR / "logs" / "output"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{name}.log"

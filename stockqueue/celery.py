@@ -1,8 +1,12 @@
 """The Celery application: `celery -A stockqueue worker -Q foreground`."""
 
 import os
+from typing import Any
 
 from celery import Celery
+from celery.signals import setup_logging
+
+from stockqueue.logs import say_at_least
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stockqueue.settings")
 
@@ -10,3 +14,9 @@ app = Celery("stockqueue")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(related_name="celery_tasks")
 app.steps["consumer"].update(("tasks.steps:PrefetchOfEachQueue", "tasks.steps:ForgetCancelledTimers"))
+
+
+@setup_logging.connect
+def keep_our_logging(loglevel: int, **_: Any) -> None:
+    """Celery would put its own handlers in place of ours. `--loglevel` can make it say more, not less."""
+    say_at_least(loglevel)

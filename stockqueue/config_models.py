@@ -465,7 +465,7 @@ class Logging(Section):
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     """The least severe messages that are logged."""
-    file: Text | None = None
+    file: Text | None = "logs/stock_worker.log"
     """Log file of everything; a relative path is under STOCKQUEUE_VAR; null: none."""
     max_size: Annotated[
         int,

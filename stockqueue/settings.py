@@ -10,6 +10,7 @@ from kombu.entity import Exchange, Queue
 
 from stockqueue.addresses import broker_url, email_settings, mqtt_address
 from stockqueue.config import ConfigError, load_config
+from stockqueue.logs import logging_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -225,12 +226,8 @@ UNFOLD = {
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("portfolio/icon.svg")}],
 }
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": JOB_PROCESSOR.logging.level},
-    # yfinance logs as errors what is raised to us as well.
-    "loggers": {"yfinance": {"level": "CRITICAL"}},
-}
+LOGGING, _log_problems = logging_settings(
+    JOB_PROCESSOR.logging, VAR, secrets=(SECRET_KEY, ALPHA_VANTAGE_API_KEY, os.environ.get("OPENAI_API_KEY"))
+)
+for _problem in _log_problems:  # the console has it all; who looks after users' prices must not stop for a log
+    print(_problem, file=sys.stderr)

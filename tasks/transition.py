@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.utils import timezone
 
+from tasks import journal
 from tasks.models import Job, JobEvent, JobRequest
 
 _JOBS, _EVENTS = Job._meta.db_table, JobEvent._meta.db_table
@@ -35,7 +36,8 @@ _FACTS = ("priority", "queue", "attempt", "worker_id")
 """What an event tells of its job besides its `state`, as it was at that moment."""
 
 _WHOLE = tuple(_COLUMNS)
-_BRIEF = tuple(name for name in _COLUMNS if name in ("id", "status", "last_seq", *_FACTS))  # in the model's order
+_NEEDED = {"id", "status", "last_seq", *_FACTS, *journal.FACTS}
+_BRIEF = tuple(name for name in _COLUMNS if name in _NEEDED)  # in the model's order
 
 
 class Sql(str):
@@ -89,10 +91,12 @@ def change(
         *(_prepare(name, value) for name, _, value in conditions),
     ]
     if connection.vendor == "postgresql":  # changes and tells in one statement, which needs no transaction around it
-        return _fetch(returned, sql, [*parameters, *_telling(event, details)])
-    with transaction.atomic():
-        jobs = _fetch(returned, sql, parameters)
-        record([job.pk for job in jobs], event, details)
+        jobs = _fetch(returned, sql, [*parameters, *_telling(event, details)])
+    else:
+        with transaction.atomic():
+            jobs = _fetch(returned, sql, parameters)
+            record([job.pk for job in jobs], event, details)
+    journal.tell(jobs, event, details, changes.get("outcome", ""))
     return jobs
 
 
@@ -148,16 +152,17 @@ def insert(jobs: Sequence[Job], event: JobEvent.Event, details: dict[str, Any]) 
             inserted = {job_id for (job_id,) in cursor.fetchall()}
         for job in jobs:  # as bulk_create leaves them
             job._state.adding, job._state.db = False, connection.alias
-        return inserted
-    with transaction.atomic():
-        Job.objects.bulk_create(jobs, ignore_conflicts=True)
-        inserted = set(Job.objects.filter(pk__in=[job.pk for job in jobs]).values_list("pk", flat=True))
-        record(inserted, event, [details])
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f'{_REQUEST} "{_JOBS}" WHERE "id" IN ({_marks(len(inserted))})',
-                [_prepare("id", job_id) for job_id in inserted],
-            )
+    else:
+        with transaction.atomic():
+            Job.objects.bulk_create(jobs, ignore_conflicts=True)
+            inserted = set(Job.objects.filter(pk__in=[job.pk for job in jobs]).values_list("pk", flat=True))
+            record(inserted, event, [details])
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    f'{_REQUEST} "{_JOBS}" WHERE "id" IN ({_marks(len(inserted))})',
+                    [_prepare("id", job_id) for job_id in inserted],
+                )
+    journal.tell([job for job in jobs if job.pk in inserted], event)
     return inserted
 
 

@@ -26,7 +26,7 @@ from tasks.models import Job, JobRequest, ScheduleRun
 from tasks.schedules import run_once_a_slot, slot_at
 from tasks.watchlist import fetch_watchlist
 
-BEAT = ("-m", "celery", "-A", "stockqueue", "beat", "--pidfile", "", "--loglevel", "INFO")
+BEAT = ("-m", "celery", "-A", "stockqueue", "beat", "--pidfile", "", "--loglevel", "DEBUG")
 WORKER = ("-m", "celery", "-A", "stockqueue", "worker", "-Q", "background_fetch", "-c", "2", "--loglevel", "INFO")
 UPDATE = "Scheduled portfolio update"
 NEW_YORK = "America/New_York"

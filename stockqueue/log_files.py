@@ -1,0 +1,90 @@
+"""A log file that several processes write to and rotate."""
+
+import fcntl
+import logging
+import os
+import sys
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+
+
+class SharedFileHandler(logging.Handler):
+    """Appends each record with one write, and renames the file to `NAME.1` once it has `max_size` bytes.
+
+    Linux does not mix what processes append to a local file. Only the rotation needs a lock, and a process that writes
+    to the old file meanwhile writes to `NAME.1`: nothing is lost. A lock for each record, as concurrent-log-handler
+    takes it, costs ten times as much. `max_size` 0: never rotated; `backup_count` 0: begun anew.
+    """
+
+    def __init__(self, filename: str, max_size: int, backup_count: int) -> None:
+        super().__init__()
+        self._path = Path(filename)
+        self._max_size = max_size
+        self._backup_count = backup_count
+        self._descriptor: int | None = None
+        self._opened: tuple[int, int] | None = None
+        self._complained = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = f"{self.format(record)}\n".encode(errors="backslashreplace")
+        except Exception:  # noqa: BLE001  (of an argument's own __str__; logging must not raise)
+            self.handleError(record)
+            return
+        try:
+            os.write(self._current(), line)
+            self._complained = False
+        except OSError as error:
+            self._complain(error)
+
+    def close(self) -> None:
+        self._close()
+        super().close()
+
+    def _current(self) -> int:
+        """The descriptor of the file that has the name now, and room left."""
+        state = self._look()
+        if state is not None and 0 < self._max_size <= state.st_size:
+            self._rotate()
+            state = self._look()
+        if self._descriptor is None or state is None or self._opened != (state.st_dev, state.st_ino):
+            self._close()
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            state = os.fstat(self._descriptor)
+            self._opened = state.st_dev, state.st_ino
+        return self._descriptor
+
+    def _look(self) -> os.stat_result | None:
+        try:
+            return self._path.stat()
+        except FileNotFoundError:
+            return None
+
+    def _rotate(self) -> None:
+        """Rename the files, unless another process has just done so."""
+        lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            state = self._look()
+            if state is None or state.st_size < self._max_size:
+                return
+            names = [str(self._path), *(f"{self._path}.{number}" for number in range(1, self._backup_count + 1))]
+            for newer, older in reversed(list(pairwise(names))):
+                with suppress(FileNotFoundError):
+                    os.replace(newer, older)
+            if self._backup_count == 0:
+                self._path.unlink()
+        finally:
+            os.close(lock)
+
+    def _complain(self, error: OSError) -> None:
+        """Say once, until it works again, that lines are missing: on the console, which has them."""
+        if not self._complained:
+            self._complained = True
+            print(f"{self._path}: lines are missing: {error.strerror}", file=sys.stderr)
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

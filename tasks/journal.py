@@ -1,0 +1,73 @@
+"""A line in the logs for each step of a job's life, once it is committed.
+
+What is asked for and handed over is told by the logger `tasks.jobs`, what workers do by `tasks.jobs.fetch` and
+`tasks.jobs.analysis`; `stockqueue.logs` says which file each of them has.
+"""
+
+import json
+import logging
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from tasks.models import Job, JobEvent
+
+Event = JobEvent.Event
+
+FACTS = ("job_type", "symbol", "trigger", "started_at")
+"""What lines need of a job besides what its events have; transitions return it."""
+
+_queueing = logging.getLogger("tasks.jobs")
+_working = {
+    Job.Type.STOCK_FETCH: logging.getLogger("tasks.jobs.fetch"),
+    Job.Type.STOCK_BATCH_FETCH: logging.getLogger("tasks.jobs.fetch"),
+    Job.Type.STOCK_ANALYSIS: logging.getLogger("tasks.jobs.analysis"),
+    Job.Type.STOCK_RESEARCH: logging.getLogger("tasks.jobs.analysis"),
+}
+_BY_WORKERS = (Event.STARTED, Event.PROGRESS, Event.RETRIED, Event.COMPLETED, Event.FAILED)
+_ENDS_OF_AN_ATTEMPT = (Event.RETRIED, Event.COMPLETED, Event.FAILED)
+_LEVELS = {Event.PROGRESS: logging.DEBUG, Event.FAILED: logging.WARNING, Event.EXPIRED: logging.WARNING}
+
+
+def tell(
+    jobs: Collection[Job], event: JobEvent.Event, details: Sequence[dict[str, Any]] = ({},), outcome: str = ""
+) -> None:
+    """Log that the jobs, as they are now, took that step; nothing is read, and nothing if the transaction fails.
+
+    Each job has a line for each of the `details`; all lines are written at once.
+    """
+    level = _LEVELS.get(event, logging.INFO)
+    if not jobs or not _queueing.isEnabledFor(level):
+        return
+    lines: dict[logging.Logger, list[str]] = {}
+    for job in jobs:
+        logger = _working[Job.Type(job.job_type)] if event in _BY_WORKERS else _queueing
+        lines.setdefault(logger, []).extend(_line(job, event, detail, outcome) for detail in details)
+    transaction.on_commit(lambda: _write(level, lines))
+
+
+def _write(level: int, lines: dict[logging.Logger, list[str]]) -> None:
+    for logger, events in lines.items():
+        # Logger.log would look for the line of code that called it, which takes a third of its time.
+        text = "; ".join(events)
+        logger.handle(logger.makeRecord(logger.name, level, __file__, 0, text, (), None, extra={"events": events}))
+
+
+def _line(job: Job, event: JobEvent.Event, details: dict[str, Any], outcome: str) -> str:
+    line = f"job {job.pk} {event} type={job.job_type}"
+    if job.symbol:
+        line += f" symbol={job.symbol}"
+    line += f" trigger={job.trigger} priority={job.priority} queue={job.queue}"
+    if job.attempt:
+        line += f" attempt={job.attempt}"
+    if event in _BY_WORKERS:
+        line += f" worker={job.worker_id}"
+    if event in _ENDS_OF_AN_ATTEMPT and job.started_at is not None:
+        line += f" seconds={(timezone.now() - job.started_at).total_seconds():.3f}"
+    if outcome:
+        line += f" outcome={outcome}"
+    if error := details.get("error"):
+        line += f" error={json.dumps(error, ensure_ascii=False)}"
+    return line
