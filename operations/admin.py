@@ -3,15 +3,19 @@
 Groups of tasks, and schedules at one moment or by the sun, are not used.
 """
 
+from datetime import datetime
 from typing import Any
 
+from axes.models import AccessAttempt
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet, Sum, Window
 from django.http import HttpRequest
+from django.utils import timezone
 from django_celery_beat.admin import CrontabScheduleAdmin as PlainCrontabScheduleAdmin
 from django_celery_beat.admin import IntervalScheduleAdmin as PlainIntervalScheduleAdmin
 from django_celery_beat.admin import PeriodicTaskAdmin as PlainPeriodicTaskAdmin
@@ -27,6 +31,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from market.admin import ReadOnly
 from operations.alerts import acknowledge
+from operations.lockout import forget
 from operations.models import Alert
 from tasks.models import Job, ScheduleRun
 
@@ -144,3 +149,39 @@ class ScheduleRunAdmin(ReadOnly, ModelAdmin):
     list_display = ("schedule", "slot", "ran_at")
     list_filter = ("schedule",)
     search_fields = ("schedule",)
+
+
+@admin.register(AccessAttempt)
+class AccessAttemptAdmin(ReadOnly, ModelAdmin):
+    """Failed logins that count, and who is locked out by them."""
+
+    list_display = ("username", "ip_address", "failures_since_start", "attempt_time", "locked_until", "user_agent")
+    search_fields = ("username", "ip_address")
+    fields = ("username", "ip_address", "failures_since_start", "attempt_time", "user_agent", "path_info")
+    actions = ("unlock",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        attempts: QuerySet[Any] = super().get_queryset(request)
+        return attempts.filter(attempt_time__gt=timezone.now() - settings.AXES_COOLOFF_TIME).annotate(
+            of_user=Window(Sum("failures_since_start"), partition_by=[F("username"), F("ip_address")]),
+            of_address=Window(Sum("failures_since_start"), partition_by=F("ip_address")),
+        )
+
+    @admin.display(description="Locked out until")
+    def locked_until(self, attempt: Any) -> datetime | None:
+        is_locked = (
+            attempt.of_user >= settings.AXES_FAILURE_LIMIT or attempt.of_address >= settings.LOCKOUT_ADDRESS_LIMIT
+        )
+        return attempt.attempt_time + settings.AXES_COOLOFF_TIME if is_locked else None
+
+    @admin.action(description="Unlock", permissions=["unlock"])
+    def unlock(self, request: HttpRequest, chosen: QuerySet[Any]) -> None:
+        """Forget the failures of these users from these addresses."""
+        unlocked = dict.fromkeys((attempt.username, attempt.ip_address) for attempt in chosen)
+        for username, address in unlocked:
+            forget(username, address)
+        names = ", ".join(f"{username} from {address}" for username, address in unlocked)
+        self.message_user(request, f"May log in again: {names}.")
+
+    def has_unlock_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("axes.delete_accessattempt")

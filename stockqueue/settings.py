@@ -1,7 +1,9 @@
 """Django's settings. Secrets and addresses come from the environment, behaviour from job_processor.yml."""
 
 import os
+import re
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import dj_database_url
@@ -29,6 +31,13 @@ def _flag(name: str, default: bool) -> bool:
     raise ConfigError(f"{name}: {value!r} is not one of 1, 0, true, false, yes, no, on, off")
 
 
+def _count(name: str) -> int:
+    value = os.environ.get(name, "").strip() or "0"
+    if not re.fullmatch("[0-9]{1,2}", value):
+        raise ConfigError(f"{name}: {value!r} is not a whole number from 0 to 99")
+    return int(value)
+
+
 def _words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in os.environ.get(name, default).split(",") if word.strip()]
 
@@ -49,6 +58,8 @@ try:
         ALLOWED_HOSTS = _words("DJANGO_ALLOWED_HOSTS")
     CELERY_BROKER_URL = broker_url(JOB_PROCESSOR.queue, os.environ, VAR)
     MQTT = mqtt_address(JOB_PROCESSOR.queue.mqtt, os.environ)
+    # In front of the web server; each adds an address to X-Forwarded-For.
+    PROXIES = _count("STOCKQUEUE_PROXIES")
     globals().update(email_settings(os.environ, debug=DEBUG))
     try:
         DATABASES = {
@@ -84,6 +95,7 @@ INSTALLED_APPS = [
     "django_celery_beat",
     "django_celery_results",
     "django_htmx",
+    "axes",
     "market",
     "tasks",
     "portfolio",
@@ -101,6 +113,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "stockqueue.urls"
@@ -147,6 +160,19 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+
+AUTHENTICATION_BACKENDS = ["operations.lockout.LockoutBackend", "django.contrib.auth.backends.ModelBackend"]
+AXES_HANDLER = "operations.lockout.LockoutHandler"
+AXES_CLIENT_IP_CALLABLE = "operations.lockout.client_address"
+AXES_LOCKOUT_CALLABLE = "operations.lockout.refuse"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"], "ip_address"]
+AXES_FAILURE_LIMIT = 5
+LOCKOUT_ADDRESS_LIMIT = 50
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+# What is refused does not count, so that nobody can keep another user out for ever.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_ENABLE_ADMIN = False  # operations.admin has it
+AXES_VERBOSE = False
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"

@@ -1,0 +1,134 @@
+"""Who fails to log in too often has to wait: one user from one address soon, one address with any users later.
+
+django-axes counts in the database, which all web processes share. A login that succeeds at once costs one query.
+"""
+
+import ipaddress
+import logging
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from math import ceil
+from typing import Any, NamedTuple
+
+from axes.attempts import get_cool_off_threshold
+from axes.backends import AxesStandaloneBackend
+from axes.handlers.database import AxesDatabaseHandler
+from axes.helpers import get_client_username
+from axes.models import AccessAttempt
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db.models import Max, Q, Sum
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+logger = logging.getLogger(__name__)
+
+
+class Standing(NamedTuple):
+    """How often logins failed within the cool-off, and when the last one did."""
+
+    of_user: int
+    """As this user from this address."""
+    of_address: int
+    """As any user from this address."""
+    last_at: datetime | None
+    """Of those that lock, if they do."""
+
+    @property
+    def is_locked(self) -> bool:
+        return self.of_user >= settings.AXES_FAILURE_LIMIT or self.of_address >= settings.LOCKOUT_ADDRESS_LIMIT
+
+
+class LockoutBackend(AxesStandaloneBackend):
+    """Refuses who is locked out, before a password is looked at. Programs that authenticate have no address."""
+
+    def authenticate(self, request: HttpRequest | None, *args: Any, **kwargs: Any) -> None:
+        if request is not None:
+            super().authenticate(request, *args, **kwargs)
+
+
+class LockoutHandler(AxesDatabaseHandler):
+    """Counts by user and address with one limit, and by address with another, in one query."""
+
+    def get_failures(self, request: Any, credentials: dict[str, Any] | None = None) -> int:
+        standing = request.standing = _standing(request, get_client_username(request, credentials))
+        return max(standing.of_user, settings.AXES_FAILURE_LIMIT if standing.is_locked else 0)
+
+    def user_login_failed(self, sender: Any, credentials: dict[str, Any], request: Any = None, **kwargs: Any) -> None:
+        if request is None:
+            return
+        was_locked = request.axes_locked_out
+        super().user_login_failed(sender, credentials, request, **kwargs)
+        what = "refused" if was_locked else "failed, and is locked out now" if request.axes_locked_out else "failed"
+        username = get_client_username(request, credentials)
+        logger.warning("login of %r from %s %s", username, request.axes_ip_address, what)
+
+    def user_logged_in(self, sender: Any, request: Any, user: User, **kwargs: Any) -> None:
+        """Forget the failures of this user from this address. Those of the address stay: it may have an account."""
+        standing = getattr(request, "standing", None)
+        if standing is not None and standing.of_user:
+            forget(user.get_username(), request.axes_ip_address)
+
+    def user_logged_out(self, sender: Any, request: Any, user: User | None, **kwargs: Any) -> None:
+        """Who logs out is no matter of ours."""
+
+
+def forget(username: str | None, address: str | None) -> None:
+    """Let a user log in from an address again."""
+    AccessAttempt.objects.filter(username=username, ip_address=address).delete()
+
+
+def refuse(request: Any, response: HttpResponse | None, credentials: dict[str, Any] | None) -> HttpResponse:
+    """The login page that was posted, saying how long to wait; status 429."""
+    wait: timedelta = request.standing.last_at + settings.AXES_COOLOFF_TIME - request.axes_attempt_time
+    minutes = max(1, ceil(wait.total_seconds() / 60))
+    message = (
+        f"Too many failed logins from your address. Try again in {minutes} minute{'' if minutes == 1 else 's'}, "
+        "or ask an administrator to unlock you."
+    )
+    form = (response.context_data or {}).get("form") if isinstance(response, TemplateResponse) else None
+    if form is not None and isinstance(response, TemplateResponse):
+        form.errors.clear()
+        form.add_error(None, message)
+        response.content = response.rendered_content
+    else:
+        response = HttpResponse(message, content_type="text/plain")
+    response.status_code = HTTPStatus.TOO_MANY_REQUESTS
+    response["Retry-After"] = str(ceil(wait.total_seconds()))
+    return response
+
+
+def client_address(request: HttpRequest) -> str | None:
+    """Whose failures count together: an IPv4 address, or the /64 of an IPv6 address, as one customer has it whole.
+
+    `X-Forwarded-For` counts only where STOCKQUEUE_PROXIES says how many proxies add to it: anybody can send one. None
+    where there is no address, as on a Unix socket.
+    """
+    text = request.META.get("REMOTE_ADDR", "")
+    hops = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    if 0 < settings.PROXIES <= len(hops):
+        text = hops[-settings.PROXIES].strip()
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address.packed, 64), strict=False).network_address)
+
+
+def _standing(request: Any, username: str | None) -> Standing:
+    user = Q(username=username)
+    found = AccessAttempt.objects.filter(
+        ip_address=request.axes_ip_address, attempt_time__gt=get_cool_off_threshold(request)
+    ).aggregate(
+        of_user=Sum("failures_since_start", filter=user, default=0),
+        of_address=Sum("failures_since_start", default=0),
+        last_of_user=Max("attempt_time", filter=user),
+        last_of_address=Max("attempt_time"),
+    )
+    by_address = found["of_address"] >= settings.LOCKOUT_ADDRESS_LIMIT
+    last_at = found["last_of_address" if by_address else "last_of_user"]
+    return Standing(found["of_user"], found["of_address"], last_at)
