@@ -16,7 +16,8 @@ COMPONENTS = {
     "market": "fetcher",
     "tasks.fetching": "fetcher",
     "tasks.jobs.fetch": "fetcher",
-    "analysis": "analyzer",
+    "market.indicators": "analyzer",
+    "tasks.analysing": "analyzer",
     "tasks.jobs.analysis": "analyzer",
     "mqtt_bridge": "mqtt",
 }
