@@ -4,28 +4,24 @@ Every figure comes from the database, so that all web servers say the same. All 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import Max
 from django.utils import timezone
-from django_celery_beat.models import PeriodicTask
 from prometheus_client import Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from market.freshness import stale_at
 from market.models import Stock
 from market.sources import available_sources
 from market.sources.budget import usage_of
-from mqtt_bridge import leadership
 from operations import last_hour, statistics
+from operations.amounts import age, share
 from operations.last_hour import Spread
-from tasks import presence
+from operations.plans import plain_plans
+from operations.processes import signs_of_life, workforce
 from tasks.models import Job, Worker
 
 SCHEMA = "stockqueue.metrics/1"
@@ -65,7 +61,7 @@ class JobMetrics(Collector):
 
 def samples(now: datetime) -> Samples:
     """All metrics, by name."""
-    with _plain_plans():
+    with plain_plans():
         return {
             family.name: [(sample.labels, sample.value) for sample in family.samples]
             for family in JobMetrics(now, statistics.held_stocks()).collect()
@@ -74,13 +70,13 @@ def samples(now: datetime) -> Samples:
 
 def as_text() -> bytes:
     """All metrics in Prometheus' text format."""
-    with _plain_plans():
+    with plain_plans():
         return generate_latest(JobMetrics(timezone.now(), statistics.held_stocks()))
 
 
 def as_json() -> dict[str, Any]:
     """The same metrics for programs, and what text has no room for: each held stock by its symbol."""
-    with _plain_plans():
+    with plain_plans():
         now, stocks = timezone.now(), statistics.held_stocks()
         return {
             "schema": SCHEMA,
@@ -92,18 +88,6 @@ def as_json() -> dict[str, Any]:
             },
             "symbols": _by_symbol(stocks, now),
         }
-
-
-@contextmanager
-def _plain_plans() -> Iterator[None]:
-    """Keep PostgreSQL from starting processes and compilers for short statements: most of the time went into that."""
-    if connection.vendor != "postgresql":
-        yield
-        return
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off")
-        yield
 
 
 def _gauge(name: str, meaning: str, values: Values, labels: Sequence[str] = ()) -> Metric:
@@ -126,7 +110,7 @@ def _queues(now: datetime) -> Iterator[Metric]:
         for state in map(str, Job.ACTIVE)
     }
     yield _gauge("jobs", "Jobs that have not ended.", depths, ["queue", "priority", "state"])
-    ages = {(queue,): statistics.age(oldest, now) or 0 for queue, (_, oldest) in statistics.waiting_jobs().items()}
+    ages = {(queue,): age(oldest, now) or 0 for queue, (_, oldest) in statistics.waiting_jobs().items()}
     meaning = "Since the oldest job that waits was asked for; 0: none waits."
     yield _gauge("oldest_waiting_job_age_seconds", meaning, ages, ["queue"])
 
@@ -167,20 +151,15 @@ def _ended(ends: Iterable[last_hour.Ended]) -> Metric:
 
 def _workers(ends: Iterable[last_hour.Ended] | None) -> Iterator[Metric]:
     """`ends` is what efficiency is computed from; None where it is not wanted."""
-    known = list(presence.workers().filter(stopped_at=None))
-    living = [worker for worker in known if worker.state == Worker.State.ALIVE]
-    gone = [worker for worker in known if worker not in living and not any(map(worker.was_replaced_by, living))]
-    alive = {worker.worker_id: worker.concurrency for worker in living}
-    counts = {(str(Worker.State.ALIVE),): len(living), (str(Worker.State.GONE),): len(gone)}
+    found = workforce()
+    counts = {(str(Worker.State.ALIVE),): found.alive, (str(Worker.State.GONE),): found.gone}
     yield _gauge("workers", "Celery workers, without those that stopped in good order.", counts, ["state"])
-    processes = sum(alive.values())
-    busy = Job.objects.active().filter(status=Job.Status.RUNNING, worker_id__in=alive).count()
-    yield _one("worker_processes", "Jobs that the workers can do at the same time.", processes)
-    yield _one("worker_processes_busy", "Jobs that these workers are doing.", busy)
+    yield _one("worker_processes", "Jobs that the workers can do at the same time.", found.processes)
+    yield _one("worker_processes_busy", "Jobs that these workers are doing.", found.busy)
     if ends is None:
         return
     meaning = "Busy processes of the workers among all of them."
-    yield _one("worker_utilisation_ratio", meaning, _share(busy, processes))
+    yield _one("worker_utilisation_ratio", meaning, found.utilisation)
     meaning = "Attempts that succeeded among all at jobs that ended in the last hour or have not ended."
     yield _one("worker_efficiency_ratio", meaning, last_hour.efficiency(ends))
 
@@ -198,22 +177,14 @@ def _stocks(stocks: Sequence[Stock], now: datetime) -> Iterator[Metric]:
         "Since the check of the held stock that has been stale for longest; 0: none is, but for those never checked."
     )
     yield _one("stale_stock_age_seconds", meaning, found.oldest_age or 0)
-    yield _one("coverage_ratio", "Fresh stocks among those that somebody holds.", _share(found.fresh, len(stocks)))
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+    yield _one("coverage_ratio", "Fresh stocks among those that somebody holds.", share(found.fresh, len(stocks)))
 
 
 def _by_symbol(stocks: Sequence[Stock], now: datetime) -> dict[str, dict[str, object]]:
-    stale = set(stale_at(stocks, now))
-
-    def state(stock: Stock) -> str:
-        if stock not in stale:
-            return "fresh" if stock.status == Stock.Status.ACTIVE else "parked"
-        return "never" if stock.checked_at is None else "stale"
-
-    return {stock.symbol: {"state": state(stock), "age": statistics.age(stock.checked_at, now)} for stock in stocks}
+    return {
+        stock.symbol: {"state": state, "age": age(stock.checked_at, now)}
+        for stock, state in statistics.freshness_states(stocks, now)
+    }
 
 
 def _sources() -> Iterator[Metric]:
@@ -236,12 +207,11 @@ def _outbox(now: datetime) -> Iterator[Metric]:
 
 
 def _signs_of_life(now: datetime) -> Iterator[Metric]:
-    seen = leadership.last_seen()
+    signs = signs_of_life(now)
     meaning = "Since the bridge that publishes last said that it is there."
-    yield _one("bridge_last_seen_age_seconds", meaning, None if seen is None else seen.total_seconds())
-    sent = PeriodicTask.objects.filter(enabled=True).aggregate(last=Max("last_run_at"))["last"]
+    yield _one("bridge_last_seen_age_seconds", meaning, signs.bridge)
     meaning = "Since beat last sent something; it writes that down every three minutes."
-    yield _one("beat_last_seen_age_seconds", meaning, statistics.age(sent, now))
+    yield _one("beat_last_seen_age_seconds", meaning, signs.beat)
 
 
 def _thresholds() -> Metric:

@@ -6,23 +6,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Case, CharField, Count, Exists, F, Min, OuterRef, Value, When
-from django.db.models.functions import Concat, Replace
+from django.db.models import Count, Exists, Min, OuterRef
 from django.utils import timezone
 
 from market.freshness import stale_at
 from market.models import Stock
-from operations.last_hour import HOUR, ProcessingTime, processing_times
+from operations.amounts import age
+from operations.last_hour import ProcessingTime, processing_times
+from operations.processes import WorkerUse, worker_use
 from portfolio.models import Holding, Portfolio
-from tasks import broker, presence
-from tasks.models import Job, JobEvent, Worker
+from tasks import broker
+from tasks.models import Job, JobEvent
 from tasks.priority import BANDS
 
 A_DAY = timedelta(hours=24)
 WORST = 10
 """Rows of a list that names the worst."""
-MOST_WORKERS = 30
-"""Each command and web server that does jobs itself counts as a worker."""
 
 
 @dataclass(frozen=True)
@@ -62,20 +61,6 @@ class FailureReason:
     status: str
     reason: str
     jobs: int
-
-
-@dataclass(frozen=True)
-class WorkerUse:
-    """A worker that is there or gone, has a job, or ended one in the last hour.
-
-    `state` is empty for processes that do jobs themselves; `heartbeat_age` is that of the most silent job.
-    """
-
-    worker_id: str
-    state: str
-    running: int
-    heartbeat_age: float | None
-    jobs_per_minute: float
 
 
 @dataclass(frozen=True)
@@ -125,6 +110,7 @@ class PortfolioCoverage:
     holdings: int
     fresh: int
     share: float
+    portfolio_id: int
 
 
 @dataclass(frozen=True)
@@ -236,50 +222,16 @@ def ends(now: datetime) -> list[Ends]:
 
 def failures(now: datetime) -> list[FailureReason]:
     """Why jobs failed or expired in the last 24 hours, the most frequent first, ten at most."""
-    name = Concat(Value(" for "), F("symbol"), output_field=CharField())
-    nameless = Case(
-        When(symbol="", then=F("error")),
-        default=Replace(F("error"), name, Value("")),  # type: ignore[arg-type]
-        output_field=CharField(),
-    )
     rows = (
         Job.objects.ended_since(now - A_DAY)
         .filter(status__in=[Job.Status.FAILED, Job.Status.EXPIRED])
-        .annotate(reason=nameless)
+        .with_reason()
         .order_by()
         .values_list("status", "reason")
         .annotate(jobs=Count("pk"))
         .order_by("-jobs", "reason")[:WORST]
     )
     return [FailureReason(*row) for row in rows]
-
-
-def worker_use(now: datetime) -> list[WorkerUse]:
-    """What each worker does, and how much it has done; the busiest first."""
-    running = {
-        worker: (jobs, heartbeat)
-        for worker, jobs, heartbeat in Job.objects.active()
-        .filter(status=Job.Status.RUNNING)
-        .order_by()
-        .values_list("worker_id")
-        .annotate(jobs=Count("pk"), heartbeat=Min("heartbeat_at"))
-    }
-    ended = dict(
-        Job.objects.ended_since(now - HOUR)
-        .exclude(worker_id="")
-        .order_by()
-        .values_list("worker_id")
-        .annotate(jobs=Count("pk"))
-    )
-    states = dict(presence.workers().values_list("worker_id", "state"))
-    there = {worker for worker, state in states.items() if state != Worker.State.STOPPED}
-    minutes = HOUR / timedelta(minutes=1)
-    uses = []
-    for worker in running.keys() | ended.keys() | there:
-        jobs, heartbeat = running.get(worker, (0, None))
-        per_minute = round(ended.get(worker, 0) / minutes, 2)
-        uses.append(WorkerUse(worker, states.get(worker, ""), jobs, age(heartbeat, now), per_minute))
-    return sorted(uses, key=lambda use: (-use.running, -use.jobs_per_minute, use.worker_id))[:MOST_WORKERS]
 
 
 def running_jobs(now: datetime) -> list[RunningJob]:
@@ -328,6 +280,18 @@ def freshness(stocks: Sequence[Stock], now: datetime) -> Freshness:
     )
 
 
+def freshness_states(stocks: Sequence[Stock], now: datetime) -> list[tuple[Stock, str]]:
+    """Each stock with what it is: `fresh`, `stale`, `never` (checked; stale as well) or `parked`."""
+    stale = set(stale_at(stocks, now))
+
+    def state(stock: Stock) -> str:
+        if stock not in stale:
+            return "parked" if _is_parked(stock) else "fresh"
+        return "never" if stock.checked_at is None else "stale"
+
+    return [(stock, state(stock)) for stock in stocks]
+
+
 def _is_parked(stock: Stock) -> bool:
     return stock.status != Stock.Status.ACTIVE
 
@@ -349,6 +313,7 @@ def coverage(stocks: Sequence[Stock], now: datetime) -> Coverage:
             holdings=total[pk],
             fresh=fresh[pk],
             share=round(fresh[pk] / total[pk], 4),
+            portfolio_id=pk,
         )
         for pk in worst[:WORST]
         if pk in names
@@ -371,8 +336,3 @@ def _broker_depths() -> dict[str, int]:
         for queue in Job.Queue.values:
             depths[queue] = broker.depth(queue)
     return depths
-
-
-def age(moment: datetime | None, now: datetime) -> float | None:
-    """Seconds since then."""
-    return None if moment is None else round(max((now - moment).total_seconds(), 0.0), 3)

@@ -1,10 +1,11 @@
 import uuid
 from datetime import datetime
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, CharField, F, Q, Value, When
+from django.db.models.functions import Concat, Replace
 from django.utils import timezone
 
 from market.symbols import LONGEST_SYMBOL
@@ -24,6 +25,16 @@ class JobQuerySet(models.QuerySet["Job"]):
     def ended_since(self, moment: datetime) -> Self:
         """Those that have ended at that moment or later."""
         return self.filter(finished_at__gte=moment)
+
+    def with_reason(self) -> models.QuerySet[Any]:
+        """Each with its `reason`: the error, without the symbol that it names."""
+        name = Concat(Value(" for "), F("symbol"), output_field=CharField())
+        nameless = Case(
+            When(symbol="", then=F("error")),
+            default=Replace(F("error"), name, Value("")),  # type: ignore[arg-type]
+            output_field=CharField(),
+        )
+        return self.annotate(reason=nameless)
 
 
 class Job(models.Model):

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, InterfaceError, connection, transaction
@@ -40,6 +40,14 @@ def workers() -> "QuerySet[KnownWorker]":
         output_field=CharField(),
     )
     return Worker.objects.annotate(state=state)
+
+
+def missing(known: "Iterable[KnownWorker]") -> "list[KnownWorker]":
+    """Those of all the workers that are gone, and that no living one of their name came after."""
+    known = list(known)
+    living = [worker for worker in known if worker.state == Worker.State.ALIVE]
+    gone = [worker for worker in known if worker.state == Worker.State.GONE]
+    return [worker for worker in gone if not any(map(worker.was_replaced_by, living))]
 
 
 class _Presence:

@@ -1,0 +1,121 @@
+"""Which processes there are, and what they do."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Count, Max, Min
+from django_celery_beat.models import PeriodicTask
+
+from mqtt_bridge import leadership
+from operations.amounts import age, share
+from operations.last_hour import HOUR
+from tasks import presence
+from tasks.models import Job, Worker
+
+MOST_WORKERS = 30
+"""Each command and web server that does jobs itself counts as a worker."""
+
+
+@dataclass(frozen=True)
+class WorkerUse:
+    """A worker that is there or gone, has a job, or ended one in the last hour.
+
+    `state` is empty for processes that do jobs themselves, and their `concurrency` is None. One that is gone and was
+    replaced is no loss. `heartbeat_age` is that of the most silent job. `efficiency` is the share that succeeded, 0 to
+    1, of the jobs that ran to their end here in the last hour; None where none did.
+    """
+
+    worker_id: str
+    state: str
+    was_replaced: bool
+    running: int
+    heartbeat_age: float | None
+    jobs_per_minute: float
+    concurrency: int | None
+    ended: int
+    efficiency: float | None
+
+
+@dataclass(frozen=True)
+class Workforce:
+    """Celery workers that are `alive`, or `gone` and not replaced.
+
+    `processes` is how many jobs those alive can do at once, `busy` how many they do.
+    """
+
+    alive: int
+    gone: int
+    processes: int
+    busy: int
+
+    @property
+    def utilisation(self) -> float | None:
+        return share(self.busy, self.processes)
+
+
+def workforce() -> Workforce:
+    """All workers together, without those that stopped in good order."""
+    known = list(presence.workers().filter(stopped_at=None))
+    alive = {worker.worker_id: worker.concurrency for worker in known if worker.state == Worker.State.ALIVE}
+    busy = Job.objects.active().filter(status=Job.Status.RUNNING, worker_id__in=alive).count()
+    return Workforce(len(alive), len(presence.missing(known)), sum(alive.values()), busy)
+
+
+@dataclass(frozen=True)
+class SignsOfLife:
+    """Seconds since bridge and beat were last heard of; None: never."""
+
+    bridge: float | None
+    beat: float | None
+
+
+def signs_of_life(now: datetime) -> SignsOfLife:
+    """When the processes that no row of a worker tells of were last heard of."""
+    bridge = leadership.last_seen()
+    beat = PeriodicTask.objects.filter(enabled=True).aggregate(last=Max("last_run_at"))["last"]
+    return SignsOfLife(None if bridge is None else bridge.total_seconds(), age(beat, now))
+
+
+def worker_use(now: datetime) -> list[WorkerUse]:
+    """What each worker does, and how much it has done; the busiest first."""
+    running = {
+        worker: (jobs, heartbeat)
+        for worker, jobs, heartbeat in Job.objects.active()
+        .filter(status=Job.Status.RUNNING)
+        .order_by()
+        .values_list("worker_id")
+        .annotate(jobs=Count("pk"), heartbeat=Min("heartbeat_at"))
+    }
+    ends: dict[str, Counter[str]] = {}
+    for worker, status, jobs in (
+        Job.objects.ended_since(now - HOUR)
+        .exclude(worker_id="")
+        .order_by()
+        .values_list("worker_id", "status")
+        .annotate(jobs=Count("pk"))
+    ):
+        ends.setdefault(worker, Counter())[status] = jobs
+    known = {worker.worker_id: worker for worker in presence.workers()}
+    missing = {worker.worker_id for worker in presence.missing(known.values())}
+    there = {worker.worker_id for worker in known.values() if worker.state != Worker.State.STOPPED}
+    minutes = HOUR / timedelta(minutes=1)
+    uses = []
+    for worker in running.keys() | ends.keys() | there:
+        jobs, heartbeat = running.get(worker, (0, None))
+        row = known.get(worker)
+        ended = ends.get(worker, Counter())
+        succeeded = ended[Job.Status.COMPLETED]
+        use = WorkerUse(
+            worker_id=worker,
+            state=row.state if row else "",
+            was_replaced=row is not None and row.state == Worker.State.GONE and worker not in missing,
+            running=jobs,
+            heartbeat_age=age(heartbeat, now),
+            jobs_per_minute=round(ended.total() / minutes, 2),
+            concurrency=row.concurrency if row else None,
+            ended=ended.total(),
+            efficiency=share(succeeded, succeeded + ended[Job.Status.FAILED]),
+        )
+        uses.append(use)
+    return sorted(uses, key=lambda use: (-use.running, -use.jobs_per_minute, use.worker_id))[:MOST_WORKERS]
