@@ -1,3 +1,5 @@
+from typing import Any
+
 from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
@@ -23,7 +25,7 @@ class StockAdmin(ModelAdmin):
     """Registered by `tasks.admin`, which knows how to fetch."""
 
     list_display = ("symbol", "name", "exchange", "currency", "status", "checked_at", "source", "yearly_volatility")
-    list_filter = ("status", "exchange", "currency", "source")
+    list_filter: tuple[Any, ...] = ("status", "exchange", "currency", "source")
     search_fields = ("symbol", "name")
     readonly_fields = ("checked_at", "source", "yearly_volatility")
 

@@ -13,8 +13,11 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
+from django.core.exceptions import PermissionDenied
 from django.db.models import F, QuerySet, Sum, Window
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django_celery_beat.admin import CrontabScheduleAdmin as PlainCrontabScheduleAdmin
 from django_celery_beat.admin import IntervalScheduleAdmin as PlainIntervalScheduleAdmin
@@ -25,19 +28,26 @@ from django_celery_beat.admin import TaskSelectWidget as PlainTaskSelectWidget
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 from django_celery_results.admin import TaskResultAdmin as PlainTaskResultAdmin
 from django_celery_results.models import GroupResult, TaskResult
+from django_htmx.http import HttpResponseClientRefresh
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from market.admin import ReadOnly
+from market.models import Stock
 from operations.alerts import acknowledge
+from operations.filters import HeldFilter
+from operations.health import Readiness
 from operations.lockout import forget
-from operations.models import Alert
+from operations.models import Alert, StockData
+from operations.page import collect
+from operations.page_views import EVERY, FOLDER, needs_database
 from tasks.models import Job, ScheduleRun
+from tasks.stock_admin import StockAdmin
 
 _UNUSED = (GroupResult, ClockedSchedule, SolarSchedule)
 
-for _model in (User, Group, TaskResult, PeriodicTask, IntervalSchedule, CrontabSchedule, *_UNUSED):
+for _model in (User, Group, Stock, TaskResult, PeriodicTask, IntervalSchedule, CrontabSchedule, *_UNUSED):
     admin.site.unregister(_model)
 
 
@@ -56,6 +66,11 @@ class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
 @admin.register(TaskResult)
 class TaskResultAdmin(PlainTaskResultAdmin, ModelAdmin):
     """What Celery keeps of each task; its id is the job's."""
+
+
+@admin.register(Stock)
+class HeldStockAdmin(StockAdmin):
+    list_filter = (*StockAdmin.list_filter, HeldFilter)
 
 
 class TaskSelectWidget(UnfoldAdminSelectWidget, PlainTaskSelectWidget):
@@ -142,6 +157,36 @@ class AlertAdmin(ReadOnly, ModelAdmin):
             self.log_change(request, alert, "Acknowledged.")
         said = f"Acknowledged: {', '.join(alert.name for alert in done)}." if done else "None of these is open."
         self.message_user(request, said, messages.SUCCESS if done else messages.WARNING)
+
+
+@admin.register(StockData)
+class StockDataAdmin(ReadOnly, ModelAdmin):
+    """A page in place of a list. It asks for its figures anew every few seconds."""
+
+    def get_urls(self) -> list[URLPattern]:
+        page = needs_database(self.admin_site.admin_view(self.page), "away_page.html")
+        figures = needs_database(self.figures, "away.html")
+        return [
+            path("", page, name="operations_stockdata_changelist"),
+            path("figures/", figures, name="operations_stockdata_figures"),
+        ]
+
+    def page(self, request: HttpRequest, readiness: Readiness) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Stock data",
+            "page": collect(readiness),
+            "every": EVERY,
+        }
+        return render(request, f"{FOLDER}/page.html", context)
+
+    def figures(self, request: HttpRequest, readiness: Readiness) -> HttpResponse:
+        """The part of the page that changes. Who may not see it any more is led to the login by the whole page."""
+        if not (self.admin_site.has_permission(request) and self.has_view_permission(request)):
+            return HttpResponseClientRefresh()
+        return render(request, f"{FOLDER}/figures.html", {"page": collect(readiness)})
 
 
 @admin.register(ScheduleRun)

@@ -3,6 +3,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from market.models import Stock
+
 
 class Alert(models.Model):
     """Something that was out of bounds, from the first time that it was seen until it was well again.
@@ -44,3 +46,12 @@ class Alert(models.Model):
 
     def __str__(self) -> str:
         return self.text
+
+
+class StockData(Stock):
+    """No table: the page in the admin that tells how the stocks' data is, with a permission and a place of its own."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ("view",)
+        verbose_name = verbose_name_plural = "stock data"

@@ -23,6 +23,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 from market.admin import ReadOnly
 from market.models import Stock
 from tasks import control, presence
+from tasks.filters import ReasonFilter, StateFilter
 from tasks.models import Job, JobEvent, JobRequest, Worker
 from tasks.priority import BANDS, explain
 from tasks.requests import Requested
@@ -121,7 +122,7 @@ class JobAdmin(ReadOnly, ModelAdmin):
         "error_shown",
         "created",
     )
-    list_filter = ("status", "queue", "priority", "trigger", "outcome", "job_type")
+    list_filter = ("status", "queue", "priority", "trigger", "outcome", "job_type", ReasonFilter)
     search_fields = ("id", "symbol", "user__username")
     show_full_result_count = False
     actions = ("cancel_jobs", "run_jobs_again", "reprioritise_jobs")
@@ -361,6 +362,27 @@ def _format_json(value: object) -> str:
     return format_html('<pre style="white-space: pre-wrap; overflow-wrap: anywhere">{}</pre>', text)
 
 
+@admin.register(JobRequest)
+class JobRequestAdmin(ReadOnly, ModelAdmin):
+    """Who asked for which job: by a login, say, which may have joined a job that others made."""
+
+    list_display = ("job", "user", "trigger", "created", "status", "ended")
+    list_filter = ("trigger", "job__status")
+    list_select_related = ("job", "user")
+    search_fields = ("job__symbol", "user__username")
+    ordering = ("-created_at",)
+    show_full_result_count = False
+    created = _moment("created_at", "At")
+
+    @admin.display(description="Status of the job")
+    def status(self, wish: JobRequest) -> str:
+        return wish.job.status
+
+    @admin.display(description="Ended")
+    def ended(self, wish: JobRequest) -> str | None:
+        return None if wish.job.finished_at is None else _format_moment(wish.job.finished_at)
+
+
 @admin.register(JobEvent)
 class JobEventAdmin(ReadOnly, ModelAdmin):
     list_display = ("id", "job", "seq", "event", "created_at", "published_at", "error")
@@ -377,6 +399,7 @@ class JobEventAdmin(ReadOnly, ModelAdmin):
 @admin.register(Worker)
 class WorkerAdmin(ReadOnly, ModelAdmin):
     list_display = ("worker_id", "name", "hostname", "taken", "concurrency", "shown_state", "since", "heartbeat")
+    list_filter = (StateFilter,)
     search_fields = ("worker_id", "name", "hostname")
     fields = (*list_display, "pid", "stopped", "shown_job_types", "shown_capabilities")
     since = _moment("started_at", "Since")

@@ -1,0 +1,33 @@
+"""Filters of the admin's lists that figures of the page lead to."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from market.models import Stock
+from operations import statistics
+
+
+class HeldFilter(admin.SimpleListFilter):
+    """The stocks that somebody holds, by how fresh they are."""
+
+    title = "held stocks"
+    parameter_name = "held"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("any", "all held stocks"),
+            ("fresh", "fresh"),
+            ("stale", "stale"),
+            ("never", "never checked"),
+            ("parked", "parked"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Stock]) -> QuerySet[Stock]:
+        if self.value() is None:
+            return queryset
+        states = statistics.freshness_states(statistics.held_stocks(), timezone.now())
+        return queryset.filter(pk__in=[stock.pk for stock, state in states if self.value() in ("any", state)])

@@ -1,0 +1,42 @@
+"""Filters of the admin's lists by what is not a column."""
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from tasks.models import Job, JobQuerySet, Worker
+
+if TYPE_CHECKING:
+    from tasks.presence import KnownWorker
+
+
+class ReasonFilter(admin.SimpleListFilter):
+    """Jobs with one error, whatever symbol it names. The list does not offer any: links lead here."""
+
+    title = "reason"
+    parameter_name = "reason"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        reason = self.value()
+        return [] if reason is None else [(reason, reason or "none")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        reason = self.value()
+        assert isinstance(queryset, JobQuerySet)  # noqa: S101  (it is of the jobs' own manager)
+        return queryset if reason is None else queryset.with_reason().filter(reason=reason)
+
+
+class StateFilter(admin.SimpleListFilter):
+    """Workers by `tasks.presence`'s state."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state.value, state.value) for state in Worker.State]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[KnownWorker]") -> "QuerySet[KnownWorker]":
+        state = self.value()
+        return queryset if state is None else queryset.filter(state=state)
