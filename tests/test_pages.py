@@ -161,6 +161,8 @@ ADMIN_PAGES = (
     "market_pricebar",
     "tasks_job",
     "tasks_jobevent",
+    "tasks_jobrequest",
+    "tasks_worker",
     "portfolio_portfolio",
     "portfolio_holding",
     "portfolio_portfoliopriority",

@@ -11,7 +11,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from operations import last_hour, statistics
+from operations.health import Readiness
 from operations.metrics import JobMetrics
+from operations.page import collect
 from portfolio.holdings import held_stocks, statements
 from tasks import control, lifecycle, retention, sweeper, worker
 from tasks.execution import run_job
@@ -148,6 +150,11 @@ def test_metrics_read_what_is_active_and_what_the_last_hour_brought(jobs, reads_
 def test_what_every_scrape_asks_for_is_found_by_an_index_of_its_own(jobs, plans, read, index):
     read()
     assert any(index in plan for plan in plans)
+
+
+def test_the_page_of_operations_reads_active_jobs_and_those_that_ended_lately(jobs, reads_of_all_jobs):
+    collect(Readiness("ok", {"database": "ok", "broker": "ok"}))
+    assert reads_of_all_jobs == []
 
 
 def test_a_cleanup_reads_old_jobs_alone(jobs, reads_of_all_jobs, monkeypatch):
