@@ -59,7 +59,10 @@ class QueueCard:
 
 @dataclass(frozen=True)
 class WorkerRow:
-    """A worker; `state` is empty for a process that does jobs itself. `use` and `efficiency` may not be known."""
+    """A worker, or a process that does jobs itself, whose `state` is empty. One that is gone may be `replaced`.
+
+    `use` and `efficiency` are None where they cannot be said.
+    """
 
     worker: Figure
     state: str
@@ -226,7 +229,7 @@ def _worker(use: WorkerUse, now: datetime) -> WorkerRow:
     is_there = use.state == Worker.State.ALIVE and use.concurrency
     return WorkerRow(
         worker=Figure(use.worker_id, links.workers(worker_id__exact=use.worker_id) if use.state else running),
-        state=use.state,
+        state="replaced" if use.was_replaced else use.state,
         running=Figure(f"{use.running}{of}", running),
         use=Figure(_per_cent(share(use.running, use.concurrency or 0)), running) if is_there else None,
         jobs_per_minute=Figure(f"{use.jobs_per_minute:g}", ended),
@@ -239,7 +242,7 @@ def _workforce(now: datetime) -> Iterator[tuple[str, Figure]]:
     alive = links.workers(state=Worker.State.ALIVE)
     ended = links.ended_jobs(now - HOUR)
     yield "alive", Figure(str(force.alive), alive)
-    yield "gone", Figure(str(force.gone), links.workers(state=Worker.State.GONE))
+    yield "gone", Figure(str(force.gone), links.workers(state="missing"))
     yield "processes busy", Figure(f"{force.busy} of {force.processes}", alive)
     yield "use", Figure(_per_cent(force.utilisation), alive)
     yield "efficiency", Figure(_per_cent(last_hour.efficiency(last_hour.ended(now))), ended)

@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from tasks import presence
 from tasks.models import Job, JobQuerySet, Worker
 
 if TYPE_CHECKING:
@@ -28,15 +29,20 @@ class ReasonFilter(admin.SimpleListFilter):
         return queryset if reason is None else queryset.with_reason().filter(reason=reason)
 
 
+_MISSING = "missing"
+
+
 class StateFilter(admin.SimpleListFilter):
-    """Workers by `tasks.presence`'s state."""
+    """Workers by `tasks.presence`'s state, and those that are gone and were not replaced."""
 
     title = "state"
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(state.value, state.value) for state in Worker.State]
+        return [*((state.value, state.value) for state in Worker.State), (_MISSING, "gone and not replaced")]
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[KnownWorker]") -> "QuerySet[KnownWorker]":
         state = self.value()
+        if state == _MISSING:
+            return queryset.filter(pk__in=[worker.pk for worker in presence.missing(presence.workers())])
         return queryset if state is None else queryset.filter(state=state)

@@ -189,6 +189,15 @@ def test_workers_are_shown_with_their_use_and_efficiency_and_gone_ones_as_gone(l
     assert len(rows(together["gone"])) == 1
 
 
+def test_a_gone_worker_that_another_of_its_name_came_after_is_shown_as_replaced_and_not_counted(look, rows):
+    new_worker("name@here:1", heartbeat_at=ago(minutes=5))
+    new_worker("name@here:2")
+    page = look()
+    assert {row.worker.text: row.state for row in page.workers} == {"name@here:1": "replaced", "name@here:2": "alive"}
+    gone = dict(page.workforce)["gone"]
+    assert (gone.text, rows(gone)) == ("0", set())
+
+
 @pytest.mark.parametrize(
     ("said", "state", "text"),
     [

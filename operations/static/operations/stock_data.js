@@ -42,7 +42,7 @@
   }
 
   figures.addEventListener("htmx:afterSwap", () => {
-    say(`Refreshed every ${seconds} seconds.`);
+    if (!isPaused) say(`Refreshed every ${seconds} seconds.`);
     tell();
   });
   for (const failure of ["htmx:sendError", "htmx:timeout"]) {
