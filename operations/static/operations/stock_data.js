@@ -25,12 +25,16 @@
     if (summary.textContent !== words) summary.textContent = words;
   }
 
+  // New figures would take the focus away.
+  function hasFocus() {
+    const found = figures.querySelector("a:focus-visible") !== null;
+    if (found) say("Waits while a link below has the keyboard's focus.");
+    return found;
+  }
+
   async function refresh() {
     if (isPaused || isAsking || document.hidden) return;
-    if (figures.querySelector("a:focus-visible")) {
-      say("Waits while a link below has the keyboard's focus.");
-      return;
-    }
+    if (hasFocus()) return;
     isAsking = true;
     try {
       await htmx.ajax("GET", figures.dataset.address, { target: figures, swap: "innerHTML" });
@@ -41,6 +45,9 @@
     }
   }
 
+  figures.addEventListener("htmx:beforeSwap", (event) => {
+    if (hasFocus()) event.detail.shouldSwap = false;
+  });
   figures.addEventListener("htmx:afterSwap", () => {
     if (!isPaused) say(`Refreshed every ${seconds} seconds.`);
     tell();
