@@ -37,13 +37,13 @@ def main() -> None:
 
 
 def run(name: str, database: str, broker: Server, options: list[str]) -> None:
-    """One benchmark on one database and broker; ends this program where it fails."""
+    """One benchmark on one database and broker, with the log level of production; ends this program where it fails."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stockqueue-bench-")))
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("DJANGO_", "STOCKQUEUE_"))},
             "STOCKQUEUE_VAR": str(folder),
-            "STOCKQUEUE_CONFIG": str(write_configuration(folder / "job_processor.yml")),
+            "STOCKQUEUE_CONFIG": str(write_configuration(folder / "job_processor.yml", log_level="WARNING")),
             "CELERY_BROKER_URL": stack.enter_context(broker).url,
             "DJANGO_SETTINGS_MODULE": "stockqueue.settings",
         }

@@ -7,11 +7,12 @@ import yaml
 SHIPPED = Path(__file__).parents[1] / "job_processor.yml"
 
 
-def write_configuration(file: Path) -> Path:
+def write_configuration(file: Path, *, log_level: str = "INFO") -> Path:
     """The shipped configuration, with room for the thousands of requests that are sent to a Yahoo of our own."""
     content = yaml.safe_load(SHIPPED.read_text())
     settings = content["job_processor"]
     settings["stock_jobs"]["data_fetch"]["rate_limit"] = 1_000_000
     settings["integration"]["apis"]["yahoo_finance"]["rate_limit"] = 1_000_000
+    settings["logging"]["level"] = content["development"]["job_processor"]["logging"]["level"] = log_level
     file.write_text(yaml.safe_dump(content))
     return file
