@@ -99,7 +99,8 @@ def test_nothing_is_retained_but_the_bridges_state(mosquitto_server, start, subs
             assert latecomer.wait_for(arrived(late), PATIENCE)
     # What is retained arrives with the subscription, and so before the rest.
     assert arrived_event_ids(lifecycle_of(latecomer.messages)) == event_ids(late)
-    assert [message.topic for message in latecomer.messages if message.retained] == [STATE]
+    retained = {message.topic for message in latecomer.messages if message.retained}
+    assert retained - {"workers/register"} == {STATE}  # a worker of another test may have been there
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
