@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from contextlib import suppress
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 
@@ -69,7 +69,9 @@ class SharedFileHandler(logging.Handler):
             state = self._look()
             if state is None or state.st_size < self._max_size:
                 return
-            names = [str(self._path), *(f"{self._path}.{number}" for number in range(1, self._backup_count + 1))]
+            backups = [f"{self._path}.{number}" for number in range(1, self._backup_count + 1)]
+            taken = list(takewhile(os.path.exists, backups))
+            names = [str(self._path), *taken, *backups[len(taken) : len(taken) + 1]]
             for newer, older in reversed(list(pairwise(names))):
                 with suppress(FileNotFoundError):
                     os.replace(newer, older)
