@@ -130,13 +130,13 @@ def test_a_log_that_cannot_be_written_is_told_at_the_start_and_does_not_stop_it(
 
 @pytest.mark.django_db(transaction=True)
 def test_web_worker_bridge_and_beat_write_their_lines_where_they_belong(
-    user, hold, yahoo, start, broker, mosquitto_server, tmp_path, settings
+    user, hold, yahoo, start, new_redis, mosquitto_server, tmp_path, settings
 ):
     hold(user, "AAPL")
     yahoo.serve("AAPL")
     everything = {
         "STOCKQUEUE_VAR": str(tmp_path),
-        "CELERY_BROKER_URL": broker.url,
+        "CELERY_BROKER_URL": new_redis.url,
         "MQTT_URL": f"mqtt://{mosquitto_server.host}:{mosquitto_server.port}",
         **yahoo.server.environment,
     }

@@ -246,11 +246,11 @@ def test_a_bad_number_of_days_is_refused(days):
         run_command("--days", days)
 
 
-def test_a_worker_does_the_cleanup_that_beat_sends(new_redis, point_to, start):
+def test_a_worker_does_the_cleanup_that_beat_sends(new_redis, start):
     old_job()
-    point_to(new_redis.url)
     task = PeriodicTask.objects.get(name="Cleanup").task
     words = (*WORKER, "-Q", "background_analysis")
     with start(*words, ready=" ready.", CELERY_BROKER_URL=new_redis.url):
-        current_app.send_task(task)
+        with current_app.connection_for_write(new_redis.url) as connection:
+            current_app.send_task(task, connection=connection)
         wait_until(lambda: not Job.objects.exists(), "the cleanup")
