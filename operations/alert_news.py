@@ -1,12 +1,14 @@
 """Tells of alerts that were raised or cleared: by mail, and on MQTT through the bridge."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from smtplib import SMTPException
 
 from django.conf import settings
 from django.core.mail import send_mail
+from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import F
 
 from mqtt_bridge.alerts import AlertNews
@@ -55,13 +57,13 @@ class Watch:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._checked = clock()
+        self._thread: threading.Thread | None = None
 
     def due(self) -> list[AlertNews]:
         """What was not published yet, in the order in which it began."""
         if self._clock() - self._checked >= CHECK:
             self._checked = self._clock()
-            check()
-            mail_news()
+            self._begin()
         news = Alert.objects.filter(state__in=_TOLD).exclude(published=F("state")).order_by("since")
         return [
             AlertNews(
@@ -77,6 +79,22 @@ class Watch:
             )
             for alert in news
         ]
+
+    def _begin(self) -> None:
+        """In a thread of its own: events must not wait for a mail server."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=_look_after, name="alerts", daemon=True)
+            self._thread.start()
+
+
+def _look_after() -> None:
+    try:
+        check()
+        mail_news()
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("alerts could not be checked: %s", str(error).partition("\n")[0])
+    finally:
+        connection.close()
 
 
 def mark_published(news: AlertNews) -> None:

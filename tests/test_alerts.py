@@ -254,6 +254,7 @@ def test_the_bridge_checks_once_a_minute_though_beat_is_silent(configured):
     assert not Alert.objects.exists()
     time[0] = 61.0
     assert watch.due() == []
+    wait_until(Alert.objects.exists, "the check")
     assert Alert.objects.get().state == "suspected"
 
 
