@@ -21,11 +21,11 @@ CONNECT_TIMEOUT = 5.0
 GOODBYE_TIMEOUT = 1.0
 WINDOW = 100
 """Messages on the wire without an answer, where the broker takes as many."""
-MOST_RECEIVED = 100
-"""Messages on subscribed topics that are kept until they are taken; of more, the oldest are lost."""
 UNTOLD = 20
 """The same where the broker cannot tell (MQTT 3.1.1): mosquitto's `max_inflight_messages`. Of QoS 2 messages beyond
 it, it loses some without a word."""
+MOST_RECEIVED = 100
+"""Messages on subscribed topics that are kept until they are taken; of more, the oldest are lost."""
 
 _PROTOCOLS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 
@@ -75,6 +75,7 @@ class MqttConnection:
         self._client.max_inflight_messages_set(0)  # with a limit, paho goes through all messages at each answer
         if address.username is not None:
             self._client.username_pw_set(address.username, address.password)
+        self._client.on_socket_open = _send_at_once
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_publish = self._on_publish
@@ -90,7 +91,6 @@ class MqttConnection:
             if self._address.tls:
                 files = self._address.ca_file, self._address.certificate_file, self._address.key_file
                 self._client.tls_set(*files)
-            self._client.on_socket_open = _send_at_once
             self._client.connect(self._address.host, self._address.port, keepalive=self._keepalive)
         except (OSError, ValueError) as error:
             raise MqttError(f"{self._address}: {_reason(error)}") from None
@@ -152,10 +152,6 @@ class MqttConnection:
 
     def __str__(self) -> str:
         return str(self._address)
-
-    @property
-    def is_open(self) -> bool:
-        return self._connack is not None and self._lost is None
 
     def _exchange(self, timeout: float, others: Sequence[HasFileno] = ()) -> None:
         ours = self._client.socket()

@@ -37,7 +37,7 @@ class DeployedMosquitto(MosquittoServer):
             "/var/lib/mosquitto": f"{self.folder}/lib",
             "/var/log/mosquitto": f"{self.folder}/logs",
             "/run/mosquitto": f"{self.folder}/run",
-            "/root/mqtt-authority": f"{self.folder}/authority",
+            "/srv/mqtt-authority": f"{self.folder}/authority",
             "mqtt.example.org": "localhost",
             "PASSWORD": PASSWORD,
             "8883": str(self.tls_port),
