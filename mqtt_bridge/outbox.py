@@ -38,8 +38,7 @@ def mark_published(event_ids: Collection[int]) -> None:
 
 def set_aside(errors: Mapping[int, str]) -> None:
     """These cannot be published; why is kept with each, until someone has them sent again."""
-    for event_id, error in errors.items():
-        JobEvent.objects.filter(pk=event_id).update(error=error)
+    JobEvent.objects.bulk_update([JobEvent(pk=pk, error=error) for pk, error in errors.items()], ["error"])
 
 
 def send_again(events: "QuerySet[JobEvent]") -> int:
