@@ -192,7 +192,7 @@ def test_a_job_that_must_wait_goes_back_and_uses_up_no_retry(used_up, yahoo):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_batch_goes_on_with_what_is_left_when_there_is_budget_again(limit, yahoo):
-    limit(14)  # of which a batch may use nine
+    limit(11)  # of which a batch may use seven: too few for eight stocks, even with every time zone known
     symbols = [f"B{number}" for number in range(8)]
     yahoo.serve(*symbols)
     stocks = [Stock.objects.create(symbol=symbol) for symbol in symbols]
