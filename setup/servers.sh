@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the servers that the tests start for themselves, and promtool, where they are missing.
+# Installs the servers and the browser that the tests start for themselves, and promtool, where they are missing.
 set -eu
 PATH=$PATH:/usr/sbin:/usr/local/sbin
 
@@ -11,6 +11,7 @@ command -v mosquitto_sub >/dev/null 2>&1 || missing="$missing mosquitto-clients"
 command -v postgres >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 \
     || missing="$missing postgresql"
 command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
+command -v chromium >/dev/null 2>&1 || missing="$missing chromium fonts-dejavu-core"
 
 # shellcheck disable=SC2086  (a list of packages)
 [ -z "$missing" ] || exec sh "$(dirname "$0")/packages.sh" $missing

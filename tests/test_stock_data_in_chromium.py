@@ -1,0 +1,60 @@
+"""The page "Stock data" as an operator sees it: it changes by itself, can be paused, and fits a phone."""
+
+import re
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from market.models import Stock
+from tasks.models import Job
+from tasks.requests import request_fetches
+from tests.chromium import is_too_wide
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PAGE = "/admin/operations/stockdata/"
+
+
+def card(page: Page, title: str) -> Locator:
+    return page.locator("section", has=page.get_by_role("heading", name=title, exact=True))
+
+
+def has_bar(page: Page, queue: str, row: str) -> None:
+    """Wait until a queue's card has this row: priority, pending, queued, running."""
+    expect(card(page, queue).get_by_role("row", name=row, exact=True)).to_be_visible()
+
+
+def test_the_page_changes_by_itself_while_a_job_waits_runs_and_ends(browse, admin_user, yahoo, broker, worker):
+    yahoo.serve("AAPL")
+    yahoo.server.hold_back()
+    page = browse(admin_user, PAGE)
+    has_bar(page, "foreground", "3 0 0 0")
+    request_fetches([Stock.objects.create(symbol="AAPL")], Job.Trigger.USER_REQUEST)
+    has_bar(page, "foreground", "3 0 0 1")
+    yahoo.server.release()
+    has_bar(page, "foreground", "3 0 0 0")
+    ended = card(page, "foreground").locator("div", has_text="Ended in 5 minutes")
+    expect(ended.get_by_role("link", name="1", exact=True)).to_be_visible()
+
+
+def test_a_paused_page_stays_as_it_is_until_it_may_go_on(browse, admin_user):
+    page = browse(admin_user, PAGE)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#sd-state")).to_have_text("Paused.")
+    before = page.locator("#sd-figures time").inner_text()
+    with pytest.raises(Exception, match="Timeout"), page.expect_response("**/figures/", timeout=6000):
+        pass  # longer than between two looks
+    assert page.locator("#sd-figures time").inner_text() == before
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator("#sd-figures time")).not_to_have_text(before)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_page_fits_a_phone_in_light_and_in_dark(browse, admin_user, dark):
+    page = browse(admin_user, PAGE, width=360, dark=dark)
+    expect(card(page, "Open alerts: 0")).to_be_visible()
+    assert not is_too_wide(page)
+    red, green, blue = map(
+        int, re.findall(r"\d+", page.evaluate("getComputedStyle(document.body).backgroundColor"))[:3]
+    )
+    assert (red + green + blue < 3 * 128) == dark
