@@ -84,20 +84,15 @@ def _total(currency: str, positions: Iterable[Position], unpriced: int) -> Total
 def statements(user: User) -> list[Statement]:
     """The user's portfolios with all that the page shows, in three queries."""
     now = timezone.now()
-    jobs = Job.objects.filter(job_type=Job.Type.STOCK_FETCH, symbol=OuterRef("stock__symbol"))
+    fetches = Job.objects.filter(job_type=Job.Type.STOCK_FETCH, symbol=OuterRef("stock__symbol"))
     holdings = (
         Holding.objects.filter(portfolio__user=user)
         .select_related("stock")
         .annotate(
             close=latest_bar("close", stock="stock"),
             close_date=latest_bar("date", stock="stock"),
-            updating=Exists(jobs.active()),
-            last_error=Subquery(
-                jobs.filter(finished_at__isnull=False)
-                .order_by("-created_at")
-                .annotate(why_old=Case(When(result__source=CACHED, then=KT("result__reason")), default="error"))
-                .values("why_old")[:1]
-            ),
+            updating=Exists(fetches.active()),
+            last_error=last_error(fetches),
         )
     )
     positions: dict[int, list[Position]] = {}
@@ -120,6 +115,16 @@ def statements(user: User) -> list[Statement]:
         Statement(portfolio, sorted(positions.get(portfolio.pk, []), key=_worth, reverse=True))
         for portfolio in Portfolio.objects.filter(user=user)
     ]
+
+
+def last_error(fetches: QuerySet[Job]) -> Subquery:
+    """Why the newest of the fetches that have ended failed, or had to leave it at the last good bars; or empty."""
+    return Subquery(
+        fetches.filter(finished_at__isnull=False)
+        .order_by("-created_at")
+        .annotate(why_old=Case(When(result__source=CACHED, then=KT("result__reason")), default="error"))
+        .values("why_old")[:1]
+    )
 
 
 def held_stocks(user: User) -> list[Stock]:

@@ -1,9 +1,13 @@
 from django.urls import path
 
-from portfolio import views
+from portfolio import stock_views, views
 
 urlpatterns = [
     path("", views.portfolio, name="portfolio"),
     path("holdings/", views.holdings, name="holdings"),
     path("refresh/", views.refresh, name="refresh"),
+    path("stocks/<str:symbol>/", stock_views.stock, name="stock"),
+    path("stocks/<str:symbol>/figures/", stock_views.stock_figures, name="stock_figures"),
+    path("stocks/<str:symbol>/chart/", stock_views.stock_chart, name="stock_chart"),
+    path("stocks/<str:symbol>/refresh/", stock_views.stock_refresh, name="stock_refresh"),
 ]

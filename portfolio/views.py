@@ -16,7 +16,7 @@ from portfolio.models import Portfolio
 @require_GET
 def portfolio(request: HttpRequest) -> HttpResponse:
     """The user's holdings, each with price, value and how fresh it is."""
-    return render(request, "portfolio/portfolio.html", _holdings_of(_user(request)))
+    return render(request, "portfolio/portfolio.html", _holdings_of(signed_in(request)))
 
 
 @login_required
@@ -24,14 +24,14 @@ def portfolio(request: HttpRequest) -> HttpResponse:
 @require_GET
 def holdings(request: HttpRequest) -> HttpResponse:
     """The tables alone; the page asks for them again while prices are on their way."""
-    return render(request, "portfolio/holdings.html", _holdings_of(_user(request)))
+    return render(request, "portfolio/holdings.html", _holdings_of(signed_in(request)))
 
 
 @login_required
 @require_POST
 def refresh(request: HttpRequest) -> HttpResponse:
     """Ask for fresh prices of everything that the user holds."""
-    user = _user(request)
+    user = signed_in(request)
     requested = fetch_portfolios(Portfolio.objects.filter(user=user), user)
     messages.info(request, f"Refresh: {requested}.")
     return redirect("portfolio")
@@ -42,6 +42,7 @@ def _holdings_of(user: User) -> dict[str, object]:
     return {"statements": shown, "is_updating": any(statement.is_updating for statement in shown)}
 
 
-def _user(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)  # noqa: S101  (every view here is behind login_required)
+def signed_in(request: HttpRequest) -> User:
+    """The user of a view that is behind login_required."""
+    assert isinstance(request.user, User)  # noqa: S101
     return request.user

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from datetime import timedelta
+from importlib.metadata import distribution
 from pathlib import Path
 
 import dj_database_url
@@ -180,6 +181,8 @@ USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "static/"
+# The script of the charts, found without importing the package.
+STATICFILES_DIRS = [("plotly", str(distribution("plotly").locate_file("plotly/package_data")))]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {

@@ -10,9 +10,14 @@ from tasks.models import Job
 from tasks.requests import Requested, request_batches
 
 
+def watched_symbols() -> list[str]:
+    """The symbols of `market.watchlist`, each once."""
+    return list(dict.fromkeys(parse_symbol(text) for text in settings.JOB_PROCESSOR.market.watchlist))
+
+
 def fetch_watchlist() -> Requested:
     """Ask for what is stale of `market.watchlist`, in batches. Stocks that are not known yet are created."""
-    symbols = list(dict.fromkeys(parse_symbol(text) for text in settings.JOB_PROCESSOR.market.watchlist))
+    symbols = watched_symbols()
     if not symbols:
         return Requested()
     Stock.objects.bulk_create((Stock(symbol=symbol) for symbol in symbols), ignore_conflicts=True)

@@ -73,7 +73,9 @@ def browse(chromium: Browser, live_server: Any) -> Iterator[Browse]:
         context.on("console", hear)
         context.on("request", see)
         page = context.new_page()
-        page.goto(path)
+        answer = page.goto(path)
+        assert answer is not None
+        assert answer.ok, f"{path}: {answer.status}"
         return page
 
     yield browse

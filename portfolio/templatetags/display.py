@@ -25,13 +25,25 @@ def money(amount: Decimal, currency: str) -> str:
 
 
 @register.filter
-def gain(amount: Decimal) -> str:
+def gain(amount: Decimal | float) -> str:
     """`+12.00` or `-3.40`."""
     return f"{amount:+,.2f}"
 
 
 @register.filter
-def direction(amount: Decimal | None) -> str:
+def percent(part: float) -> str:
+    """`35 %` of 0.35."""
+    return f"{part:.0%}".replace("%", "\xa0%")
+
+
+@register.filter
+def words(name: str) -> str:
+    """`sma 20` for `sma_20`."""
+    return name.replace("_", " ")
+
+
+@register.filter
+def direction(amount: Decimal | float | None) -> str:
     """The style class of a gain."""
     if not amount:
         return ""

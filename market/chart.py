@@ -1,0 +1,54 @@
+"""A stock's bars and indicators as columns, for drawing them."""
+
+import math
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
+from market.models import Stock
+from market.technical import HISTORY_BARS
+
+DRAWN = ("sma_20", "sma_50", "sma_200", "rsi_14", "macd", "macd_signal", "macd_histogram")
+SETTLING_BARS = 250
+"""Read before those that are drawn, so that these have all their indicators."""
+
+
+def chart(stock: Stock) -> dict[str, list[Any]]:
+    """The last bars, oldest first: `date`, `open`, `high`, `low`, `close`, `volume` and DRAWN; None is not known.
+
+    Prices are adjusted for splits and dividends, as those of the analyses are. Empty columns where there are no
+    prices. Imports pandas, where this process has not done that yet.
+    """
+    columns = ("date", "open", "high", "low", "close", "adj_close", "volume")
+    newest_first = list(stock.bars.order_by("-date").values_list(*columns)[: HISTORY_BARS + SETTLING_BARS])
+    bars = {row[0]: row for row in newest_first}
+    if not bars:
+        return {name: [] for name in ("date", "open", "high", "low", "close", "volume", *DRAWN)}
+    library = import_module("market.indicators")
+    dates, _, high, low, close, adj_close, _ = zip(*reversed(newest_first), strict=True)
+    frame = library.series(library.Prices(dates, high, low, close, adj_close)).tail(HISTORY_BARS)
+    days = [moment.date() for moment in frame.index]
+    factors = [_ratio(adjusted, bars[day][4]) for day, adjusted in zip(days, frame["close"], strict=True)]
+    return {
+        "date": [day.isoformat() for day in days],
+        **{
+            name: _rounded(_times(bars[day][place], factor) for day, factor in zip(days, factors, strict=True))
+            for place, name in ((1, "open"), (2, "high"), (3, "low"))
+        },
+        "close": _rounded(frame["close"]),
+        "volume": [bars[day][6] for day in days],
+        **{name: _rounded(frame[name]) for name in DRAWN},
+    }
+
+
+def _ratio(adjusted: float, close: float) -> float:
+    return adjusted / close if close else 1.0
+
+
+def _times(price: float | None, factor: float) -> float | None:
+    return None if price is None else price * factor
+
+
+def _rounded(values: Iterable[float | None]) -> list[float | None]:
+    """To seven digits, which is more than a screen shows."""
+    return [None if value is None or not math.isfinite(value) else float(f"{value:.7g}") for value in values]

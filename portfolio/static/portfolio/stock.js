@@ -1,0 +1,93 @@
+// Draws a stock's bars and indicators, and draws them again when new prices have come.
+(() => {
+  const chart = document.getElementById("chart");
+  const state = document.getElementById("chart-state");
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  let drawn = null; // the version of the prices that are drawn
+  let columns = null;
+
+  function style(name) {
+    return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  }
+
+  function line(name, label, colour, axis, dash) {
+    return {
+      type: "scatter", mode: "lines", name: label, x: columns.date, y: columns[name], yaxis: axis,
+      line: { color: colour, width: 1.5, dash: dash }, connectgaps: false, hovertemplate: "%{y:.4~g}",
+    };
+  }
+
+  function traces() {
+    const up = style("--up"), down = style("--down"), accent = style("--accent"), wait = style("--wait"), muted = style("--muted");
+    const rises = columns.close.map((close, at) => at === 0 || close >= columns.close[at - 1]);
+    return [
+      {
+        type: "candlestick", name: "Price", x: columns.date,
+        // A bar of which only the close is known is a dash.
+        open: columns.open.map((open, at) => open ?? columns.close[at]),
+        high: columns.high.map((high, at) => high ?? columns.close[at]),
+        low: columns.low.map((low, at) => low ?? columns.close[at]),
+        close: columns.close,
+        increasing: { line: { color: up } }, decreasing: { line: { color: down } },
+      },
+      line("sma_20", "SMA 20", accent, "y"),
+      line("sma_50", "SMA 50", wait, "y", "dash"),
+      line("sma_200", "SMA 200", muted, "y", "dot"),
+      { type: "bar", name: "Volume", x: columns.date, y: columns.volume, yaxis: "y2", marker: { color: rises.map((rise) => (rise ? up : down)), opacity: 0.6 }, showlegend: false },
+      { ...line("rsi_14", "RSI 14", accent, "y3"), showlegend: false },
+      { type: "bar", name: "MACD histogram", x: columns.date, y: columns.macd_histogram, yaxis: "y4", marker: { color: columns.macd_histogram.map((value) => (value >= 0 ? up : down)), opacity: 0.6 }, showlegend: false },
+      { ...line("macd", "MACD", accent, "y4"), showlegend: false },
+      { ...line("macd_signal", "Signal", wait, "y4", "dash"), showlegend: false },
+    ];
+  }
+
+  function layout() {
+    const text = style("--text"), grid = style("--line"), muted = style("--muted");
+    const axis = (title, domain) => ({ title: { text: title, font: { size: 12 } }, domain: domain, gridcolor: grid, zerolinecolor: grid, fixedrange: true });
+    const trades = columns.date.some((date) => [0, 6].includes(new Date(date).getUTCDay()));
+    const limit = (value) => ({ type: "line", xref: "paper", x0: 0, x1: 1, yref: "y3", y0: value, y1: value, line: { color: muted, width: 1, dash: "dot" } });
+    return {
+      font: { color: text, family: "system-ui, sans-serif" }, paper_bgcolor: "transparent", plot_bgcolor: "transparent",
+      margin: { l: 56, r: 8, t: 8, b: 32 }, hovermode: "x unified", hoverlabel: { bgcolor: style("--sheet"), font: { color: text } },
+      legend: { orientation: "h", y: 1.06 }, dragmode: "zoom",
+      xaxis: {
+        type: "date", anchor: "y4", gridcolor: grid, rangeslider: { visible: false },
+        rangebreaks: trades ? [] : [{ bounds: ["sat", "mon"] }],
+        range: columns.date.length > 130 ? [columns.date.at(-130), columns.date.at(-1)] : undefined,
+      },
+      yaxis: axis("Price", [0.5, 1]), yaxis2: axis("Volume", [0.36, 0.48]),
+      yaxis3: { ...axis("RSI", [0.2, 0.33]), range: [0, 100], tickvals: [30, 50, 70] }, yaxis4: axis("MACD", [0, 0.17]),
+      shapes: [limit(30), limit(70)],
+    };
+  }
+
+  function draw() {
+    if (columns === null) return;
+    if (columns.date.length === 0) {
+      Plotly.purge(chart);
+      state.textContent = "There are no prices to draw yet.";
+      return;
+    }
+    Plotly.react(chart, traces(), layout(), { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] });
+    state.textContent = `${columns.date.length} days until ${columns.date.at(-1)}, adjusted for splits and dividends. Drag to zoom, double-click for all.`;
+  }
+
+  async function load() {
+    const version = document.getElementById("figures").dataset.version;
+    if (version === drawn) return;
+    drawn = version;
+    try {
+      const answer = await fetch(chart.dataset.address, { headers: { Accept: "application/json" } });
+      if (!answer.ok || answer.redirected) throw new Error(String(answer.status));
+      columns = await answer.json();
+      draw();
+    } catch {
+      drawn = null;
+      state.textContent = "The chart could not be loaded. Reload the page to try again.";
+    }
+  }
+
+  document.body.addEventListener("htmx:afterSettle", load);
+  dark.addEventListener("change", draw);
+  load();
+})();

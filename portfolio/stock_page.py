@@ -1,0 +1,125 @@
+"""What the page of one stock shows: its price, what the user holds of it, and what analyses found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db.models import Exists, F, OuterRef, Q, Sum
+from django.utils import timezone
+
+from market.freshness import Freshness
+from market.models import Analysis, Stock
+from portfolio.holdings import last_error
+from portfolio.models import Holding
+from tasks.models import Job
+from tasks.watchlist import watched_symbols
+
+RECOMMENDATIONS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Quote:
+    """The newest close and how it changed since the one before, in the stock's currency."""
+
+    price: Decimal
+    date: date
+    change: Decimal | None
+    percent: float | None
+
+
+@dataclass(frozen=True)
+class StockPage:
+    """One stock as a page shows it.
+
+    `held` and `cost` are of the user's holdings, 0 where there are none; `value` is None where no price is known.
+    `analyses` are the newest, by kind. `error`: why the last fetch failed.
+    """
+
+    stock: Stock
+    quote: Quote | None
+    is_stale: bool
+    closed_since: datetime | None
+    is_fetching: bool
+    is_analysing: bool
+    error: str
+    held: Decimal
+    cost: Decimal
+    analyses: dict[str, Analysis]
+    recommendations: Sequence[Analysis]
+
+    @property
+    def is_updating(self) -> bool:
+        """Whether something of it is on its way."""
+        return self.is_fetching or self.is_analysing
+
+    @property
+    def value(self) -> Decimal | None:
+        return None if self.quote is None else self.quote.price * self.held
+
+    @property
+    def gain(self) -> Decimal | None:
+        return None if self.value is None else self.value - self.cost
+
+    @property
+    def version(self) -> str:
+        """Another one whenever what is drawn may have changed."""
+        changed = self.stock.bars_changed_at
+        return "" if changed is None else changed.isoformat()
+
+
+def find_stock(symbol: str, user: User) -> Stock | None:
+    """The stock, where the user may see it: one of theirs, of the watchlist, or any for who may view stocks.
+
+    Others do not learn that somebody holds it.
+    """
+    stocks = Stock.objects.filter(symbol=symbol)
+    if not user.has_perm("market.view_stock"):
+        held = Holding.objects.filter(portfolio__user=user, stock=OuterRef("pk"))
+        stocks = stocks.filter(Exists(held) | Q(symbol__in=watched_symbols()))
+    return stocks.first()
+
+
+def stock_page(stock: Stock, user: User) -> StockPage:
+    """All that the page shows, in a fixed number of queries."""
+    now = timezone.now()
+    jobs = Job.objects.filter(symbol=stock.symbol)
+    fetches = jobs.filter(job_type=Job.Type.STOCK_FETCH)
+    analyses = jobs.filter(job_type__in=(Job.Type.STOCK_ANALYSIS, Job.Type.STOCK_RESEARCH))
+    found: Any = (
+        Stock.objects.filter(pk=stock.pk)
+        .annotate(
+            fetching=Exists(fetches.active()), analysing=Exists(analyses.active()), last_error=last_error(fetches)
+        )
+        .get()
+    )
+    freshness = Freshness.of([found], now)
+    held = Holding.objects.filter(portfolio__user=user, stock=stock).aggregate(
+        held=Sum("shares"), paid=Sum(F("shares") * F("buy_price"))
+    )
+    return StockPage(
+        stock=found,
+        quote=_quote(found),
+        is_stale=freshness.is_stale(found),
+        closed_since=freshness.closed_since(found),
+        is_fetching=found.fetching,
+        is_analysing=found.analysing,
+        error=found.last_error or "",
+        held=held["held"] or Decimal(0),
+        cost=held["paid"] or Decimal(0),
+        analyses={one.kind: one for one in Analysis.objects.newest([found])},
+        recommendations=list(Analysis.objects.filter(stock=found).exclude(recommendation="")[:RECOMMENDATIONS_SHOWN]),
+    )
+
+
+def _quote(stock: Stock) -> Quote | None:
+    closes = list(stock.bars.order_by("-date").values_list("date", "close")[:2])
+    if not closes:
+        return None
+    (day, close), before = closes[0], closes[1][1] if len(closes) > 1 else None
+    price = Decimal(repr(close))
+    if not before:
+        return Quote(price, day, None, None)
+    return Quote(price, day, price - Decimal(repr(before)), 100 * (close / before - 1))

@@ -1,0 +1,65 @@
+"""The page of one stock, the parts of it that are asked for again, and what it draws."""
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from market.chart import chart
+from market.models import Stock
+from market.symbols import InvalidSymbol, parse_symbol
+from portfolio.stock_page import find_stock, stock_page
+from portfolio.views import signed_in
+from tasks.models import Job
+from tasks.requests import request_fetches
+
+
+@login_required
+@never_cache
+@require_GET
+def stock(request: HttpRequest, symbol: str) -> HttpResponse:
+    """Price, chart, analyses and news of one stock."""
+    found = _find(request, symbol)
+    if found.symbol != symbol:
+        return redirect("stock", found.symbol)
+    return render(request, "portfolio/stock.html", {"page": stock_page(found, signed_in(request))})
+
+
+@login_required
+@never_cache
+@require_GET
+def stock_figures(request: HttpRequest, symbol: str) -> HttpResponse:
+    """All but the chart; the page asks for it again while something is on its way."""
+    page = stock_page(_find(request, symbol), signed_in(request))
+    return render(request, "portfolio/stock_figures.html", {"page": page})
+
+
+@login_required
+@never_cache
+@require_GET
+def stock_chart(request: HttpRequest, symbol: str) -> HttpResponse:
+    """What the page draws: columns of bars and indicators, as JSON."""
+    return JsonResponse(chart(_find(request, symbol)))
+
+
+@login_required
+@require_POST
+def stock_refresh(request: HttpRequest, symbol: str) -> HttpResponse:
+    """Ask for fresh prices of the stock."""
+    found = _find(request, symbol)
+    requested = request_fetches([found], Job.Trigger.USER_REQUEST, signed_in(request))
+    messages.info(request, f"Refresh: {requested}.")
+    return redirect("stock", found.symbol)
+
+
+def _find(request: HttpRequest, symbol: str) -> Stock:
+    """404 also for what the user may not see."""
+    try:
+        found = find_stock(parse_symbol(symbol), signed_in(request))
+    except InvalidSymbol as error:
+        raise Http404(str(error)) from None
+    if found is None:
+        raise Http404("This stock is not among yours.")
+    return found
