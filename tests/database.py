@@ -51,5 +51,19 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         os.environ["DATABASE_URL"] = f"sqlite:///{var / 'db.sqlite3'}"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave what touches no database to the run on SQLite: it would say the same again."""
+    if config.getoption("database") == "sqlite":
+        return
+    kept = [item for item in items if _touches_database(item)]
+    if kept:  # one file of them alone is meant to run
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+
+
+def _touches_database(item: pytest.Item) -> bool:
+    return item.get_closest_marker("django_db") is not None or "django_db_setup" in getattr(item, "fixturenames", ())
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     return f"database: {config.getoption('database')}"
