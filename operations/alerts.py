@@ -1,6 +1,6 @@
 """Raises an alert when a metric is out of bounds for a while, and clears it when it is well again for a while."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,8 +10,11 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from operations import metrics
+from operations import metrics, readings
+from operations.metrics import Samples
 from operations.models import Alert
+from operations.samples import Measure, largest, total
+from tasks.models import Job
 
 HOLD = timedelta(seconds=60)
 """For so long something has to be out of bounds, or well again, before that counts."""
@@ -25,7 +28,6 @@ BEAT_SILENT = 600.0
 """Seconds. Beat writes down when it sent something every three minutes."""
 
 State = Alert.State
-Samples = metrics.Samples
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Rule:
     name: str
     text: str
     threshold: float
-    measure: Callable[[Samples], float | None]
+    measure: Measure
     is_floor: bool = False
 
     def is_bad(self, value: float) -> bool:
@@ -67,14 +69,14 @@ def rules() -> list[Rule]:
             "job-age",
             "A job has been waiting for {value:.0f} s; more than {threshold:.0f} s are too long.",
             limits.max_job_age,
-            _largest("stockqueue_oldest_waiting_job_age_seconds"),
+            largest("stockqueue_oldest_waiting_job_age_seconds"),
         ),
         Rule(
             "fetch-latency",
             "The slowest fetches of a stock take {value:.0f} s (95th percentile of the last hour); "
             "more than {threshold:.0f} s are too long.",
             limits.max_fetch_latency,
-            _largest("stockqueue_job_processing_seconds", job_type="stock_fetch", percentile="95"),
+            largest("stockqueue_job_processing_seconds", job_type="stock_fetch", percentile="95"),
         ),
         Rule(
             "worker-efficiency",
@@ -87,44 +89,45 @@ def rules() -> list[Rule]:
             "data-staleness",
             "A held stock was checked {value:.0f} s ago, and is stale; more than {threshold:.0f} s are too long.",
             limits.max_data_staleness,
-            _largest("stockqueue_stale_stock_age_seconds"),
+            largest("stockqueue_stale_stock_age_seconds"),
         ),
         Rule(
             "outbox-age",
             "An event has been waiting for the MQTT broker for {value:.0f} s.",
             OUTBOX_AGE,
-            _largest("stockqueue_outbox_oldest_age_seconds"),
+            largest("stockqueue_outbox_oldest_age_seconds"),
         ),
         Rule(
             "bridge-silent",
             "The MQTT bridge has given no sign of life for {value:.0f} s.",
             BRIDGE_SILENT,
-            _largest("stockqueue_bridge_last_seen_age_seconds"),
+            largest("stockqueue_bridge_last_seen_age_seconds"),
         ),
         Rule(
             "beat-silent",
             "Beat, which sends what is due, has given no sign of life for {value:.0f} s.",
             BEAT_SILENT,
-            _largest("stockqueue_beat_last_seen_age_seconds"),
+            largest("stockqueue_beat_last_seen_age_seconds"),
         ),
         Rule(
             "workers-gone",
             "{value:.0f} workers ended without a word, and none of their name came after them.",
             0,
-            _largest("stockqueue_workers", state="gone"),
+            largest("stockqueue_workers", state="gone"),
         ),
     ]
 
 
 def check(now: datetime | None = None) -> list[Alert]:
-    """Measure everything once; the alerts that were raised or cleared by it. Safe to run twice at once.
+    """Measure everything once, for alerts and charts; the alerts that were raised or cleared by it.
 
-    Without effect where `monitoring.enabled` is false.
+    Safe to run twice at once. Without effect where `monitoring.enabled` is false.
     """
     if not settings.JOB_PROCESSOR.monitoring.enabled:
         return []
     now = now or timezone.now()
     samples = metrics.samples(now)
+    readings.keep(samples, now)
     return list(_changes(rules(), samples, now))
 
 
@@ -199,25 +202,11 @@ def _note_well(alert: Alert, now: datetime) -> Alert | None:
     return alert if is_cleared else None
 
 
-def _largest(metric: str, **labels: str) -> Callable[[Samples], float | None]:
-    """The largest value that the metric has with these labels."""
-
-    def measure(samples: Samples) -> float | None:
-        return max(
-            (value for found, value in samples.get(metric, ()) if labels.items() <= found.items()), default=None
-        )
-
-    return measure
-
-
 def _efficiency(samples: Samples) -> float | None:
-    ended = sum(value for _, value in samples.get("stockqueue_ended_jobs", ()))
-    return _largest("stockqueue_worker_efficiency_ratio")(samples) if ended >= FEW else None
+    ended = total("stockqueue_ended_jobs")(samples) or 0
+    return largest("stockqueue_worker_efficiency_ratio")(samples) if ended >= FEW else None
 
 
 def _deepest_queue(samples: Samples) -> float | None:
-    waiting: dict[str, float] = {}
-    for labels, value in samples.get("stockqueue_jobs", ()):
-        if labels["state"] != "running":
-            waiting[labels["queue"]] = waiting.get(labels["queue"], 0) + value
-    return max(waiting.values(), default=None)
+    depths = (total("stockqueue_jobs", queue=queue, state=Job.WAITING)(samples) for queue in Job.Queue)
+    return max((depth for depth in depths if depth is not None), default=None)

@@ -14,9 +14,12 @@ class OperationsConfig(AppConfig):
         from mqtt_bridge import alerts, statistics
         from operations.alert_news import Watch, mark_published
         from operations.figures import collect_figures
+        from operations.readings import expired
+        from tasks import retention
 
         statistics.configure(collect_figures)
         alerts.configure(Watch().due, mark_published)
+        retention.also_delete("readings", expired, by="minute")
         # Django sends the signal for apps that have models, and these rows are in that one's tables.
         beat = apps.get_app_config("django_celery_beat")
         post_migrate.connect(add_missing_schedules, sender=beat, dispatch_uid="operations.add_missing_schedules")

@@ -48,6 +48,42 @@ class Alert(models.Model):
         return self.text
 
 
+class Reading(models.Model):
+    """What a minute was like, for charts. Empty where there was nothing to measure, or its metric is switched off.
+
+    `operations.readings` says which metric each figure is, and alone writes them; seconds, jobs, and a share of 1.
+    """
+
+    minute = models.IntegerField(primary_key=True, help_text="Minutes since 1970.")
+    at = models.DateTimeField(help_text="When it was measured.")
+    waiting_foreground = models.FloatField(null=True)
+    waiting_background_fetch = models.FloatField(null=True)
+    waiting_background_analysis = models.FloatField(null=True)
+    oldest_waiting = models.FloatField(null=True)
+    completed = models.FloatField(null=True)
+    failed = models.FloatField(null=True)
+    expired = models.FloatField(null=True)
+    cancelled = models.FloatField(null=True)
+    wait_stock_fetch = models.FloatField(null=True)
+    wait_stock_batch_fetch = models.FloatField(null=True)
+    wait_stock_analysis = models.FloatField(null=True)
+    wait_stock_research = models.FloatField(null=True)
+    run_stock_fetch = models.FloatField(null=True)
+    run_stock_batch_fetch = models.FloatField(null=True)
+    run_stock_analysis = models.FloatField(null=True)
+    run_stock_research = models.FloatField(null=True)
+    login_p50 = models.FloatField(null=True)
+    login_p95 = models.FloatField(null=True)
+    coverage = models.FloatField(null=True)
+    requests = models.JSONField(default=dict, help_text="Requests to sources, by source.")
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M}"
+
+
 class StockData(Stock):
     """No table: the page in the admin that tells how the stocks' data is, with a permission and a place of its own."""
 

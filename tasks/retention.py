@@ -5,7 +5,7 @@ In batches with a transaction each, so that nobody waits for long. Safe to run t
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -27,7 +27,10 @@ WORKERS_STAY = timedelta(days=1)
 
 
 class Cleanup(NamedTuple):
-    """How many rows of each kind were deleted, or would be. `kept`: old jobs whose events are not published yet."""
+    """How many rows of each kind were deleted, or would be; `more` is what higher rooms asked for, by its name.
+
+    `kept`: old jobs whose events are not published yet.
+    """
 
     jobs: int
     events: int
@@ -36,7 +39,26 @@ class Cleanup(NamedTuple):
     schedule_runs: int
     workers: int
     task_results: int
+    more: Mapping[str, int]
     kept: int
+
+    def counts(self) -> dict[str, int]:
+        """Of all kinds of rows, by name."""
+        own = {name: count for name, count in self._asdict().items() if name not in ("more", "kept")}
+        return own | dict(self.more)
+
+
+class _More(NamedTuple):
+    rows: Callable[[], QuerySet[Any]]
+    by: str
+
+
+_more: dict[str, _More] = {}
+
+
+def also_delete(name: str, rows: Callable[[], QuerySet[Any]], by: str) -> None:
+    """Have each cleanup delete these rows too, in the order of the column `by`: what a higher room has no use for."""
+    _more[name] = _More(rows, by)
 
 
 def cutoff(days: int | None = None) -> datetime:
@@ -54,6 +76,7 @@ def clean_up(before: datetime) -> Cleanup:
         (_schedule_runs(before), "ran_at"),
         (_workers(), "started_at"),
         (_task_results(before), "date_done"),
+        *((more.rows(), more.by) for more in _more.values()),
     ):
         deleted += _delete(rows, by)
     return Cleanup(
@@ -64,6 +87,7 @@ def clean_up(before: datetime) -> Cleanup:
         schedule_runs=deleted[ScheduleRun._meta.label],
         workers=deleted[Worker._meta.label],
         task_results=deleted[TaskResult._meta.label],
+        more={name: deleted[more.rows().model._meta.label] for name, more in _more.items()},
         kept=_kept(before).count(),
     )
 
@@ -79,6 +103,7 @@ def preview(before: datetime) -> Cleanup:
         schedule_runs=_schedule_runs(before).count(),
         workers=_workers().count(),
         task_results=_task_results(before).count(),
+        more={name: more.rows().count() for name, more in _more.items()},
         kept=kept.count(),
     )
 

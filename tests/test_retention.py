@@ -15,6 +15,8 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from django_celery_results.models import TaskResult
 
+from operations import readings
+from operations.models import Reading
 from stockqueue.processes import wait_until
 from tasks import retention
 from tasks.models import Backfill, Job, JobEvent, JobRequest, ScheduleRun, Worker
@@ -35,6 +37,11 @@ def old_job(symbol: str = "OLD", days: float = 8, *, published: bool = True, **f
     job = new_job(symbol, **{"status": "completed", "finished_at": moment, "created_at": moment, **fields})
     job.events.update(created_at=moment, published_at=moment if published else None)
     return job
+
+
+def new_reading(days: float) -> None:
+    """The figures of a minute so many days ago, as an alert check writes them down."""
+    readings.keep({}, timezone.now() - days * DAY)
 
 
 def run_command(*words: str) -> str:
@@ -58,7 +65,7 @@ def test_jobs_that_ended_long_ago_go_with_their_events_and_requests(user):
     assert symbols() == {"NEW", "ACTIVE", "LATE"}
     assert (deleted.jobs, deleted.events, deleted.requests, deleted.kept) == (4, 4, 4, 0)
     assert (JobRequest.objects.count(), JobEvent.objects.count()) == (requests - 4, events - 4)
-    assert clean_up(cutoff()) == (0,) * 8
+    assert set(clean_up(cutoff()).counts().values()) == {0}
 
 
 def test_the_configuration_says_how_long_jobs_stay(configured):
@@ -161,6 +168,15 @@ def test_task_results_go_where_celery_does_not_delete_them():
     assert TaskResult.objects.get().task_id == "6 days"
 
 
+def test_figures_of_minutes_go_after_eight_days_whatever_is_asked_for():
+    for days in (9, 8.01, 7.99, 0):
+        new_reading(days)
+    assert preview(cutoff(30)).more == {"readings": 2}
+    assert clean_up(cutoff(30)).more == {"readings": 2}
+    assert Reading.objects.earliest("at").at > timezone.now() - 8 * DAY
+    assert Reading.objects.count() == 2
+
+
 def test_celery_deletes_task_results_after_a_day():
     """So that what this program deletes itself is what is left where that schedule is switched off."""
     assert current_app.conf.result_expires == DAY
@@ -218,6 +234,7 @@ def test_the_command_tells_what_it_deletes():
     old_job(days=3)
     old_job("MSFT", days=3, published=False)
     new_worker(heartbeat_at=timezone.now() - 2 * DAY)
+    new_reading(days=9)
     told = json.loads(run_command("--days", "2", "--dry-run", "--json"))
     assert told.pop("before") < timezone.now().isoformat()
     counts = {
@@ -228,13 +245,17 @@ def test_the_command_tells_what_it_deletes():
         "schedule_runs": 0,
         "workers": 1,
         "task_results": 0,
+        "readings": 1,
         "kept": 1,
     }
     assert told == {"dry_run": True, **counts}
     assert run_command("--days", "2", "--dry-run").startswith("Would delete what ended before 20")
     assert Job.objects.count() == 2
     first, second = run_command("--days", "2").splitlines()
-    assert "UTC: 1 jobs, 1 events, 1 requests, 0 backfills, 0 schedule runs, 1 workers, 0 task results." in first
+    assert (
+        "UTC: 1 jobs, 1 events, 1 requests, 0 backfills, 0 schedule runs, 1 workers, 0 task results, 1 readings."
+        in first
+    )
     assert second == "Old jobs that stay, because their events are not published yet: 1."
     assert Job.objects.count() == 1
     assert len(run_command().splitlines()) == 1

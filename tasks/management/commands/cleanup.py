@@ -13,8 +13,8 @@ LONGEST = 36_500
 class Command(ShellCommand):
     help = (
         "Delete jobs that ended long ago with their events and requests, what is left of schedules, backfills and "
-        "task results of that time, and workers that ended over a day ago. Beat does the same every night. Jobs whose "
-        "events are not published on MQTT yet stay."
+        "task results of that time, workers that ended over a day ago, and what charts were drawn from over a week "
+        "ago. Beat does the same every night. Jobs whose events are not published on MQTT yet stay."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -26,7 +26,7 @@ class Command(ShellCommand):
         before = retention.cutoff(days)
         cleanup = retention.preview(before) if dry_run else retention.clean_up(before)
         if options["json"]:
-            told = {"before": before.isoformat(), "dry_run": dry_run, **cleanup._asdict()}
+            told = {"before": before.isoformat(), "dry_run": dry_run, **cleanup.counts(), "kept": cleanup.kept}
             self.stdout.write(json.dumps(told, indent=2))
             return
         done = "Would delete" if dry_run else "Deleted"
@@ -36,8 +36,7 @@ class Command(ShellCommand):
 
 
 def _describe(cleanup: Cleanup) -> str:
-    counts = {name.replace("_", " "): count for name, count in cleanup._asdict().items() if name != "kept"}
-    return ", ".join(f"{count} {name}" for name, count in counts.items())
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in cleanup.counts().items())
 
 
 def _read_days(text: str) -> int:

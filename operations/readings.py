@@ -1,0 +1,121 @@
+"""What the charts are drawn from: the figures of each minute of the last week, which a check of alerts writes down.
+
+Depths of queues cannot be computed afterwards. Where nobody checks (beat and bridge are away), nothing is written.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+
+from django.db.models import F, FloatField, Max, Min, QuerySet
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast
+from django.utils import timezone
+
+from market.sources import available_sources
+from operations.metrics import Samples
+from operations.models import Reading
+from operations.samples import Measure, largest, total
+from tasks.models import Job
+
+KEPT = timedelta(days=8)
+ENDS = (Job.Status.COMPLETED, Job.Status.FAILED, Job.Status.EXPIRED, Job.Status.CANCELLED)
+REQUESTS = "requests_"
+"""What the name of the figure of a source begins with."""
+_MINUTE = timedelta(minutes=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _p95(metric: str, job_type: str) -> Measure:
+    return largest(metric, job_type=job_type, percentile="95")
+
+
+_MEASURES: Mapping[str, Measure] = {
+    **{f"waiting_{queue}": total("stockqueue_jobs", queue=queue, state=Job.WAITING) for queue in Job.Queue},
+    "oldest_waiting": largest("stockqueue_oldest_waiting_job_age_seconds"),
+    **{str(status): total("stockqueue_ended_jobs", status=status) for status in ENDS},
+    **{f"wait_{job_type}": _p95("stockqueue_job_wait_seconds", job_type) for job_type in Job.Type},
+    **{f"run_{job_type}": _p95("stockqueue_job_processing_seconds", job_type) for job_type in Job.Type},
+    "login_p50": largest("stockqueue_login_to_fresh_seconds", percentile="50"),
+    "login_p95": largest("stockqueue_login_to_fresh_seconds", percentile="95"),
+    "coverage": largest("stockqueue_coverage_ratio"),
+}
+"""Which metric each figure of a `Reading` is, but for the requests."""
+
+
+class Period(Enum):
+    """How far back a chart goes: its points, and the minutes that each of them stands for."""
+
+    HOUR = "hour", 60, 1, "a point each minute"
+    DAY = "day", 96, 15, "a point each 15 minutes"
+    WEEK = "week", 168, 60, "a point each hour"
+
+    def __init__(self, title: str, points: int, minutes: int, pace: str) -> None:
+        self.title, self.points, self.minutes, self.pace = title, points, minutes, pace
+
+    @property
+    def step(self) -> timedelta:
+        return self.minutes * _MINUTE
+
+
+@dataclass(frozen=True)
+class Point:
+    """The worst of each figure from `start` on: the highest, of the coverage the lowest; None where it has none.
+
+    Empty where nobody measured.
+    """
+
+    start: datetime
+    figures: Mapping[str, float | None]
+
+
+def keep(samples: Samples, now: datetime) -> None:
+    """Write down what this minute is like, unless that is done already."""
+    reading = Reading(
+        minute=_minute_of(now),
+        at=now,
+        requests={labels["source"]: value for labels, value in samples.get("stockqueue_source_requests", ())},
+        **{name: measure(samples) for name, measure in _MEASURES.items()},
+    )
+    Reading.objects.bulk_create([reading], ignore_conflicts=True)
+
+
+def latest() -> Reading | None:
+    """What was measured last."""
+    return Reading.objects.order_by("-minute").first()
+
+
+def figure_of(reading: Reading, name: str) -> float | None:
+    """One of the figures by its name, as in a `Point`."""
+    source = name.removeprefix(REQUESTS)
+    value: float | None = getattr(reading, name) if source == name else reading.requests.get(source)
+    return value
+
+
+def history(period: Period, now: datetime) -> Sequence[Point]:
+    """The points of the period, the oldest first; the last one is of now, and not over yet. One query."""
+    last = _minute_of(now) // period.minutes
+    first = last - period.points + 1
+    worst = {name: Min(name) if name == "coverage" else Max(name) for name in _MEASURES}
+    for source in available_sources():
+        worst[REQUESTS + source] = Max(Cast(KT(f"requests__{source}"), FloatField()))
+    rows = (
+        Reading.objects.filter(minute__gte=first * period.minutes, minute__lt=(last + 1) * period.minutes)
+        .annotate(point=F("minute") / period.minutes)
+        .values_list("point")
+        .annotate(**{f"worst_{name}": function for name, function in worst.items()})
+    )
+    found: dict[int, Mapping[str, float | None]] = {
+        point: dict(zip(worst, figures, strict=True)) for point, *figures in rows
+    }
+    return [Point(_EPOCH + number * period.step, found.get(number, {})) for number in range(first, last + 1)]
+
+
+def expired() -> QuerySet[Reading]:
+    """Those that no chart shows any more."""
+    return Reading.objects.filter(minute__lt=_minute_of(timezone.now() - KEPT))
+
+
+def _minute_of(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MINUTE
