@@ -36,12 +36,14 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from market.admin import ReadOnly
 from market.models import Stock
 from operations.alerts import acknowledge
+from operations.charts import Charts, period_of
+from operations.charts import collect as collect_charts
 from operations.filters import HeldFilter
 from operations.health import Readiness
 from operations.lockout import forget
 from operations.models import Alert, StockData
 from operations.page import collect
-from operations.page_views import EVERY, FOLDER, needs_database
+from operations.page_views import CHARTS_EVERY, EVERY, FOLDER, needs_database
 from tasks.models import Job, ScheduleRun
 from tasks.stock_admin import StockAdmin
 
@@ -166,9 +168,11 @@ class StockDataAdmin(ReadOnly, ModelAdmin):
     def get_urls(self) -> list[URLPattern]:
         page = needs_database(self.admin_site.admin_view(self.page), "away_page.html")
         figures = needs_database(self.figures, "away.html")
+        history = needs_database(self.charts, "away.html")
         return [
             path("", page, name="operations_stockdata_changelist"),
             path("figures/", figures, name="operations_stockdata_figures"),
+            path("charts/", history, name="operations_stockdata_charts"),
         ]
 
     def page(self, request: HttpRequest, readiness: Readiness) -> HttpResponse:
@@ -179,14 +183,28 @@ class StockDataAdmin(ReadOnly, ModelAdmin):
             "title": "Stock data",
             "page": collect(readiness),
             "every": EVERY,
+            "charts": self._charts(request),
+            "charts_every": CHARTS_EVERY,
         }
         return render(request, f"{FOLDER}/page.html", context)
 
     def figures(self, request: HttpRequest, readiness: Readiness) -> HttpResponse:
         """The part of the page that changes. Who may not see it any more is led to the login by the whole page."""
-        if not (self.admin_site.has_permission(request) and self.has_view_permission(request)):
+        if not self._may_see(request):
             return HttpResponseClientRefresh()
         return render(request, f"{FOLDER}/figures.html", {"page": collect(readiness)})
+
+    def charts(self, request: HttpRequest, readiness: Readiness) -> HttpResponse:
+        """The same of the charts."""
+        if not self._may_see(request):
+            return HttpResponseClientRefresh()
+        return render(request, f"{FOLDER}/charts.html", {"charts": self._charts(request)})
+
+    def _may_see(self, request: HttpRequest) -> bool:
+        return bool(self.admin_site.has_permission(request) and self.has_view_permission(request))
+
+    def _charts(self, request: HttpRequest) -> Charts:
+        return collect_charts(period_of(request.GET.get("charts", "")))
 
 
 @admin.register(ScheduleRun)

@@ -16,7 +16,9 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "admin/operations/stockdata"
 EVERY = 5
-"""Seconds between two looks of an open page."""
+"""Seconds between two looks of an open page at its figures."""
+CHARTS_EVERY = 60
+"""The same at its charts."""
 
 
 def needs_database(

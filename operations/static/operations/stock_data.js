@@ -1,12 +1,13 @@
-// Asks for the figures again every few seconds, unless that is paused, nobody can see them, or the keyboard is among them.
+// Asks for figures and charts again every now and then, unless that is paused, nobody can see them, or someone reads them.
 (() => {
-  const figures = document.getElementById("sd-figures");
   const pause = document.getElementById("sd-pause");
   const state = document.getElementById("sd-state");
   const summary = document.getElementById("sd-summary");
-  const seconds = Number(figures.dataset.every);
+  const figures = document.getElementById("sd-figures");
+  const parts = [figures, document.getElementById("sd-history")];
+  const usual = state.textContent;
+  const asking = new Set();
   let isPaused = false;
-  let isAsking = false;
 
   // That the database is away comes with 503, and is shown.
   htmx.config.responseHandling = [
@@ -25,33 +26,40 @@
     if (summary.textContent !== words) summary.textContent = words;
   }
 
-  // New figures would take the focus away.
-  function hasFocus() {
-    const found = figures.querySelector("a:focus-visible") !== null;
-    if (found) say("Waits while a link below has the keyboard's focus.");
+  // New content would take the focus away, or close a table.
+  function isRead(part) {
+    if (part.querySelector("details[open]") !== null) return true;
+    const found = part.querySelector(":focus-visible") !== null;
+    if (found) say("Waits while something below has the keyboard's focus.");
     return found;
   }
 
-  async function refresh() {
-    if (isPaused || isAsking || document.hidden) return;
-    if (hasFocus()) return;
-    isAsking = true;
+  async function refresh(part) {
+    if (isPaused || asking.has(part) || document.hidden || isRead(part)) return;
+    asking.add(part);
     try {
-      await htmx.ajax("GET", figures.dataset.address, { target: figures, swap: "innerHTML" });
+      await htmx.ajax("GET", part.dataset.address, { target: part, swap: "innerHTML" });
     } catch {
       // The event below has told.
     } finally {
-      isAsking = false;
+      asking.delete(part);
     }
   }
 
-  figures.addEventListener("htmx:beforeSwap", (event) => {
-    if (hasFocus()) event.detail.shouldSwap = false;
-  });
-  figures.addEventListener("htmx:afterSwap", () => {
-    if (!isPaused) say(`Refreshed every ${seconds} seconds.`);
-    tell();
-  });
+  function refreshAll() {
+    parts.forEach(refresh);
+  }
+
+  for (const part of parts) {
+    part.addEventListener("htmx:beforeSwap", (event) => {
+      if (isRead(part)) event.detail.shouldSwap = false;
+    });
+    part.addEventListener("htmx:afterSwap", () => {
+      if (!isPaused) say(usual);
+      tell();
+    });
+    setInterval(() => refresh(part), Number(part.dataset.every) * 1000);
+  }
   for (const failure of ["htmx:sendError", "htmx:timeout"]) {
     document.body.addEventListener(failure, () => {
       say("The web server does not answer. These are the last figures; the page asks again.");
@@ -66,10 +74,9 @@
     isPaused = !isPaused;
     pause.setAttribute("aria-pressed", String(isPaused));
     pause.textContent = isPaused ? "Go on" : "Pause";
-    say(isPaused ? "Paused." : `Refreshed every ${seconds} seconds.`);
-    refresh();
+    say(isPaused ? "Paused." : usual);
+    refreshAll();
   });
-  document.addEventListener("visibilitychange", refresh);
-  setInterval(refresh, seconds * 1000);
+  document.addEventListener("visibilitychange", refreshAll);
   tell();
 })();
