@@ -11,6 +11,8 @@ from market.exchanges import NEVER_CLOSES, exchange_of
 from market.models import Stock
 from market.sessions import Market, markets_at
 
+FRESH, STALE, NEVER, PARKED = STATES = ("fresh", "stale", "never", "parked")
+"""What a stock can be. One that was never checked is stale as well, and a parked one is neither."""
 SETTLED_AFTER = timedelta(hours=1)
 """How long after the close prices may still be corrected."""
 
@@ -43,6 +45,14 @@ class Freshness:
         if stock.checked_at is None:
             return True
         return self.now - stock.checked_at >= self.limit_of(stock) and self.closed_since(stock) is None
+
+    def state_of(self, stock: Stock) -> str:
+        """One of STATES."""
+        if stock.status != Stock.Status.ACTIVE:
+            return PARKED
+        if not self.is_stale(stock):
+            return FRESH
+        return NEVER if stock.checked_at is None else STALE
 
     def closed_since(self, stock: Stock) -> datetime | None:
         """When its exchange closed, where nothing can have changed since the stock was checked; else None."""
@@ -87,3 +97,10 @@ def stale_at(stocks: Iterable[Stock], now: datetime) -> list[Stock]:
     stocks = list(stocks)
     freshness = Freshness.of(stocks, now)
     return [stock for stock in stocks if freshness.is_stale(stock)]
+
+
+def states_at(stocks: Iterable[Stock], now: datetime) -> list[tuple[Stock, str]]:
+    """Each of the stocks with its state, in the order given."""
+    stocks = list(stocks)
+    freshness = Freshness.of(stocks, now)
+    return [(stock, freshness.state_of(stock)) for stock in stocks]

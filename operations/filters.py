@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from market.freshness import states_at
 from market.models import Stock
 from operations import statistics
 
@@ -29,5 +30,5 @@ class HeldFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Stock]) -> QuerySet[Stock]:
         if self.value() is None:
             return queryset
-        states = statistics.freshness_states(statistics.held_stocks(), timezone.now())
+        states = states_at(statistics.held_stocks(), timezone.now())
         return queryset.filter(pk__in=[stock.pk for stock, state in states if self.value() in ("any", state)])

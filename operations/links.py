@@ -60,6 +60,10 @@ def holdings(**lookups: object) -> str:
     return _list("portfolio_holding", lookups)
 
 
+def priorities(**lookups: object) -> str:
+    return _list("portfolio_portfoliopriority", lookups)
+
+
 def schedules(**lookups: object) -> str:
     return _list("django_celery_beat_periodictask", lookups)
 

@@ -14,6 +14,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from market.freshness import states_at
 from market.models import Stock
 from market.sources import available_sources
 from market.sources.budget import usage_of
@@ -182,8 +183,7 @@ def _stocks(stocks: Sequence[Stock], now: datetime) -> Iterator[Metric]:
 
 def _by_symbol(stocks: Sequence[Stock], now: datetime) -> dict[str, dict[str, object]]:
     return {
-        stock.symbol: {"state": state, "age": age(stock.checked_at, now)}
-        for stock, state in statistics.freshness_states(stocks, now)
+        stock.symbol: {"state": state, "age": age(stock.checked_at, now)} for stock, state in states_at(stocks, now)
     }
 
 

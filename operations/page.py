@@ -18,6 +18,7 @@ from operations.models import Alert
 from operations.plans import plain_plans
 from operations.processes import WorkerUse, worker_use, workforce
 from operations.statistics import A_DAY, FailureReason, PortfolioCoverage, StaleStock
+from operations.tracked import TrackedStock, most_tracked
 from tasks.models import Job, Worker
 from tasks.wording import describe_duration
 
@@ -126,8 +127,11 @@ class Page:
     stock_states: Sequence[tuple[str, Figure]]
     ages: Sequence[Bar]
     worst_stocks: Sequence[WorstStock]
+    share_covered: Figure
     covered: Figure
     coverage: Sequence[CoverageRow]
+    all_tracked: Figure
+    tracked: Sequence[TrackedStock]
     failures: Sequence[FailureRow]
 
 
@@ -168,8 +172,11 @@ def _collect(readiness: Readiness, now: datetime) -> Page:
         ],
         ages=_ages(stocks, now),
         worst_stocks=[_stale(one) for one in freshness.worst],
+        share_covered=Figure(_per_cent(share(freshness.fresh, len(stocks))), links.stocks(held="fresh")),
         covered=Figure(f"{coverage.fresh} of {coverage.holdings}", links.holdings()),
         coverage=[_covered(one) for one in coverage.worst],
+        all_tracked=Figure("All scores", links.priorities(is_active__exact=1)),
+        tracked=most_tracked(now),
         failures=[_failed(one, now) for one in statistics.failures(now)],
     )
 

@@ -280,18 +280,6 @@ def freshness(stocks: Sequence[Stock], now: datetime) -> Freshness:
     )
 
 
-def freshness_states(stocks: Sequence[Stock], now: datetime) -> list[tuple[Stock, str]]:
-    """Each stock with what it is: `fresh`, `stale`, `never` (checked; stale as well) or `parked`."""
-    stale = set(stale_at(stocks, now))
-
-    def state(stock: Stock) -> str:
-        if stock not in stale:
-            return "parked" if _is_parked(stock) else "fresh"
-        return "never" if stock.checked_at is None else "stale"
-
-    return [(stock, state(stock)) for stock in stocks]
-
-
 def _is_parked(stock: Stock) -> bool:
     return stock.status != Stock.Status.ACTIVE
 

@@ -1,22 +1,32 @@
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.contrib.auth.models import User
 from django.core.signing import BadSignature
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.utils import timezone
 from django.utils.http import content_disposition_header
 from unfold.admin import ModelAdmin, TabularInline
-from unfold.decorators import action
+from unfold.decorators import action, display
+from unfold.views import ChangeList
 
+from market.freshness import FRESH, NEVER, PARKED, STALE
+from market.models import Stock
+from market.symbols import InvalidSymbol, parse_symbol
 from portfolio.exports import export_portfolios, export_values
 from portfolio.fetching import fetch_portfolios
+from portfolio.filters import DataFilter
 from portfolio.imports import Imported, ImportRefused, import_statement, read_statement
 from portfolio.models import Holding, Portfolio, PortfolioPriority
+from portfolio.tracking import WORDS, look_up
 from portfolio.uploads import Upload, UploadForm, fingerprint, seal, unseal
 from tasks.stock_admin import may_request_jobs
 
@@ -184,17 +194,63 @@ class HoldingAdmin(ModelAdmin):
         return _download("holdings.csv", export_values(holdings))
 
 
+class TrackedList(ChangeList):
+    result_list: list[PortfolioPriority]
+
+    def get_results(self, request: HttpRequest) -> None:
+        """What the page shows of stocks is looked up for all its rows together."""
+        super().get_results(request)
+        self.result_list = look_up(self.result_list, timezone.now())
+
+
 @admin.register(PortfolioPriority)
 class PortfolioPriorityAdmin(ModelAdmin):
-    list_display = ("user", "stock", "priority_score", "is_active", "last_fetch")
+    """How much users care about their stocks, and whether these are looked after."""
+
+    list_display = ("user", "stock", "priority_score", "is_active", "last_fetch", "analysed", "data")
     list_select_related = ("user", "stock")
-    list_filter = ("is_active",)
+    list_filter = ("is_active", DataFilter)
+    ordering = ("-priority_score", "-id")
     search_fields = ("user__username", "stock__symbol")
+    search_help_text = "Whole user names and symbols"
+    show_full_result_count = False
     autocomplete_fields = ("user", "stock")
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return TrackedList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[PortfolioPriority], search_term: str
+    ) -> tuple[QuerySet[PortfolioPriority], bool]:
+        """By keys that are found first: a condition on two other tables at once could use no index."""
+        for word in search_term.split():
+            users = list(User.objects.filter(username=word).values_list("pk", flat=True))
+            queryset = queryset.filter(Q(user__in=users) | Q(stock__in=_stocks_named(word)))
+        return queryset, False
+
     @admin.display(description="Last data fetch", ordering="stock__checked_at")
-    def last_fetch(self, row: PortfolioPriority) -> object:
-        return row.stock.checked_at
+    def last_fetch(self, row: PortfolioPriority) -> str | None:
+        return _shown(row.stock.checked_at)
+
+    @admin.display(description="Last analysis")
+    def analysed(self, row: PortfolioPriority) -> str | None:
+        found = row.last_analysis
+        return None if found is None else f"{_shown(found.created_at)} ({found.kind})"
+
+    @display(description="Data", label={FRESH: "success", STALE: "warning", NEVER: "danger", PARKED: "info"})
+    def data(self, row: PortfolioPriority) -> tuple[str, str]:
+        return row.freshness, WORDS[row.freshness]
+
+
+def _shown(moment: datetime | None) -> str | None:
+    return None if moment is None else f"{timezone.localtime(moment):%Y-%m-%d %H:%M}"
+
+
+def _stocks_named(text: str) -> list[int]:
+    """The keys of the one that has this symbol; none where it cannot be one."""
+    with suppress(InvalidSymbol):
+        return list(Stock.objects.filter(symbol=parse_symbol(text)).values_list("pk", flat=True))
+    return []
 
 
 def _may_see_holdings(request: HttpRequest) -> bool:

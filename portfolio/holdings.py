@@ -9,12 +9,13 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db.models import Case, Exists, F, OuterRef, QuerySet, Subquery, Sum, When
 from django.db.models.fields.json import KT
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from market.freshness import Freshness
 from market.models import PriceBar, Stock
 from market.sources import CACHED
-from portfolio.models import Holding, Portfolio
+from portfolio.models import Holding, Portfolio, PortfolioPriority
 from tasks.models import Job
 
 
@@ -131,23 +132,25 @@ def held_stocks(user: User) -> list[Stock]:
     """The stocks that the user holds, the largest holding first, in one query.
 
     A holding's size is its value at the last close, or at what it cost where there is none; currencies are not
-    converted, which is good enough for an order.
+    converted, which is good enough for an order. Of holdings of one size, that with the higher score is first.
     """
-    return _largest_first(Stock.objects.filter(holdings__portfolio__user=user))
+    scores = PortfolioPriority.objects.filter(user=user, stock=OuterRef("pk")).values("priority_score")
+    held = _with_sizes(Stock.objects.filter(holdings__portfolio__user=user))
+    ranked = held.annotate(score=Coalesce(Subquery(scores), 0))
+    return sorted(ranked, key=lambda stock: (_size(stock), stock.score), reverse=True)
 
 
 def stocks_of(portfolios: Iterable[Portfolio]) -> list[Stock]:
     """The stocks that the portfolios hold, the largest holding first, in one query."""
-    return _largest_first(Stock.objects.filter(holdings__portfolio__in=portfolios))
+    return sorted(_with_sizes(Stock.objects.filter(holdings__portfolio__in=portfolios)), key=_size, reverse=True)
 
 
-def _largest_first(stocks: QuerySet[Stock]) -> list[Stock]:
-    sized = stocks.annotate(
+def _with_sizes(stocks: QuerySet[Stock]) -> QuerySet[Any]:
+    return stocks.annotate(
         close=latest_bar("close", stock="pk"),
         held=Sum("holdings__shares"),
         cost=Sum(F("holdings__shares") * F("holdings__buy_price")),
     )
-    return sorted(sized, key=_size, reverse=True)
 
 
 def _size(stock: Any) -> float:

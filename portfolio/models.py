@@ -5,7 +5,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 
-from market.models import Stock
+from market.models import Analysis, Stock
 
 
 class PortfolioManager(models.Manager["Portfolio"]):
@@ -74,7 +74,8 @@ FIRST_SCORE = 100
 class PortfolioPriority(models.Model):
     """How much a user cares about a stock: 100 at first, and `portfolio_priority_boost` more with every later login.
 
-    The predecessor's table `user_portfolio_priority`. A row whose stock the user holds no more is not active.
+    Of the user's holdings of one size, the one with the higher score is fetched first. The predecessor's table
+    `user_portfolio_priority`. A row whose stock the user holds no more is not active.
     """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="portfolio_priorities")
@@ -82,11 +83,18 @@ class PortfolioPriority(models.Model):
     priority_score = models.PositiveIntegerField(default=FIRST_SCORE)
     is_active = models.BooleanField(default=True)
 
+    freshness: str = ""
+    """How its stock's data is, one of `market.freshness.STATES`; where `portfolio.tracking` looked it up."""
+    last_analysis: Analysis | None = None
+    """The newest one of its stock; the same."""
+
     class Meta:
         db_table = "user_portfolio_priority"
         ordering = ["user", "-priority_score"]
         verbose_name_plural = "portfolio priorities"
         constraints = [models.UniqueConstraint(fields=["user", "stock"], name="one_priority_a_stock")]
+        # Read from its end: the highest scores first.
+        indexes = [models.Index(fields=["priority_score", "id"], name="priority_by_score")]
 
     def __str__(self) -> str:
         return f"{self.user} {self.stock} {self.priority_score}"

@@ -109,6 +109,29 @@ def test_the_largest_holding_is_asked_for_first(user, hold):
     assert [job.symbol for job in requested.created] == ["LARGE", "UNPRICED", "SMALL"]
 
 
+def test_of_holdings_of_one_size_the_one_that_the_user_has_cared_about_for_longer_is_asked_for_first(user, hold):
+    hold(user, "LONG")
+    log_in(user)
+    hold(user, "NEW")
+    log_in(user)
+    Job.objects.all().delete()
+    assert [job.symbol for job in fetch_stale_holdings(user).created] == ["LONG", "NEW"]
+    PortfolioPriority.objects.filter(stock__symbol="NEW").update(priority_score=1000)
+    Job.objects.all().delete()
+    assert [job.symbol for job in fetch_stale_holdings(user).created] == ["NEW", "LONG"]
+
+
+def test_size_counts_before_the_score_and_the_score_of_others_not_at_all(user, hold, django_user_model):
+    hold(user, "LARGE", "SMALL")
+    PortfolioPriority.objects.create(user=user, stock=Stock.objects.get(symbol="SMALL"), priority_score=9000)
+    assert [job.symbol for job in fetch_stale_holdings(user).created] == ["LARGE", "SMALL"]
+    Holding.objects.update(buy_price=1)
+    other = django_user_model.objects.create_user("other")
+    PortfolioPriority.objects.create(user=other, stock=Stock.objects.get(symbol="LARGE"), priority_score=99_000)
+    Job.objects.all().delete()
+    assert [job.symbol for job in fetch_stale_holdings(user).created] == ["SMALL", "LARGE"]
+
+
 def test_one_stock_in_two_portfolios_counts_with_both(user, hold):
     hold(user, "AAPL", "MSFT")
     second = Portfolio.objects.create(user=user, name="Second")

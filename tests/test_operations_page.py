@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from market.models import SourceState, SourceUse, Stock
+from market.models import Analysis, SourceState, SourceUse, Stock
 from mqtt_bridge.leadership import Lease
 from mqtt_bridge.models import BridgeLease
 from operations import health, metrics, statistics
@@ -24,6 +24,7 @@ from operations.lights import Light
 from operations.links import Figure
 from operations.models import Alert
 from operations.page import Page
+from portfolio.models import PortfolioPriority
 from tasks.models import Job, JobEvent, JobRequest
 from tests.jobs import new_job
 from tests.workers import new_worker
@@ -350,6 +351,32 @@ def test_coverage_is_shown_by_portfolio_the_least_fresh_first(look, rows, user, 
     assert len(rows(page.coverage[0].portfolio)) == 4
     assert page.covered.text == "2 of 5"
     assert len(rows(page.covered)) == 5
+    assert page.share_covered.text == "25%"
+    assert rows(page.share_covered) == {Stock.objects.get(symbol="A").pk}
+
+
+def test_the_ten_highest_scores_are_named_with_what_is_known_of_their_stocks(look, rows, words, user):
+    assert "No user with holdings has logged in yet." in words()
+    stocks = Stock.objects.bulk_create(Stock(symbol=f"S{number:02}") for number in range(14))
+    tracked = [
+        PortfolioPriority.objects.create(user=user, stock=stock, priority_score=100 + 10 * number)
+        for number, stock in enumerate(stocks)
+    ]
+    PortfolioPriority.objects.filter(pk=tracked[13].pk).update(is_active=False)
+    Stock.objects.filter(symbol="S12").update(checked_at=ago(minutes=3))
+    Stock.objects.filter(symbol="S11").update(checked_at=ago(hours=3))
+    Analysis.objects.create(stock=stocks[12], kind="technical", version="1", created_at=ago(hours=5))
+    Analysis.objects.create(stock=stocks[12], kind="sentiment", version="1", created_at=ago(hours=2))
+    page = look()
+    assert [one.stock.text for one in page.tracked] == [f"S{number:02}" for number in range(12, 2, -1)]
+    first, second, third = page.tracked[:3]
+    assert (first.user, first.score.text, first.state) == (user.username, "220", "fresh")
+    assert (first.fetched, first.analysed) == ("3 min ago", "2 h ago")
+    assert (second.state, second.fetched, second.analysed) == ("stale", "3 h ago", "never")
+    assert (third.state, third.data, third.fetched) == ("never", "never fetched", "never")
+    assert rows(first.stock) == {stocks[12].pk}
+    assert rows(first.score) == {tracked[12].pk}
+    assert rows(page.all_tracked) == {one.pk for one in tracked[:13]}
 
 
 def test_failures_are_counted_by_reason_and_lead_to_these_jobs(look, rows):
@@ -412,6 +439,7 @@ def test_the_page_and_the_metrics_agree(look, user, hold):
     assert together["processes busy"].text == f"{busy:.0f} of {processes:.0f}"
     assert together["use"].text == f"{metric('worker_utilisation_ratio'):.0%}"
     assert together["efficiency"].text == f"{metric('worker_efficiency_ratio'):.0%}" == "25%"
+    assert page.share_covered.text == f"{metric('coverage_ratio'):.0%}"
     for words, state in (("fresh", "fresh"), ("stale", "stale"), ("never checked", "never"), ("parked", "parked")):
         assert int(states[words].text) == metric("held_stocks", state=state)
     assert dict(page.logins.seconds)["median"].text == f"{metric('login_to_fresh_seconds', percentile='50'):.2f} s"
@@ -451,6 +479,7 @@ def test_an_empty_system_is_told_in_words(words):
         "No held stock is stale.",
         "No portfolio holds anything yet.",
         "No job failed in the last 24 hours.",
+        "No user with holdings has logged in yet.",
     ):
         assert sentence in shown
 
@@ -463,6 +492,9 @@ def test_the_number_of_queries_does_not_grow(admin_client, servers, user, hold):
             new_worker(f"{symbol}@here:1")
             logged_in(user, new_job(f"{symbol}X", "failed", error=f"no {symbol}"), 5)
             alert(f"alert-{symbol}", "raised", acknowledged_by=user)
+            stock = Stock.objects.get(symbol=symbol)
+            PortfolioPriority.objects.create(user=user, stock=stock)
+            Analysis.objects.create(stock=stock, kind="technical", version="1")
         with CaptureQueriesContext(connection) as queries:
             assert admin_client.get(FIGURES).status_code == 200
         return len(queries)
@@ -487,14 +519,14 @@ def test_scripts_and_styles_come_from_this_site_and_htmx_from_its_package(admin_
 
 
 def test_each_section_has_a_heading_and_each_table_a_caption(admin_client, servers, user, hold):
-    hold(user, "AAPL")
+    PortfolioPriority.objects.create(user=user, stock=hold(user, "AAPL")[0])
     new_worker()
     new_job("B", "failed", error="no")
     shown = admin_client.get(FIGURES).content.decode()
     labels = re.findall(r'<section [^>]*aria-labelledby="([^"]+)"', shown)
     assert len(labels) == shown.count("<section ")
     assert all(f'<h2 id="{label}">' in shown for label in labels)
-    assert shown.count("<table>") == shown.count("<caption>") == 8
+    assert shown.count("<table>") == shown.count("<caption>") == 9
 
 
 @pytest.mark.parametrize("path", [PAGE, FIGURES])

@@ -7,14 +7,19 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.utils import timezone
 
-from operations import last_hour, statistics
+from market.models import Stock
+from operations import last_hour, readings, statistics
 from operations.health import Readiness
 from operations.metrics import JobMetrics
 from operations.page import collect
+from portfolio import tracking
 from portfolio.holdings import held_stocks, statements
+from portfolio.models import PortfolioPriority
 from tasks import control, lifecycle, retention, sweeper, worker
 from tasks.execution import run_job
 from tasks.models import Job, JobEvent
@@ -155,6 +160,30 @@ def test_what_every_scrape_asks_for_is_found_by_an_index_of_its_own(jobs, plans,
 def test_the_page_of_operations_reads_active_jobs_and_those_that_ended_lately(jobs, reads_of_all_jobs):
     collect(Readiness("ok", {"database": "ok", "broker": "ok"}))
     assert reads_of_all_jobs == []
+
+
+def test_the_highest_scores_are_read_from_the_end_of_their_index(plans):
+    tracking.highest(10, timezone.now())
+    assert "priority_by_score" in plans[0]
+
+
+def test_a_search_among_tracked_stocks_reads_those_of_the_user_and_the_stock_alone(user, hold, plans, rf):
+    _track(user, *hold(user, "AAPL"))
+    lists = admin.site.get_model_admin(PortfolioPriority)
+    for words in (user.username, "AAPL"):
+        found, _ = lists.get_search_results(rf.get("/"), lists.get_queryset(rf.get("/")), words)
+        assert len(found) == 1
+        assert not re.search(r"(Seq Scan on|SCAN) user_portfolio_priority", plans[-1]), plans[-1]
+
+
+def _track(user: User, *stocks: Stock) -> None:
+    PortfolioPriority.objects.bulk_create(PortfolioPriority(user=user, stock=stock) for stock in stocks)
+
+
+def test_a_week_of_readings_is_found_by_its_minutes(plans):
+    readings.history(readings.Period.WEEK, timezone.now())
+    (plan,) = plans
+    assert re.search(r"operations_reading_pkey|operations_reading USING INTEGER PRIMARY KEY", plan), plan
 
 
 def test_a_cleanup_reads_old_jobs_alone(jobs, reads_of_all_jobs, monkeypatch):
