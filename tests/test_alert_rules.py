@@ -2,29 +2,17 @@
 
 import re
 import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
-from prometheus_client.parser import text_string_to_metric_families
 
 from operations import health
 from tests.conftest import ROOT
-from tests.servers import find_server
+from tests.prometheus import fill, promtool, told, what_is_not_there
 
 FOLDER = ROOT / "deploy" / "prometheus"
 RULES = FOLDER / "stockqueue.rules.yml"
 CASES = ROOT / "tests" / "data" / "stockqueue.rules.test.yml"
-
-
-def promtool(*words: str, cwd: Path) -> str:
-    """What it says; it has to be content."""
-    ended = subprocess.run(
-        [find_server("promtool"), *words], cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert ended.returncode == 0, ended.stdout
-    return ended.stdout
 
 
 def test_promtool_reads_the_rules():
@@ -49,15 +37,11 @@ def test_the_scrape_configurations_of_the_readme_are_ones(tmp_path):
 
 
 @pytest.mark.django_db
-def test_rules_ask_for_metrics_labels_and_thresholds_that_there_are(client, monkeypatch):
+def test_rules_ask_for_metrics_labels_and_thresholds_that_there_are(client, monkeypatch, user, hold):
     monkeypatch.setattr(health, "database", lambda: health.OK)
-    families = list(text_string_to_metric_families(client.get("/metrics").content.decode()))
-    thresholds = {
-        sample.labels["name"]
-        for family in families
-        for sample in family.samples
-        if family.name == "stockqueue_threshold"
-    }
-    text = "\n".join(rule["expr"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"])
-    assert set(re.findall(r"stockqueue_\w+", text)) <= {family.name for family in families}
-    assert set(re.findall(r'stockqueue_threshold\{name="(\w+)"', text)) == thresholds
+    fill(user, hold)
+    found = told(client)
+    rules = [rule["expr"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    assert {rule: wrong for rule in rules if (wrong := what_is_not_there(rule, found))} == {}
+    thresholds = set(re.findall(r'stockqueue_threshold\{name="(\w+)"', "\n".join(rules)))
+    assert thresholds == found["stockqueue_threshold"]["name"]

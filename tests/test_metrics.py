@@ -21,6 +21,7 @@ from operations import health
 from tasks.models import Job, JobEvent, JobRequest
 from tests.conftest import ROOT
 from tests.jobs import new_job
+from tests.prometheus import fill
 from tests.servers import find_server
 from tests.workers import new_worker
 
@@ -358,22 +359,14 @@ def test_the_number_of_queries_does_not_grow(client, user, hold):
 
 
 def test_promtool_finds_nothing_to_correct(client, user, hold):
-    hold(user, "AAPL")
-    new_worker()
-    logged_in(user, [ran("A")], ago=100)
-    Lease().acquire()
-    PeriodicTask.objects.update(last_run_at=timezone.now())
+    fill(user, hold)
     text = client.get("/metrics").content
     checked = subprocess.run([find_server("promtool"), "check", "metrics"], input=text, capture_output=True)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 
 def test_the_table_in_the_documentation_has_each_metric_with_its_type_labels_and_unit(client, user, hold):
-    hold(user, "AAPL")
-    new_worker()
-    logged_in(user, [ran("A")], ago=100)
-    Lease().acquire()
-    PeriodicTask.objects.update(last_run_at=timezone.now())
+    fill(user, hold)
     documented = re.findall(
         r"^\| `(stockqueue_\w+)` \| (\w+) \|([^|]*)\|.*\| ([^|]+) \|$",
         (ROOT / "docs" / "operations.md").read_text(),
