@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 from django.db import models
@@ -12,6 +12,12 @@ from market.symbols import SymbolField
 class StockManager(models.Manager["Stock"]):
     def get_by_natural_key(self, symbol: str) -> "Stock":
         return self.get(symbol=symbol)
+
+    def find_or_create(self, symbols: Sequence[str]) -> list["Stock"]:
+        """The stocks with these symbols, each given once and in its one spelling; in this order."""
+        self.bulk_create((self.model(symbol=symbol) for symbol in symbols), ignore_conflicts=True)
+        known = self.in_bulk(symbols, field_name="symbol")
+        return [known[symbol] for symbol in symbols]
 
 
 class Stock(models.Model):

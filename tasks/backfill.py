@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from market.gaps import missing_days
+from market.gaps import count_missing_days
 from market.models import Stock
 from market.sources import available_sources
 from market.sources.budget import allowed_in, limit_of
@@ -63,9 +63,9 @@ class Preview:
 def preview(stocks: Sequence[Stock], start: date, end: date | None, mode: Mode, *, now: datetime) -> Preview:
     """What `request_fetches` of these stocks would cost, if nothing else were asked of the first source.
 
-    A stock need not be saved yet. Nothing is written.
+    A stock need not be saved yet. Nothing is written. Takes one query for each exchange's calendar.
     """
-    missing = {stock.symbol: len(missing_days(stock, start, end or now.date(), now)) for stock in stocks}
+    missing = count_missing_days(stocks, start, end or now.date(), now)
     requests = sum(mode != Mode.GAPS or days > 0 for days in missing.values())
     return Preview(missing, requests, requests / allowed_in(limit_of(first_source()), background=True))
 

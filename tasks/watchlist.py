@@ -20,7 +20,5 @@ def fetch_watchlist() -> Requested:
     symbols = watched_symbols()
     if not symbols:
         return Requested()
-    Stock.objects.bulk_create((Stock(symbol=symbol) for symbol in symbols), ignore_conflicts=True)
-    known = Stock.objects.in_bulk(symbols, field_name="symbol")
-    stale = stale_at((known[symbol] for symbol in symbols), timezone.now())
+    stale = stale_at(Stock.objects.find_or_create(symbols), timezone.now())
     return request_batches(stale, Job.Trigger.SCHEDULED_UPDATE)

@@ -15,7 +15,7 @@ from django.http import HttpResponse
 from django.test import Client, override_settings
 from django.utils import timezone
 
-from market.gaps import missing_days
+from market.gaps import count_missing_days, missing_days
 from market.models import PriceBar, Stock
 from market.sources import base
 from market.store import store_history, upsert_bars
@@ -107,6 +107,34 @@ def test_days_before_those_that_a_calendar_knows_are_not_missing(exchange):
     stock = Stock.objects.create(symbol="OLD", exchange=exchange)
     assert missing_days(stock, date(1970, 1, 1), date(1975, 1, 1), LATER) == []
     assert missing_days(stock, date(1970, 1, 1), date(1998, 1, 1), LATER)
+
+
+def test_counts_of_many_stocks_are_those_of_each_one(aapl):
+    keep(aapl, new_year(without=[date(2024, 1, 10), date(2024, 1, 17)]))
+    others = [
+        Stock.objects.create(symbol=symbol, exchange=exchange, history_starts=starts)
+        for symbol, exchange, starts in (
+            ("MSFT", "NMS", date(2024, 1, 9)),
+            ("LATE", "NMS", date(2025, 1, 1)),
+            ("BTC-USD", "CCC", None),
+            ("OLD", "BSE", None),
+        )
+    ]
+    # Bars on a Saturday and before the history starts, which no session has.
+    keep(others[0], [replace(bar, date=day) for bar in new_year()[:1] for day in (FIRST, date(2024, 1, 13))])
+    keep(others[2], new_year()[:5])
+    stocks = [aapl, *others, Stock(symbol="UNSAVED")]
+    span = (date(2023, 12, 1), date(2024, 1, 31), LATER)
+    counted = count_missing_days(stocks, *span)
+    assert counted == {stock.symbol: len(missing_days(stock, *span)) for stock in stocks}
+    assert (counted["LATE"], counted["MSFT"]) == (0, 16)
+
+
+def test_counting_takes_one_query_for_each_calendar(aapl, django_assert_num_queries):
+    stocks = [aapl, *(Stock(symbol=f"S{number}", exchange="NYQ") for number in range(30)), Stock(symbol="X-USD")]
+    stocks[-1].exchange = "CCC"
+    with django_assert_num_queries(2):
+        count_missing_days(stocks, FIRST, date(2024, 1, 31), LATER)
 
 
 def test_only_the_gaps_takes_one_request_from_the_first_missing_session_to_the_last(aapl, yahoo):

@@ -53,7 +53,7 @@ class RequestCommand(ShellCommand):
         """Request the jobs, tell of them, and wait where that is asked for. Stocks that are not known are created."""
         try:
             with transaction.atomic():
-                requested = request(_find_or_create(asked.symbols))
+                requested = request(Stock.objects.find_or_create(asked.symbols))
             jobs = [job.pk for job in requested.jobs]
             if not asked.as_data:
                 joined = {job.pk for job in requested.joined}
@@ -133,13 +133,6 @@ def _parse_symbols(texts: Iterable[str]) -> list[str]:
         return list(dict.fromkeys(parse_symbol(text) for text in texts))
     except InvalidSymbol as error:
         raise bad_argument(str(error)) from None
-
-
-def _find_or_create(symbols: Sequence[str]) -> list[Stock]:
-    """The stocks, in this order."""
-    Stock.objects.bulk_create((Stock(symbol=symbol) for symbol in symbols), ignore_conflicts=True)
-    known = Stock.objects.in_bulk(symbols, field_name="symbol")
-    return [known[symbol] for symbol in symbols]
 
 
 def _read(job_ids: Sequence[UUID]) -> list[Job]:
