@@ -11,7 +11,7 @@ _SCHEDULED = {
     "stockqueue.scheduled_portfolio_update": (Job.Queue.BACKGROUND_FETCH, Job.Trigger.SCHEDULED_UPDATE),
     "stockqueue.market_data": (Job.Queue.BACKGROUND_FETCH, Job.Trigger.SCHEDULED_UPDATE),
     "stockqueue.value_portfolios": (Job.Queue.BACKGROUND_ANALYSIS, Job.Trigger.MAINTENANCE),
-    "stockqueue.tell_ended_backfills": (Job.Queue.BACKGROUND_ANALYSIS, Job.Trigger.MAINTENANCE),
+    "stockqueue.tell_ended_groups": (Job.Queue.BACKGROUND_ANALYSIS, Job.Trigger.MAINTENANCE),
     "stockqueue.check_alerts": (Job.Queue.FOREGROUND, Job.Trigger.USER_REQUEST),
     "stockqueue.cleanup": (Job.Queue.BACKGROUND_ANALYSIS, Job.Trigger.MAINTENANCE),
     "celery.backend_cleanup": (Job.Queue.BACKGROUND_ANALYSIS, Job.Trigger.MAINTENANCE),

@@ -48,11 +48,11 @@ DEFAULTS = [
         description="Asks for what is stale of market.watchlist.",
     ),
     DefaultSchedule(
-        name="Mails about backfills",
-        task="stockqueue.tell_ended_backfills",
+        name="Mails about ends",
+        task="stockqueue.tell_ended_groups",
         interval=timedelta(minutes=1),
         expires=timedelta(minutes=1),
-        description="Mails those whose long backfills have ended.",
+        description="Mails those who asked for what took long and has ended.",
     ),
     DefaultSchedule(
         name="Portfolio values",

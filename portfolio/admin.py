@@ -28,7 +28,8 @@ from portfolio.imports import Imported, ImportRefused, import_statement, read_st
 from portfolio.models import Holding, Portfolio, PortfolioPriority
 from portfolio.tracking import WORDS, look_up
 from portfolio.uploads import Upload, UploadForm, fingerprint, seal, unseal
-from tasks.stock_admin import may_request_jobs
+from tasks.group_admin import follow, may_request_jobs
+from tasks.groups import describe_fetch
 
 IMPORT_PERMISSIONS = (
     *("portfolio.add_portfolio", "portfolio.change_portfolio"),
@@ -65,10 +66,8 @@ class PortfolioAdmin(ModelAdmin):
         return None if known is None else f"{known:.0%} of the other portfolios"
 
     @admin.action(description="Fetch now", permissions=["fetch"])
-    def fetch_now(self, request: HttpRequest, portfolios: QuerySet[Portfolio]) -> None:
-        assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
-        requested = fetch_portfolios(portfolios, request.user)
-        self.message_user(request, f"Fetch now: {requested}.", messages.SUCCESS)
+    def fetch_now(self, request: HttpRequest, portfolios: QuerySet[Portfolio]) -> HttpResponse | None:
+        return queue_portfolios(request, list(portfolios.select_related("user")))
 
     @admin.action(description="Export as CSV", permissions=["export"])
     def export_as_csv(self, request: HttpRequest, portfolios: QuerySet[Portfolio]) -> HttpResponse:
@@ -172,7 +171,7 @@ class PortfolioAdmin(ModelAdmin):
         LogEntry.objects.log_actions(editor.pk, [portfolio], flag, what)
 
     def has_fetch_permission(self, request: HttpRequest) -> bool:
-        return may_request_jobs(request.user)
+        return may_fetch_portfolios(request)
 
     def has_import_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perms(IMPORT_PERMISSIONS))
@@ -251,6 +250,25 @@ def _stocks_named(text: str) -> list[int]:
     with suppress(InvalidSymbol):
         return list(Stock.objects.filter(symbol=parse_symbol(text)).values_list("pk", flat=True))
     return []
+
+
+def may_fetch_portfolios(request: HttpRequest) -> bool:
+    """Who may ask for what a portfolio holds, and be told what that is."""
+    may_see = admin.site.get_model_admin(Portfolio).has_view_permission(request) and _may_see_holdings(request)
+    return may_see and may_request_jobs(request.user)
+
+
+def queue_portfolios(request: HttpRequest, portfolios: Sequence[Portfolio]) -> HttpResponse | None:
+    """Ask for all that the portfolios hold, and lead to the progress; None where they hold nothing."""
+    assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+    with transaction.atomic():
+        requested = fetch_portfolios(portfolios, request.user)
+        return follow(request, describe_fetch(name_portfolios(portfolios)), requested, portfolios)
+
+
+def name_portfolios(portfolios: Sequence[Portfolio]) -> str:
+    """`Main of demo`, or `12 portfolios`."""
+    return f"{portfolios[0]} of {portfolios[0].user}" if len(portfolios) == 1 else f"{len(portfolios)} portfolios"
 
 
 def _may_see_holdings(request: HttpRequest) -> bool:

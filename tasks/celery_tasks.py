@@ -59,10 +59,10 @@ def market_data(task: Task) -> str:
     return run_once_a_slot(task.request, fetch_watchlist)
 
 
-@shared_task(name="stockqueue.tell_ended_backfills", ignore_result=True)
-def tell_ended_backfills() -> int:
-    """Mail those whose long backfills have ended."""
-    return notices.tell_ended_backfills()
+@shared_task(name="stockqueue.tell_ended_groups", ignore_result=True)
+def tell_ended_groups() -> int:
+    """Mail those who asked for what took long and has ended."""
+    return notices.tell_ended_groups()
 
 
 @shared_task(name="stockqueue.cleanup", ignore_result=True)

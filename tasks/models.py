@@ -240,17 +240,16 @@ class JobEvent(models.Model):
         return f"{self.job_id} {self.seq} {self.event}"
 
 
-class Backfill(models.Model):
-    """What one user asked for at once: days of the past of one or more stocks. Joined jobs are among its `jobs`.
+class JobGroup(models.Model):
+    """What one user asked for at once: a fetch, one of a portfolio, a backfill. Joined jobs are among its `jobs`.
 
-    Its user gets a mail when the last of them has ended, where that took long.
+    The admin shows its user how far it is, and whoever may see jobs. The user gets a mail when the last job has ended,
+    where that took long.
     """
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="backfills")
-    jobs = models.ManyToManyField(Job, related_name="backfills")
-    start = models.DateField()
-    end = models.DateField()
-    mode = models.CharField(max_length=10)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="job_groups")
+    what = models.CharField(max_length=400, help_text="What was asked for, in words.")
+    jobs = models.ManyToManyField(Job, related_name="groups")
     created_at = models.DateTimeField(default=timezone.now)
     told_at = models.DateTimeField(
         null=True, blank=True, help_text="When its end was noticed, and a mail sent if it took long."
@@ -258,10 +257,11 @@ class Backfill(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
-        indexes = [models.Index(fields=["id"], name="backfill_not_told", condition=Q(told_at=None))]
+        default_permissions = ()  # those of its jobs count
+        indexes = [models.Index(fields=["id"], name="group_not_told", condition=Q(told_at=None))]
 
     def __str__(self) -> str:
-        return f"{self.user}: {self.start} to {self.end}"
+        return self.what
 
 
 class ScheduleRun(models.Model):

@@ -9,59 +9,58 @@ from django.core.mail import send_mail
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from tasks.models import Backfill, Job
+from tasks.models import Job, JobGroup
 
 logger = logging.getLogger(__name__)
 
 LONG = timedelta(minutes=5)
-"""A backfill that took less needs no mail: who asked has seen its end."""
+"""What took less needs no mail: who asked has seen its end."""
 FAILURES_NAMED = 20
 
 
-def tell_ended_backfills() -> int:
-    """Mail the users whose long backfills have ended; how many backfills had. Safe to run twice at once.
+def tell_ended_groups() -> int:
+    """Mail those who asked for what took long and has ended; how many groups have. Safe to run twice at once.
 
     A mail that cannot be sent is tried again the next time.
     """
-    unfinished = Job.objects.active().filter(backfills=OuterRef("pk"))
-    ended = list(Backfill.objects.filter(~Exists(unfinished), told_at=None).select_related("user"))
-    return sum(_tell(backfill) for backfill in ended)
+    unfinished = Job.objects.active().filter(groups=OuterRef("pk"))
+    ended = list(JobGroup.objects.filter(~Exists(unfinished), told_at=None).select_related("user"))
+    return sum(_tell(group) for group in ended)
 
 
-def _tell(backfill: Backfill) -> bool:
+def _tell(group: JobGroup) -> bool:
     """Whether it was ours to tell."""
-    mine = Backfill.objects.filter(pk=backfill.pk)
+    mine = JobGroup.objects.filter(pk=group.pk)
     if not mine.filter(told_at=None).update(told_at=timezone.now()):
         return False
-    jobs = list(backfill.jobs.order_by("symbol"))
+    jobs = list(group.jobs.order_by("symbol"))
     ends = [job.finished_at for job in jobs if job.finished_at]
-    if not ends or max(ends) - backfill.created_at < LONG or not backfill.user.email:
+    if not ends or max(ends) - group.created_at < LONG or not group.user.email:
         return True
     try:
-        send_mail(_subject(backfill, jobs), _text(backfill, jobs), None, [backfill.user.email])
+        send_mail(_subject(group, jobs), _text(group, jobs), None, [group.user.email])
     except (OSError, SMTPException) as error:
-        logger.error("backfill %s: no mail to user %s: %s", backfill.pk, backfill.user_id, error)
+        logger.error("job group %s: no mail to user %s: %s", group.pk, group.user_id, error)
         mine.update(told_at=None)
         return False
     return True
 
 
-def _subject(backfill: Backfill, jobs: list[Job]) -> str:
-    stocks = jobs[0].symbol if len(jobs) == 1 else f"{len(jobs)} stocks"
+def _subject(group: JobGroup, jobs: list[Job]) -> str:
     failed = len(_failed(jobs))
-    how = "is done" if not failed else "failed" if failed == len(jobs) else f"is done, {failed} failed"
-    return f"The backfill of {stocks}, {backfill.start} to {backfill.end}, {how}"
+    how = "done" if not failed else "failed" if failed == len(jobs) else f"done, {failed} failed"
+    return f"{group.what}: {how}"
 
 
-def _text(backfill: Backfill, jobs: list[Job]) -> str:
+def _text(group: JobGroup, jobs: list[Job]) -> str:
     counts = Counter(job.outcome or job.status for job in jobs)
     bars = sum((job.result or {}).get("records_stored", 0) for job in jobs)
     failed = _failed(jobs)
     lines = [
-        f"Asked for on {backfill.created_at:%Y-%m-%d at %H:%M} UTC, mode {backfill.mode}.",
+        f"Asked for on {group.created_at:%Y-%m-%d at %H:%M} UTC.",
         f"Jobs: {', '.join(f'{count} {what}' for what, count in sorted(counts.items()))}. Bars written: {bars}.",
     ]
-    lines += [f"{job.symbol} {job.status}: {job.error}" for job in failed[:FAILURES_NAMED]]
+    lines += [f"{job.subject} {job.status}: {job.error}" for job in failed[:FAILURES_NAMED]]
     if len(failed) > FAILURES_NAMED:
         lines.append(f"and {len(failed) - FAILURES_NAMED} more")
     return "\n".join(lines) + "\n"

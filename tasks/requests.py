@@ -17,7 +17,7 @@ from tasks import lifecycle
 from tasks.backfill import Mode, first_source
 from tasks.dispatch import dispatch_after_commit, send_again_after_commit
 from tasks.locks import lock
-from tasks.models import Backfill, Job, JobRequest
+from tasks.models import Job, JobRequest
 from tasks.priority import Factors, queue_for, rank
 
 FETCH_DAYS = 30
@@ -96,24 +96,21 @@ def request_fetches(
     and `mode` says what becomes of the bars that are there.
     """
     now, source = timezone.now(), first_source()
-    wanted = [
-        Wanted(
-            job_type=Job.Type.STOCK_FETCH,
-            unique_key=_unique_key(Job.Type.STOCK_FETCH, stock.symbol, start, end, mode),
-            symbol=stock.symbol,
-            parameters=_fetch_parameters(stock, now, source) | _range(start, end, mode),
-            factors=(factors or {}).get(stock.symbol, NOTHING_KNOWN),
-            has_range=start is not None,
-        )
-        for stock in stocks
-    ]
-    if start is None or user is None:
-        return request_jobs(wanted, trigger, user)
-    with transaction.atomic():
-        requested = request_jobs(wanted, trigger, user)
-        backfill = Backfill.objects.create(user=user, start=start, end=end or now.date(), mode=mode)
-        backfill.jobs.set(requested.jobs)
-    return requested
+    return request_jobs(
+        [
+            Wanted(
+                job_type=Job.Type.STOCK_FETCH,
+                unique_key=_unique_key(Job.Type.STOCK_FETCH, stock.symbol, start, end, mode),
+                symbol=stock.symbol,
+                parameters=_fetch_parameters(stock, now, source) | _range(start, end, mode),
+                factors=(factors or {}).get(stock.symbol, NOTHING_KNOWN),
+                has_range=start is not None,
+            )
+            for stock in stocks
+        ],
+        trigger,
+        user,
+    )
 
 
 def request_analyses(

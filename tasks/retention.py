@@ -17,7 +17,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from django_celery_results.models import TaskResult
 
-from tasks.models import Backfill, Job, JobEvent, JobRequest, ScheduleRun, Worker
+from tasks.models import Job, JobEvent, JobGroup, JobRequest, ScheduleRun, Worker
 
 BATCH = 250
 PAUSE = 0.12
@@ -35,7 +35,7 @@ class Cleanup(NamedTuple):
     jobs: int
     events: int
     requests: int
-    backfills: int
+    job_groups: int
     schedule_runs: int
     workers: int
     task_results: int
@@ -72,7 +72,7 @@ def clean_up(before: datetime) -> Cleanup:
     deleted: Counter[str] = Counter()
     deleted += _delete(_ended(before), "finished_at", _unpublished)
     for rows, by in (
-        (_backfills(before), "created_at"),
+        (_groups(before), "created_at"),
         (_schedule_runs(before), "ran_at"),
         (_workers(), "started_at"),
         (_task_results(before), "date_done"),
@@ -83,7 +83,7 @@ def clean_up(before: datetime) -> Cleanup:
         jobs=deleted[Job._meta.label],
         events=deleted[JobEvent._meta.label],
         requests=deleted[JobRequest._meta.label],
-        backfills=deleted[Backfill._meta.label],
+        job_groups=deleted[JobGroup._meta.label],
         schedule_runs=deleted[ScheduleRun._meta.label],
         workers=deleted[Worker._meta.label],
         task_results=deleted[TaskResult._meta.label],
@@ -99,7 +99,7 @@ def preview(before: datetime) -> Cleanup:
         jobs=ended.count() - kept.count(),
         events=JobEvent.objects.filter(job__in=ended).count() - JobEvent.objects.filter(job__in=kept).count(),
         requests=JobRequest.objects.filter(job__in=ended).count() - JobRequest.objects.filter(job__in=kept).count(),
-        backfills=_backfills(before).count(),
+        job_groups=_groups(before).count(),
         schedule_runs=_schedule_runs(before).count(),
         workers=_workers().count(),
         task_results=_task_results(before).count(),
@@ -151,11 +151,11 @@ def _kept(before: datetime) -> QuerySet[Job]:
     return _ended(before).filter(pk__in=_outbox().values("job"))
 
 
-def _backfills(before: datetime) -> QuerySet[Backfill]:
+def _groups(before: datetime) -> QuerySet[JobGroup]:
     """Those of which no job stays."""
-    young = Job.objects.filter(Q(finished_at=None) | Q(finished_at__gte=before), backfills=OuterRef("pk"))
-    unpublished = _outbox().filter(job__backfills=OuterRef("pk"))
-    return Backfill.objects.filter(~Exists(young), ~Exists(unpublished), created_at__lt=before)
+    young = Job.objects.filter(Q(finished_at=None) | Q(finished_at__gte=before), groups=OuterRef("pk"))
+    unpublished = _outbox().filter(job__groups=OuterRef("pk"))
+    return JobGroup.objects.filter(~Exists(young), ~Exists(unpublished), created_at__lt=before)
 
 
 def _schedule_runs(before: datetime) -> QuerySet[ScheduleRun]:

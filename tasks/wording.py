@@ -55,6 +55,16 @@ def describe_end(job: Job) -> str:
     return f"{job.outcome}: {describe_result(job.result or {})}"
 
 
+def describe_wait(job: Job, now: datetime) -> str:
+    """What a job that has not ended waits for, and why its last attempt failed."""
+    why = f": {job.error}" if job.error else ""
+    if job.status == Job.Status.RUNNING:
+        return f"attempt {job.attempt}" if job.attempt > 1 else ""
+    if job.run_at is not None and job.run_at > now:
+        return f"again at {_time(job.run_at.isoformat())}{why}"
+    return f"waits for {'a worker' if job.status == Job.Status.QUEUED else 'its turn'}{why}"
+
+
 def describe_result(result: dict[str, Any]) -> str:
     """A completed job's result: what was found, how much was stored, or why nothing was."""
     if "recommendation" in result:

@@ -24,8 +24,9 @@ from stockqueue.config import ConfigError
 from stockqueue.processes import free_port
 from tasks.backfill import Mode, preview
 from tasks.execution import JobFailed, run_job
-from tasks.models import Backfill, Job
-from tasks.notices import tell_ended_backfills
+from tasks.groups import group_jobs
+from tasks.models import Job, JobGroup
+from tasks.notices import tell_ended_groups
 from tasks.requests import request_batches, request_fetches
 from tests.yahoo import daily_bars
 from tests.yahoo_chart import Bar
@@ -384,14 +385,25 @@ def ask(admin_client: Client, aapl: Stock) -> Callable[..., HttpResponse]:
 def test_the_admin_asks_for_the_days_and_shows_what_they_cost_before_it_queues_them(ask, aapl):
     assert "First day" in ask().content.decode()
     days = {"start": "2024-01-01", "end": "2024-01-31", "mode": "gaps"}
-    shown = ask(**days).content.decode()
-    assert f"AAPL: {JANUARY} sessions without a bar" in shown
-    assert "1 request," in shown
+    shown = ask(**days)
+    assert f"AAPL: {JANUARY} sessions without a bar" in shown.content.decode()
+    assert "1 request," in shown.content.decode()
     assert not Job.objects.exists()
-    assert ask(**days, confirmed="yes").status_code == 302
+    assert ask(**days, confirmed=shown.context["fingerprint"]).status_code == 302
     job = Job.objects.get()
     assert (job.parameters["mode"], job.parameters["start"], job.queue) == ("gaps", "2024-01-01", "background_fetch")
-    assert LogEntry.objects.get().get_change_message() == "Backfill of 2024-01-01 to 2024-01-31, gaps."
+    entries = LogEntry.objects.values_list("content_type__model", "change_message")
+    what = "Backfill of AAPL, 2024-01-01 to 2024-01-31, gaps."
+    assert set(entries) == {("jobgroup", what), ("stock", what)}
+
+
+def test_other_days_than_those_that_were_shown_are_shown_first(ask):
+    days = {"start": "2024-01-01", "end": "2024-01-31", "mode": "gaps"}
+    fingerprint = ask(**days).context["fingerprint"]
+    for other in ({"start": "2023-01-01"}, {"end": ""}, {"mode": "replace"}):
+        shown = ask(**(days | other), confirmed=fingerprint)
+        assert "That is not what was shown before, and nothing was queued." in shown.content.decode()
+    assert not Job.objects.exists()
 
 
 @pytest.mark.parametrize(
@@ -409,64 +421,64 @@ def test_the_admin_refuses_days_that_make_no_sense(start, end, complaint, ask):
     assert not Job.objects.exists()
 
 
-def test_the_admin_shows_how_far_a_backfill_is(admin_client, aapl, user):
-    request_fetches([aapl], Job.Trigger.USER_REQUEST, user, start=FIRST)
-    assert "0 of 1" in admin_client.get("/admin/tasks/backfill/").content.decode()
-
-
 # Mails
 
 
 @pytest.fixture
-def asked(user: User, aapl: Stock) -> Backfill:
+def asked(user: User, aapl: Stock) -> JobGroup:
     """A backfill of two stocks that the user asked for ten minutes ago; both jobs have just ended."""
     user.email = "user@example.org"
     user.save()
     msft = Stock.objects.create(symbol="MSFT")
-    request_fetches([aapl, msft], Job.Trigger.USER_REQUEST, user, start=FIRST, end=date(2024, 1, 31))
+    requested = request_fetches([aapl, msft], Job.Trigger.USER_REQUEST, user, start=FIRST, end=date(2024, 1, 31))
+    group_jobs("Backfill of AAPL, MSFT,\n2024-01-02 to 2024-01-31, gaps", requested, user)
     now = timezone.now()
     Job.objects.filter(symbol="AAPL").update(
         status="completed", outcome="updated", result={"records_stored": 21}, finished_at=now
     )
     Job.objects.filter(symbol="MSFT").update(status="failed", error="no answer", finished_at=now)
-    Backfill.objects.update(created_at=now - timedelta(minutes=10))
-    return Backfill.objects.get()
+    JobGroup.objects.update(created_at=now - timedelta(minutes=10))
+    return JobGroup.objects.get()
 
 
 def test_who_asked_for_a_long_backfill_gets_one_mail_when_all_of_it_has_ended(asked, mailoutbox):
     Job.objects.filter(symbol="MSFT").update(status="running", finished_at=None)
-    assert tell_ended_backfills() == 0
+    assert tell_ended_groups() == 0
     Job.objects.filter(symbol="MSFT").update(status="failed", finished_at=timezone.now())
-    assert tell_ended_backfills() == 1
-    assert tell_ended_backfills() == 0
+    assert tell_ended_groups() == 1
+    assert tell_ended_groups() == 0
     (mail,) = mailoutbox
     assert mail.to == ["user@example.org"]
-    assert mail.subject == "The backfill of 2 stocks, 2024-01-02 to 2024-01-31, is done, 1 failed"
+    assert mail.subject == "Backfill of AAPL, MSFT, 2024-01-02 to 2024-01-31, gaps: done, 1 failed"
     assert "1 failed, 1 updated. Bars written: 21." in mail.body
     assert "MSFT failed: no answer" in mail.body
 
 
 def test_a_short_backfill_and_one_of_somebody_without_an_address_cause_no_mail(asked, user, mailoutbox):
-    Backfill.objects.update(created_at=timezone.now() - timedelta(minutes=1))
-    assert tell_ended_backfills() == 1
-    Backfill.objects.update(created_at=timezone.now() - timedelta(hours=1), told_at=None)
+    JobGroup.objects.update(created_at=timezone.now() - timedelta(minutes=1))
+    assert tell_ended_groups() == 1
+    JobGroup.objects.update(created_at=timezone.now() - timedelta(hours=1), told_at=None)
     User.objects.update(email="")
-    assert tell_ended_backfills() == 1
+    assert tell_ended_groups() == 1
     assert mailoutbox == []
 
 
 def test_a_mail_that_cannot_be_sent_is_tried_again(asked, mailoutbox, caplog):
     nowhere = email_settings({"EMAIL_URL": f"smtp://127.0.0.1:{free_port()}"}, debug=False)
     with override_settings(**nowhere):
-        assert tell_ended_backfills() == 0
+        assert tell_ended_groups() == 0
     assert "no mail to user" in caplog.text
-    assert tell_ended_backfills() == 1
+    assert tell_ended_groups() == 1
     assert len(mailoutbox) == 1
 
 
 def test_the_shell_asks_in_the_name_of_a_user(aapl, user):
     call_command("fetch_stock", "AAPL", "--start", "2024-01-01", "--user", user.username)
-    assert Backfill.objects.get().user == user
+    call_command("fetch_stock", "AAPL", "--user", user.username)
+    assert list(JobGroup.objects.order_by("pk").values_list("what", "user__username")) == [
+        (f"Backfill of AAPL, 2024-01-01 to {TODAY}, update", user.username),
+        ("Fetch of AAPL", user.username),
+    ]
     with pytest.raises(CommandError, match="--user nobody: there is no such user"):
         call_command("fetch_stock", "AAPL", "--start", "2024-01-01", "--user", "nobody")
 

@@ -203,7 +203,7 @@ def act(client: Client, model: str, *pks: int):
 def test_fetch_now_on_stocks_asks_with_priority_3(admin_client, admin_user):
     stocks = [Stock.objects.create(symbol=symbol) for symbol in ("AAPL", "MSFT")]
     answer = act(admin_client, "market_stock", *(stock.pk for stock in stocks))
-    assert "Fetch now: queued AAPL, MSFT." in answer.content.decode()
+    assert "Queued AAPL, MSFT." in answer.content.decode()
     assert set(Job.objects.values_list("trigger", "priority", "queue")) == {("user_request", 3, "foreground")}
     assert set(JobRequest.objects.values_list("user", flat=True)) == {admin_user.pk}
 
@@ -212,7 +212,7 @@ def test_fetch_now_again_joins_what_is_on_its_way(admin_client):
     stock = Stock.objects.create(symbol="AAPL")
     act(admin_client, "market_stock", stock.pk)
     answer = act(admin_client, "market_stock", stock.pk)
-    assert "already on the way: AAPL" in answer.content.decode()
+    assert "Already on the way: AAPL." in answer.content.decode()
     assert Job.objects.count() == 1
 
 

@@ -19,7 +19,9 @@ from operations import readings
 from operations.models import Reading
 from stockqueue.processes import wait_until
 from tasks import retention
-from tasks.models import Backfill, Job, JobEvent, JobRequest, ScheduleRun, Worker
+from tasks.groups import group_jobs
+from tasks.models import Job, JobEvent, JobGroup, JobRequest, ScheduleRun, Worker
+from tasks.requests import Requested
 from tasks.retention import clean_up, cutoff, preview
 from tasks.schedules import run_once_a_slot
 from tests.conftest import WORKER
@@ -89,28 +91,22 @@ def test_a_job_stays_while_an_event_of_it_waits_to_be_published():
     assert clean_up(cutoff()).jobs == 1
 
 
-def test_a_backfill_goes_when_its_last_job_has_gone(user):
-    def backfill(*jobs: Job, days: float = 9) -> Backfill:
-        row = Backfill.objects.create(
-            user=user,
-            start="2026-01-01",
-            end="2026-01-31",
-            mode="update",
-            created_at=timezone.now() - days * DAY,
-        )
-        row.jobs.set(jobs)
+def test_a_group_goes_when_its_last_job_has_gone(user):
+    def group(*jobs: Job, days: float = 9) -> JobGroup:
+        row = group_jobs("Fetch", Requested(list(jobs)), user)
+        JobGroup.objects.filter(pk=row.pk).update(created_at=timezone.now() - days * DAY)
         return row
 
     old = old_job("A")
-    backfill(old)
-    backfill()
-    shared = backfill(old, old_job("B", days=1))
-    kept = backfill(old_job("C", published=False))
-    active = backfill(new_job("D"))
-    young = backfill(days=1)
-    assert preview(cutoff()).backfills == 2
-    assert clean_up(cutoff()).backfills == 2
-    assert set(Backfill.objects.all()) == {shared, kept, active, young}
+    group(old)
+    group()
+    shared = group(old, old_job("B", days=1))
+    kept = group(old_job("C", published=False))
+    active = group(new_job("D"))
+    young = group(days=1)
+    assert preview(cutoff()).job_groups == 2
+    assert clean_up(cutoff()).job_groups == 2
+    assert set(JobGroup.objects.all()) == {shared, kept, active, young}
     assert [job.symbol for job in shared.jobs.all()] == ["B"]
 
 
@@ -241,7 +237,7 @@ def test_the_command_tells_what_it_deletes():
         "jobs": 1,
         "events": 1,
         "requests": 1,
-        "backfills": 0,
+        "job_groups": 0,
         "schedule_runs": 0,
         "workers": 1,
         "task_results": 0,
@@ -253,7 +249,7 @@ def test_the_command_tells_what_it_deletes():
     assert Job.objects.count() == 2
     first, second = run_command("--days", "2").splitlines()
     assert (
-        "UTC: 1 jobs, 1 events, 1 requests, 0 backfills, 0 schedule runs, 1 workers, 0 task results, 1 readings."
+        "UTC: 1 jobs, 1 events, 1 requests, 0 job groups, 0 schedule runs, 1 workers, 0 task results, 1 readings."
         in first
     )
     assert second == "Old jobs that stay, because their events are not published yet: 1."

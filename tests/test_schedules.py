@@ -195,7 +195,7 @@ def test_defaults_are_added_once_and_edits_are_left_alone():
     assert sorted(PeriodicTask.objects.values_list("name", "enabled")) == [
         ("Alerts", True),
         ("Cleanup", True),
-        ("Mails about backfills", True),
+        ("Mails about ends", True),
         ("Market data", True),
         ("Portfolio values", True),
         ("Renamed", False),
@@ -348,7 +348,7 @@ def test_an_edit_takes_effect_at_once_and_survives_a_restart_of_beat(admin_clien
     assert sorted(found.values_list("name", "enabled", "interval__every", "expire_seconds")) == [
         ("Alerts", False, 30, 30),
         ("Cleanup", True, None, 43200),
-        ("Mails about backfills", True, 60, 60),
+        ("Mails about ends", True, 60, 60),
         ("Market data", False, 600, 600),
         ("More", False, 1, None),
         ("Portfolio values", True, 3600, 3600),

@@ -44,13 +44,13 @@ def test_the_page_changes_by_itself_while_a_job_waits_runs_and_ends(browse, admi
 def test_a_paused_page_stays_as_it_is_until_it_may_go_on(browse, admin_user):
     page = browse(admin_user, PAGE)
     page.get_by_role("button", name="Pause").click()
-    expect(page.locator("#sd-state")).to_have_text("Paused.")
-    before = page.locator("#sd-figures time").inner_text()
+    expect(page.locator("[data-live-state]")).to_have_text("Paused.")
+    before = page.locator("[data-live] time").first.inner_text()
     with pytest.raises(Exception, match="Timeout"), page.expect_response("**/figures/", timeout=6000):
         pass  # longer than between two looks
-    assert page.locator("#sd-figures time").inner_text() == before
+    assert page.locator("[data-live] time").first.inner_text() == before
     page.get_by_role("button", name="Go on").click()
-    expect(page.locator("#sd-figures time")).not_to_have_text(before)
+    expect(page.locator("[data-live] time").first).not_to_have_text(before)
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -10,9 +10,10 @@ from django.utils import timezone
 
 from market.models import Stock
 from tasks.backfill import LONGEST_RANGE_YEARS, InvalidRange, Mode, check_range, preview
+from tasks.groups import describe_backfill, describe_fetch, group_jobs, name_stocks
 from tasks.management.asking import RequestCommand, parse_asked
 from tasks.management.jobs import bad_argument
-from tasks.requests import request_fetches
+from tasks.requests import Requested, request_fetches
 
 
 class Command(RequestCommand):
@@ -37,7 +38,7 @@ class Command(RequestCommand):
         parser.add_argument(
             "--preview", action="store_true", help="of a backfill: say what it would cost, and queue nothing"
         )
-        parser.add_argument("--user", metavar="U", help="who asks, and gets a mail when a long backfill has ended")
+        parser.add_argument("--user", metavar="U", help="who asks, and gets a mail at the end where that takes long")
 
     def handle(self, *args: Any, symbols: Sequence[str], **options: Any) -> None:
         start, end = parse_range(options["start"], options["end"], timezone.now().date())
@@ -47,7 +48,16 @@ class Command(RequestCommand):
         if options["preview"]:
             self._preview(asked.symbols, start, end, mode, as_data=asked.as_data)
             return
-        self.ask(asked, lambda stocks: request_fetches(stocks, asked.trigger, user, start=start, end=end, mode=mode))
+
+        def request(stocks: list[Stock]) -> Requested:
+            requested = request_fetches(stocks, asked.trigger, user, start=start, end=end, mode=mode)
+            if user is not None:
+                names = name_stocks(stocks)
+                what = describe_fetch(names) if start is None else describe_backfill(names, start, end, mode)
+                group_jobs(what, requested, user)
+            return requested
+
+        self.ask(asked, request)
 
     def _preview(
         self, symbols: Sequence[str], start: date | None, end: date | None, mode: Mode, *, as_data: bool

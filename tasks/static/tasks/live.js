@@ -1,11 +1,12 @@
-// Asks for figures and charts again every now and then, unless that is paused, nobody can see them, or someone reads them.
+// Asks for the changing parts of a page again every now and then: not while that is paused, nobody can see them, or
+// someone reads them, and not any more once a part says that it is over.
 (() => {
-  const pause = document.getElementById("sd-pause");
-  const state = document.getElementById("sd-state");
-  const summary = document.getElementById("sd-summary");
-  const figures = document.getElementById("sd-figures");
-  const parts = [figures, document.getElementById("sd-history")];
+  const pause = document.querySelector("[data-live-pause]");
+  const state = document.querySelector("[data-live-state]");
+  const summary = document.querySelector("[data-live-summary]");
+  const parts = [...document.querySelectorAll("[data-live]")];
   const usual = state.textContent;
+  const timers = new Map();
   const asking = new Set();
   let isPaused = false;
 
@@ -22,8 +23,18 @@
   }
 
   function tell() {
-    const words = figures.querySelector("[data-summary]")?.dataset.summary ?? "";
+    const words = document.querySelector("[data-live] [data-summary]")?.dataset.summary ?? "";
     if (summary.textContent !== words) summary.textContent = words;
+  }
+
+  function stopWhereOver(part) {
+    const last = part.querySelector("[data-over]");
+    if (last === null) return;
+    clearInterval(timers.get(part));
+    timers.delete(part);
+    if (timers.size > 0) return;
+    pause.hidden = true;
+    say(last.dataset.over);
   }
 
   // New content would take the focus away, or close a table.
@@ -35,7 +46,7 @@
   }
 
   async function refresh(part) {
-    if (isPaused || asking.has(part) || document.hidden || isRead(part)) return;
+    if (isPaused || !timers.has(part) || asking.has(part) || document.hidden || isRead(part)) return;
     asking.add(part);
     try {
       await htmx.ajax("GET", part.dataset.address, { target: part, swap: "innerHTML" });
@@ -57,17 +68,18 @@
     part.addEventListener("htmx:afterSwap", () => {
       if (!isPaused) say(usual);
       tell();
+      stopWhereOver(part);
     });
-    setInterval(() => refresh(part), Number(part.dataset.every) * 1000);
+    timers.set(part, setInterval(() => refresh(part), Number(part.dataset.every) * 1000));
   }
   for (const failure of ["htmx:sendError", "htmx:timeout"]) {
     document.body.addEventListener(failure, () => {
-      say("The web server does not answer. These are the last figures; the page asks again.");
+      say("The web server does not answer. This is what it said last; the page asks again.");
     });
   }
   document.body.addEventListener("htmx:responseError", (event) => {
     const code = event.detail.xhr.status;
-    if (code !== 503) say(`The web server answered ${code}. These are the last figures; the page asks again.`);
+    if (code !== 503) say(`The web server answered ${code}. This is what it said last; the page asks again.`);
   });
 
   pause.addEventListener("click", () => {
@@ -79,4 +91,5 @@
   });
   document.addEventListener("visibilitychange", refreshAll);
   tell();
+  parts.forEach(stopWhereOver);
 })();

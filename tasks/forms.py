@@ -1,0 +1,62 @@
+"""A backfill, as the admin asks for it: its days, what they will cost, and a confirmation of just that."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from django import forms
+from django.utils import timezone
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminSingleDateWidget
+
+from market.models import Stock
+from tasks.backfill import InvalidRange, Mode, check_range, preview
+
+_MODES = {
+    Mode.GAPS: "only the gaps: sessions without a bar",
+    Mode.UPDATE: "all days; bars that differ are overwritten",
+    Mode.REPLACE: "all days; bars that the source does not have are removed",
+}
+
+
+class BackfillForm(forms.Form):
+    """First and last day, and the mode."""
+
+    start = forms.DateField(label="First day", widget=UnfoldAdminSingleDateWidget)
+    end = forms.DateField(
+        label="Last day", required=False, widget=UnfoldAdminSingleDateWidget, help_text="Included; empty: today."
+    )
+    mode = forms.ChoiceField(
+        label="Fetch",
+        choices=[(str(mode), words) for mode, words in _MODES.items()],
+        widget=UnfoldAdminSelectWidget,
+    )
+
+    def clean(self) -> dict[str, Any]:
+        given: dict[str, Any] = super().clean() or {}
+        if given.get("start") and "end" in given:
+            try:
+                check_range(given["start"], given["end"], timezone.now().date())
+            except InvalidRange as error:
+                self.add_error("start" if error.of_start else "end", f"{error}.")
+        return given
+
+    def range(self) -> tuple[date, date | None, Mode]:
+        """What a valid form has been given."""
+        return self.cleaned_data["start"], self.cleaned_data["end"], Mode(self.cleaned_data["mode"])
+
+    def is_confirmed(self, stocks: Sequence[Stock]) -> bool:
+        """Whether a preview of just these stocks and days was shown, and "Queue it" pressed on it."""
+        return self.data.get("confirmed") == self._fingerprint(stocks)
+
+    def shown(self, stocks: Sequence[Stock]) -> dict[str, Any]:
+        """What the template of the preview needs. `has_changed`: another one was confirmed."""
+        return {
+            "cost": preview(stocks, *self.range(), now=timezone.now()),
+            "fingerprint": self._fingerprint(stocks),
+            "has_changed": "confirmed" in self.data,
+        }
+
+    def _fingerprint(self, stocks: Sequence[Stock]) -> str:
+        parts = [*map(str, self.range()), *sorted(stock.symbol for stock in stocks)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()

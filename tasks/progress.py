@@ -1,0 +1,93 @@
+"""How far the jobs are that one user asked for at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Case, Count, IntegerField, QuerySet, Value, When
+from django.utils import timezone
+
+from tasks.models import Job, JobGroup
+from tasks.wording import describe_duration, describe_end, describe_wait, run_time_of, wait_of
+
+SHOWN = 50
+"""Jobs that are shown one by one; the others are counted."""
+
+_NOT_DONE = (Job.Status.FAILED, Job.Status.EXPIRED, Job.Status.CANCELLED)
+_IN_ORDER = (*_NOT_DONE, Job.Status.RUNNING, Job.Status.QUEUED, Job.Status.PENDING, Job.Status.COMPLETED)
+"""What people look for first, first."""
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """A job; `details` are what came of it, or what it waits for. Times in words, of the latest attempt."""
+
+    job: Job
+    details: str
+    waited: str
+    ran: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`counts` has those states of jobs that there are; `rows` some of the jobs, failures first."""
+
+    at: datetime
+    counts: Mapping[Job.Status, int]
+    rows: Sequence[JobRow]
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def ended(self) -> int:
+        return sum(count for status, count in self.counts.items() if status not in Job.ACTIVE)
+
+    @property
+    def not_done(self) -> int:
+        """Those that ended and did not succeed."""
+        return sum(self.counts.get(status, 0) for status in _NOT_DONE)
+
+    @property
+    def is_over(self) -> bool:
+        return self.ended == self.total
+
+    @property
+    def more(self) -> int:
+        """Those that have no row."""
+        return self.total - len(self.rows)
+
+
+def progress_of(group: JobGroup) -> Progress:
+    """Takes two queries, however many jobs there are."""
+    # Counted first: where all have ended then, the rows are those of ended jobs too.
+    found = dict(group.jobs.order_by().values_list("status").annotate(jobs=Count("pk")))
+    now = timezone.now()
+    return Progress(
+        at=now,
+        counts={status: found[status] for status in _IN_ORDER if status in found},
+        rows=[_row(job, now) for job in _first(group.jobs.all())],
+    )
+
+
+def _first(jobs: QuerySet[Job]) -> QuerySet[Job]:
+    place = Case(
+        *(When(status=status, then=Value(number)) for number, status in enumerate(_IN_ORDER)),
+        output_field=IntegerField(),
+    )
+    return jobs.order_by(place, "-finished_at", "created_at", "pk")[:SHOWN]
+
+
+def _row(job: Job, now: datetime) -> JobRow:
+    return JobRow(job, _details(job, now), _words(wait_of(job, now)), _words(run_time_of(job, now)))
+
+
+def _details(job: Job, now: datetime) -> str:
+    if job.status in Job.ACTIVE:
+        return describe_wait(job, now)
+    return describe_end(job) if job.status == Job.Status.COMPLETED else job.error
+
+
+def _words(duration: timedelta | None) -> str:
+    return "" if duration is None else describe_duration(duration)
