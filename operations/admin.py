@@ -38,12 +38,14 @@ from market.models import Stock
 from operations.alerts import acknowledge
 from operations.charts import Charts, period_of
 from operations.charts import collect as collect_charts
+from operations.fetch_admin import FetchAdmin
 from operations.filters import HeldFilter
 from operations.health import Readiness
 from operations.lockout import forget
-from operations.models import Alert, StockData
+from operations.models import Alert, Fetch, StockData
 from operations.page import collect
 from operations.page_views import CHARTS_EVERY, EVERY, FOLDER, needs_database
+from tasks.group_admin import may_request_jobs
 from tasks.models import Job, ScheduleRun
 from tasks.stock_admin import StockAdmin
 
@@ -185,6 +187,7 @@ class StockDataAdmin(ReadOnly, ModelAdmin):
             "every": EVERY,
             "charts": self._charts(request),
             "charts_every": CHARTS_EVERY,
+            "may_fetch": may_request_jobs(request.user),
         }
         return render(request, f"{FOLDER}/page.html", context)
 
@@ -205,6 +208,9 @@ class StockDataAdmin(ReadOnly, ModelAdmin):
 
     def _charts(self, request: HttpRequest) -> Charts:
         return collect_charts(period_of(request.GET.get("charts", "")))
+
+
+admin.site.register(Fetch, FetchAdmin)
 
 
 @admin.register(ScheduleRun)

@@ -4,6 +4,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from market.models import Stock
+from tasks.models import Job
 
 
 class Alert(models.Model):
@@ -91,3 +92,12 @@ class StockData(Stock):
         proxy = True
         default_permissions = ("view",)
         verbose_name = verbose_name_plural = "stock data"
+
+
+class Fetch(Job):
+    """No table: the page in the admin where fetches and backfills are asked for. It takes what adding a job takes."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = verbose_name_plural = "fetch"
