@@ -54,7 +54,7 @@ def follow(request: HttpRequest, what: str, requested: Requested, about: Sequenc
 class JobGroupAdmin(ReadOnly, ModelAdmin):
     """Who may see jobs sees all; others see what they asked for themselves."""
 
-    list_display = ("what", "user", "created_at", "progress", "told_at")
+    list_display = ("what", "user", "created_at", "progress")
     list_select_related = ("user",)
     list_per_page = 25  # the jobs of each are counted
     search_fields = ("what", "user__username", "jobs__symbol")

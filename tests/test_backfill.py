@@ -387,7 +387,7 @@ def test_the_admin_asks_for_the_days_and_shows_what_they_cost_before_it_queues_t
     days = {"start": "2024-01-01", "end": "2024-01-31", "mode": "gaps"}
     shown = ask(**days)
     assert f"AAPL: {JANUARY} sessions without a bar" in shown.content.decode()
-    assert "1 request," in shown.content.decode()
+    assert "1 request:" in shown.content.decode()
     assert not Job.objects.exists()
     assert ask(**days, confirmed=shown.context["fingerprint"]).status_code == 302
     job = Job.objects.get()

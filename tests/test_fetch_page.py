@@ -214,7 +214,7 @@ def test_a_backfill_is_queued_once_its_cost_was_shown(submit, admin_client):
     Stock.objects.create(symbol="AAPL")
     asked = {"symbols": "aapl, msft\nBRK.B  aapl;", **DAYS}
     shown = submit("backfill", **asked)
-    assert "3 requests, about" in words(shown)
+    assert "3 requests: less than a minute of what" in words(shown)
     assert "BRK-B: 21 sessions without a bar" in words(shown)
     assert not Job.objects.exists()
     assert Stock.objects.count() == 1

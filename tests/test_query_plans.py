@@ -22,8 +22,10 @@ from portfolio.holdings import held_stocks, statements
 from portfolio.models import PortfolioPriority
 from tasks import control, lifecycle, retention, sweeper, worker
 from tasks.execution import run_job
+from tasks.groups import group_jobs
 from tasks.models import Job, JobEvent
-from tasks.requests import request_fetches
+from tasks.notices import tell_ended_groups
+from tasks.requests import Requested, request_fetches
 from tasks.turns import forget_unused, take_turns
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -184,6 +186,15 @@ def test_a_week_of_readings_is_found_by_its_minutes(plans):
     readings.history(readings.Period.WEEK, timezone.now())
     (plan,) = plans
     assert re.search(r"operations_reading_pkey|operations_reading USING INTEGER PRIMARY KEY", plan), plan
+
+
+def test_following_what_was_asked_for_reads_its_jobs_alone(jobs, user, admin_client, reads_of_all_jobs):
+    group = group_jobs("Fetch of 9 stocks", Requested(jobs), user)
+    reads_of_all_jobs.clear()
+    for address in ("", f"{group.pk}/change/", f"{group.pk}/figures/"):
+        assert admin_client.get(f"/admin/tasks/jobgroup/{address}").status_code == 200
+    tell_ended_groups()
+    assert reads_of_all_jobs == []
 
 
 def test_a_cleanup_reads_old_jobs_alone(jobs, reads_of_all_jobs, monkeypatch):
