@@ -1,5 +1,6 @@
 """Django system checks of the configuration; every start of a command or a worker runs them."""
 
+import os
 from typing import Any
 
 from django.conf import settings
@@ -18,6 +19,21 @@ def check_ignored_keys(**_: Any) -> list[CheckMessage]:
             id="stockqueue.W001",
         )
         for note in settings.JOB_PROCESSOR.notes
+    ]
+
+
+@register()
+def check_llm_model(**_: Any) -> list[CheckMessage]:
+    """W002: somebody's key or server is there, and no model."""
+    named = [name for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY") if os.environ.get(name, "").strip()]
+    if settings.LLM is not None or not named:
+        return []
+    return [
+        Warning(
+            f"{named[0]} is set, and no model is named: no LLM is asked.",
+            hint="Set OPENAI_MODEL, or integration.apis.openai.model in job_processor.yml.",
+            id="stockqueue.W002",
+        )
     ]
 
 

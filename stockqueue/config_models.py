@@ -532,6 +532,7 @@ RetryCount = Annotated[
 ]
 ApiTimeout = Annotated[Timeout, Field(description="Seconds for one request.")]
 ApiRate = Annotated[Count, Field(description="Requests a minute; data_fetch.rate_limit counts where it is lower.")]
+Price = Annotated[float, Field(ge=0, le=1_000_000)] | None
 
 
 class YahooFinance(Section):
@@ -551,15 +552,19 @@ class AlphaVantage(Section):
 
 
 class OpenAI(Section):
-    """A server that speaks OpenAI's protocol; asked only where OPENAI_API_KEY or OPENAI_BASE_URL is set."""
+    """A server that speaks OpenAI's protocol; asked where its key or its address, and a model, are set."""
 
     model: Text | None = None
-    """Model, where OPENAI_MODEL is not set."""
+    """Model, where OPENAI_MODEL is not set; null: no LLM is asked."""
     max_tokens: Count = 1000
     """Tokens of one answer, at most."""
     timeout: ApiTimeout = 60.0
     daily_tokens: Annotated[int, Field(ge=0, le=1_000_000_000)] = 100_000
     """Tokens of all questions and answers of a day (UTC), at most."""
+    prompt_price: Price = None
+    """What a million tokens of questions cost, in a currency of your choice; null: not known."""
+    completion_price: Price = None
+    """What a million tokens of answers cost, in the same currency; null: not known."""
     retry_count: RetryCount = None
 
 

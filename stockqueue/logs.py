@@ -17,14 +17,15 @@ COMPONENTS = {
     "tasks.fetching": "fetcher",
     "tasks.jobs.fetch": "fetcher",
     "market.indicators": "analyzer",
+    "market.llm": "analyzer",
     "tasks.analysing": "analyzer",
     "tasks.jobs.analysis": "analyzer",
     "mqtt_bridge": "mqtt",
 }
 """The component of a logger and of those below it; the longest name counts. Other libraries have none."""
 
-_CHATTY = ("celery.worker.strategy", "celery.app.trace", "celery.beat")
-"""A line for each message, each result and each thing that beat sends: jobs have lines of their own."""
+_CHATTY = ("celery.worker.strategy", "celery.app.trace", "celery.beat", "httpx2", "httpcore2", "openai")
+"""A line for each message, each result, each thing that beat sends and each request: jobs have lines of their own."""
 _TAKEN_OVER = ("django", "gunicorn.error")
 """They would write to the console by themselves, in their own way."""
 

@@ -13,6 +13,7 @@ from kombu.entity import Exchange, Queue
 
 from stockqueue.addresses import broker_url, email_settings, mqtt_address
 from stockqueue.config import ConfigError, load_config
+from stockqueue.llm_address import llm_server
 from stockqueue.logs import logging_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -59,6 +60,11 @@ try:
         ALLOWED_HOSTS = _words("DJANGO_ALLOWED_HOSTS")
     CELERY_BROKER_URL = broker_url(JOB_PROCESSOR.queue, os.environ, VAR)
     MQTT = mqtt_address(JOB_PROCESSOR.queue.mqtt, os.environ)
+    LLM = llm_server(
+        JOB_PROCESSOR.integration.apis.openai,
+        os.environ,
+        allow_private=_flag("OPENAI_ALLOW_PRIVATE_HOST", default=False),
+    )
     # In front of the web server; each adds an address to X-Forwarded-For.
     PROXIES = _count("STOCKQUEUE_PROXIES")
     globals().update(email_settings(os.environ, debug=DEBUG))

@@ -1,0 +1,121 @@
+"""Where the LLM is, and which addresses are never asked: OPENAI_BASE_URL names them, and a name may lead anywhere."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from urllib.parse import SplitResult, urlsplit
+
+from stockqueue.config import ConfigError
+from stockqueue.config_models import OpenAI
+
+OPENAI_URL = "https://api.openai.com/v1"
+"""What is asked where there is a key and OPENAI_BASE_URL is not set."""
+
+# Where clouds tell a machine its secrets, besides the link-local addresses.
+_METADATA = frozenset(map(ip_address, ("100.100.100.200", "fd00:ec2::254")))
+# An IPv4 address in the last four bytes.
+_NAT64 = IPv6Network("64:ff9b::/96")
+_IN_THE_OPEN = (
+    "http:// would send the key in the open; use https://, "
+    "or OPENAI_ALLOW_PRIVATE_HOST=1 for a host on a private address"
+)
+
+Address = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True)
+class LlmServer:
+    """A server that speaks OpenAI's protocol, and the model to ask. The key never appears in the representation."""
+
+    base_url: str
+    model: str
+    api_key: str | None = field(default=None, repr=False)
+    allow_private: bool = False
+    """Whether it may be on a private address, and there without TLS."""
+
+    @property
+    def is_encrypted(self) -> bool:
+        return self.base_url.startswith("https:")
+
+    def why_not(self, address: Address) -> str:
+        """Why it must not be asked at this address, which its name stands for; empty where it may."""
+        return _why_not(address, encrypted=self.is_encrypted, allow_private=self.allow_private)
+
+
+def llm_server(openai: OpenAI, environ: Mapping[str, str], *, allow_private: bool) -> LlmServer | None:
+    """The server of OPENAI_BASE_URL, or OpenAI's own where only OPENAI_API_KEY is set; None without either or a model.
+
+    ConfigError for an address that must not be asked, as far as it tells without a look at the name service. The rest
+    is for `LlmServer.why_not`, at each call.
+    """
+    url = environ.get("OPENAI_BASE_URL", "").strip()
+    key = environ.get("OPENAI_API_KEY", "").strip() or None
+    if url and (problem := _problem_with(url, allow_private=allow_private)):
+        raise ConfigError(f"OPENAI_BASE_URL: {problem}")
+    if key and not (key.isascii() and key.isprintable()):
+        raise ConfigError("OPENAI_API_KEY: has characters that no key has")
+    model = environ.get("OPENAI_MODEL", "").strip() or openai.model
+    if model is None or not (url or key):
+        return None
+    return LlmServer((url or OPENAI_URL).rstrip("/"), model, key, allow_private)
+
+
+def _problem_with(url: str, *, allow_private: bool) -> str:
+    expected = "expected https://host/v1"
+    if not url.isprintable() or " " in url:
+        return f"contains a space or a control character; {expected}"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        return f"{error}; {expected}"
+    if "@" in parts.netloc:
+        return f"has a user or a password in it, which belong into OPENAI_API_KEY; {expected}"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return f"{_shown(parts)!r}: {expected}"
+    if parts.query or parts.fragment:
+        return f"{_shown(parts)!r}: there is something after the path; {expected}"
+    encrypted = parts.scheme == "https"
+    address = _literal(parts.hostname)
+    if address is not None:
+        reason = _why_not(address, encrypted=encrypted, allow_private=allow_private)
+    else:
+        reason = "" if encrypted or allow_private else _IN_THE_OPEN
+    return f"{_shown(parts)!r}: {reason}" if reason else ""
+
+
+def _shown(parts: SplitResult) -> str:
+    """The URL without what follows the host, which may be a secret."""
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else parts.scheme
+
+
+def _literal(host: str) -> Address | None:
+    """The address that a host is written as; None for a name that the name service has to tell."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return IPv4Address("127.0.0.1")
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _why_not(address: Address, *, encrypted: bool, allow_private: bool) -> str:
+    real = _embedded(address)
+    if real.is_link_local or real in _METADATA:
+        return f"{address} is link-local or a cloud's metadata service, which is never asked"
+    if not real.is_loopback and (real.is_unspecified or real.is_multicast or real.is_reserved):
+        return f"{address} is not the address of a host"
+    if real.is_global:
+        return "" if encrypted else f"{address} is public, and http:// would send the key in the open; use https://"
+    if not allow_private:
+        return f"{address} is private; OPENAI_ALLOW_PRIVATE_HOST=1 allows it"
+    return ""
+
+
+def _embedded(address: Address) -> Address:
+    """The IPv4 address that an IPv6 address leads to, where it is such a one."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in _NAT64:
+        return IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address.sixtofour or address
