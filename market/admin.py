@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
-from market.models import PriceBar, SourceState, Stock
+from market.models import LlmDay, NewsItem, PriceBar, SourceState, Stock
 from market.sources.budget import usage_of
 
 
@@ -60,3 +60,16 @@ class SourceStateAdmin(ReadOnly, ModelAdmin):
     def pause(self, state: SourceState) -> str | None:
         until = usage_of(state.source).pause_until
         return None if until is None else f"{until:%Y-%m-%d %H:%M:%S} UTC ({state.refusals} in a row)"
+
+
+@admin.register(NewsItem)
+class NewsItemAdmin(ReadOnly, ModelAdmin):
+    list_display = ("published_at", "stock", "title", "publisher", "sentiment")
+    list_select_related = ("stock",)
+    search_fields = ("stock__symbol", "title")
+    show_full_result_count = False
+
+
+@admin.register(LlmDay)
+class LlmDayAdmin(ReadOnly, ModelAdmin):
+    list_display = ("day", "tokens", "questions", "cost")

@@ -105,6 +105,10 @@ class AnalysisQuerySet(models.QuerySet["Analysis"]):
         newest = Analysis.objects.filter(stock__in=stocks).order_by().values("stock", "kind").annotate(last=Max("pk"))
         return self.filter(pk__in=newest.values("last"))
 
+    def latest_of(self, stock: Stock, kind: str) -> "Analysis | None":
+        """The newest analysis of one stock and kind; None where there is none yet."""
+        return self.filter(stock=stock, kind=kind).order_by("-pk").first()
+
 
 class Analysis(models.Model):
     """What was found out about a stock at one time. Earlier ones are kept; the one with the highest id counts."""
@@ -121,7 +125,9 @@ class Analysis(models.Model):
     stock = models.ForeignKey(Stock, on_delete=models.CASCADE, related_name="analyses", db_index=False)
     kind = models.CharField(max_length=12, choices=Kind)
     created_at = models.DateTimeField(default=timezone.now)
-    data_as_of = models.DateField(null=True, blank=True, help_text="The day of the newest bar that it is of.")
+    data_as_of = models.DateField(
+        null=True, blank=True, help_text="The day of the newest bar, or headline, that it is of."
+    )
     bars = models.PositiveIntegerField(null=True, blank=True, help_text="How many bars it is of.")
     bars_changed_at = models.DateTimeField(
         null=True, blank=True, help_text="The stock's, when its bars were read: other bars make it out of date."
@@ -132,6 +138,7 @@ class Analysis(models.Model):
     contributions = models.JSONField(default=list, help_text="What led to the recommendation.")
     version = models.CharField(max_length=100, help_text="The rule or the model that it is by.")
     tokens = models.PositiveIntegerField(null=True, blank=True, help_text="Used by a model.")
+    cost = models.FloatField(null=True, blank=True, help_text="Of the tokens, in the currency of the prices.")
 
     objects = AnalysisQuerySet.as_manager()
 
@@ -145,6 +152,47 @@ class Analysis(models.Model):
 
     def __str__(self) -> str:
         return f"{self.stock} {self.kind} {self.created_at:%Y-%m-%d %H:%M}"
+
+
+class NewsItem(models.Model):
+    """A headline about a stock, as a source had it, and how it sounds. Text of strangers: never trusted."""
+
+    # The index finds a stock's news, too.
+    stock = models.ForeignKey(Stock, on_delete=models.CASCADE, related_name="news", db_index=False)
+    external_id = models.CharField(max_length=100, help_text="The source's, or made of the address or title.")
+    title = models.CharField(max_length=300)
+    publisher = models.CharField(max_length=100, blank=True)
+    url = models.URLField(max_length=1000, blank=True, help_text="http or https; empty where it is another.")
+    published_at = models.DateTimeField()
+    sentiment = models.FloatField(help_text="The title's alone: -1 (bad) to 1 (good).")
+
+    class Meta:
+        ordering = ["-published_at", "-id"]
+        indexes = [models.Index(fields=["stock", "-published_at"], name="news_newest")]
+        constraints = [
+            models.UniqueConstraint(fields=["stock", "external_id"], name="one_headline_an_id"),
+            models.UniqueConstraint(fields=["stock", "url"], condition=~Q(url=""), name="one_headline_an_address"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stock} {self.published_at:%Y-%m-%d} {self.title}"
+
+
+class LlmDay(models.Model):
+    """What the LLM used on one day (UTC), by all processes; tokens that are set aside for a question count already."""
+
+    day = models.DateField(primary_key=True)
+    tokens = models.PositiveBigIntegerField(default=0)
+    cost = models.FloatField(default=0.0, help_text="As far as prices are configured.")
+    questions = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        ordering = ["-day"]
+        verbose_name = "day of the LLM"
+        verbose_name_plural = "days of the LLM"
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.tokens}"
 
 
 class SourceState(models.Model):

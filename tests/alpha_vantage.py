@@ -112,7 +112,7 @@ class AlphaVantageStandIn:
         self.requests.clear()
         self._bars.clear()
 
-    def _answer(self, method: str, host: str, target: str) -> Answer:
+    def _answer(self, method: str, host: str, target: str, body: bytes) -> Answer:
         with self._lock:
             query = dict(parse_qsl(urlsplit(target).query, keep_blank_values=True))
             self.requests.append(query)

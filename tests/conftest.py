@@ -4,7 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -97,6 +97,10 @@ class Yahoo:
         for symbol in symbols:
             self.touched.append(symbol)
             self.server.serve(symbol, daily_bars(symbol, days), **listing)
+
+    def serve_news(self, symbol: str, *articles: Mapping[str, Any]) -> None:
+        self.touched.append(symbol)
+        self.server.serve_news(symbol, articles)
 
     def misbehave(self, how: str, symbol: str = ANY_SYMBOL, **options: Any) -> None:
         self.touched.append(symbol)

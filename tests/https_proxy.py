@@ -36,7 +36,7 @@ class Answer:
 class HttpsProxy:
     """Answers CONNECT for `domain` and its subdomains, speaks TLS for them, and refuses other hosts with 403.
 
-    `answer(method, host, target)` is called for each request, in the thread of its connection;
+    `answer(method, host, target, body)` is called for each request, in the thread of its connection;
     `refused(method, host)` for each that was refused. `names` are those of the certificate.
     """
 
@@ -44,7 +44,7 @@ class HttpsProxy:
         self,
         domain: str,
         names: Sequence[str],
-        answer: Callable[[str, str, str], Answer],
+        answer: Callable[[str, str, str, bytes], Answer],
         refused: Callable[[str, str], None],
     ) -> None:
         self._domain = domain
@@ -105,7 +105,7 @@ class HttpsProxy:
             head = _read_request(stream)
         if head is None:
             return
-        method, target = head
+        method, target, _ = head
         host = (target if method == "CONNECT" else urlsplit(target).netloc).partition(":")[0].lower()
         if method != "CONNECT" or not f".{host}".endswith(f".{self._domain}"):
             self._refused(method, host)
@@ -114,8 +114,8 @@ class HttpsProxy:
         connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         with self._tls.wrap_socket(connection, server_side=True) as secure, secure.makefile("rb") as stream:
             while (head := _read_request(stream)) is not None:
-                method, target = head
-                answer = self._answer(method, host, target)
+                method, target, body = head
+                answer = self._answer(method, host, target, body)
                 if answer.hangs:
                     stream.read(1)  # returns at the end of the connection
                 if answer.status is None or self._closing.wait(answer.delay):
@@ -123,15 +123,14 @@ class HttpsProxy:
                 _send(secure, answer)
 
 
-def _read_request(stream: BinaryIO) -> tuple[str, str] | None:
-    """Method and target of the next request, its body read away; None where the client has left."""
+def _read_request(stream: BinaryIO) -> tuple[str, str, bytes] | None:
+    """Method, target and body of the next request; None where the client has left."""
     line = stream.readline(65537)
     if not line:
         return None
     method, target, _ = line.decode("latin-1").split()
     headers = parse_headers(stream)
-    stream.read(int(headers.get("Content-Length", 0)))
-    return method, target
+    return method, target, stream.read(int(headers.get("Content-Length", 0)))
 
 
 def _send(connection: socket.socket, answer: Answer) -> None:

@@ -99,7 +99,7 @@ def closed_port() -> Iterator[int]:
 def hollow_yahoo(yahoo, settings) -> Iterator[YahooFinance]:
     """A source whose Yahoo answers every chart with an empty one."""
 
-    def answer(_method: str, _host: str, _target: str) -> Answer:
+    def answer(*_request: object) -> Answer:
         return Answer(200, b'{"chart":{"result":null,"error":null}}')
 
     proxy = HttpsProxy("yahoo.com", ["*.finance.yahoo.com", "*.yahoo.com"], answer, lambda *_refused: None)

@@ -16,10 +16,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tests.https_proxy import Answer, HttpsProxy, bomb, endless
 from tests.yahoo_chart import Bar, ChartError, Listing, chart_body, daily_bars
+from tests.yahoo_news import news_body, symbol_asked_for
 
-__all__ = ["ANY_SYMBOL", "Bar", "Misbehaviour", "Request", "YahooStandIn", "daily_bars"]
+__all__ = ["ANY_SYMBOL", "NEWS", "Bar", "Misbehaviour", "Request", "YahooStandIn", "daily_bars"]
 
 ANY_SYMBOL = "*"
+NEWS = "/xhr/ncp"
+"""In place of a symbol: what `misbehave` does to the news of all stocks."""
 _CHART = re.compile(r"/v8/finance/chart/(.+)")
 _CONSENT_FORM = (
     '<html><form><input name="csrfToken" value="token"><input name="sessionId" value="session"></form></html>'
@@ -36,6 +39,8 @@ class Misbehaviour(StrEnum):
     """401, as for a crumb that has run out."""
     SERVER_ERROR = "server_error"
     """503 with a page."""
+    NOT_FOUND = "not_found"
+    """404 with a page."""
     HTML = "html"
     """200 with the page "Will be right back"."""
     MALFORMED = "malformed"
@@ -72,6 +77,8 @@ class Request:
     symbol: str | None
     params: Mapping[str, str]
     status: int | None
+    news_of: str | None = None
+    """The symbol that news were asked for."""
 
     @property
     def is_lookup(self) -> bool:
@@ -89,7 +96,7 @@ class _Plan:
 
 
 class YahooStandIn:
-    """Yahoo's chart endpoint, cookie and crumb, for the symbols that `serve()` was given.
+    """Yahoo's chart endpoint, cookie and crumb, for the symbols that `serve()` was given; and news of any symbol.
 
     Clients reach it through `proxy_url` at Yahoo's own addresses and trust `ca_bundle`. Any other host
     is refused with 403. `latency` seconds pass before each answer. Use it as a context manager.
@@ -98,6 +105,7 @@ class YahooStandIn:
     def __init__(self, latency: float = 0.0) -> None:
         self.latency = latency
         self._listings: dict[str, Listing] = {}
+        self._news: dict[str, Sequence[Mapping[str, Any]]] = {}
         self._plans: dict[str, _Plan] = {}
         self._requests: list[Request] = []
         self._changed = threading.Condition()
@@ -148,9 +156,14 @@ class YahooStandIn:
             symbol, ordered, currency, exchange, timezone, name, instrument, splits or {}, dividends or {}
         )
 
+    def serve_news(self, symbol: str, articles: Sequence[Mapping[str, Any]]) -> None:
+        """Have these articles (`tests.yahoo_news`) about `symbol`, in this order, in place of earlier ones."""
+        self._news[symbol] = articles
+
     def forget(self, symbol: str) -> None:
-        """Answer 404 for `symbol` from now on."""
+        """Answer 404 for `symbol` from now on, and have no news of it."""
         self._listings.pop(symbol, None)
+        self._news.pop(symbol, None)
 
     def misbehave(
         self,
@@ -199,6 +212,10 @@ class YahooStandIn:
             if request.symbol is not None and (symbol is None or request.symbol == symbol)
         ]
 
+    def news_requests(self) -> list[Request]:
+        """The requests for news."""
+        return [request for request in self.requests if request.news_of is not None]
+
     def wait_for_requests(self, count: int, symbol: str | None = None, timeout: float = 10.0) -> list[Request]:
         """The chart requests once there are at least `count`; TimeoutError after `timeout` seconds."""
         with self._changed:
@@ -207,13 +224,15 @@ class YahooStandIn:
                 raise TimeoutError(f"{seen} of {count} chart requests for {symbol or 'any symbol'} after {timeout} s")
             return self.chart_requests(symbol)
 
-    def _answer(self, method: str, host: str, target: str) -> Answer:
+    def _answer(self, method: str, host: str, target: str, body: bytes) -> Answer:
         arrived = time.monotonic()
         parts = urlsplit(target)
         path, params = unquote(parts.path), dict(parse_qsl(parts.query, keep_blank_values=True))
         chart = _CHART.fullmatch(path)
-        request = Request(arrived, method, host, path, chart[1] if chart else None, params, None)
-        answer = self._chart(request) if chart else _formality(host, path)
+        is_news = (method, host, path) == ("POST", "finance.yahoo.com", NEWS)
+        asked_for = symbol_asked_for(body) if is_news else None
+        request = Request(arrived, method, host, path, chart[1] if chart else None, params, None, asked_for)
+        answer = self._chart(request) if chart else self._news_of(request) if is_news else _formality(host, path)
         self._record(replace(request, status=answer.status))
         if chart:
             self._released.wait()
@@ -248,6 +267,14 @@ class YahooStandIn:
         except ChartError as error:
             return _json(error.status, error.body)
 
+    def _news_of(self, request: Request) -> Answer:
+        plan = self._plans.get(NEWS)
+        if plan is not None and next(plan.answers, self) is not self and (answer := _failure(plan)) is not None:
+            return answer
+        if request.params.get("queryRef") != "latestNews" or request.params.get("serviceKey") != "ncp_fin":
+            return _json(400, {"status": "ERROR", "data": None})
+        return _json(200, news_body(self._news.get(request.news_of or "", ())))
+
 
 def _failure(plan: _Plan) -> Answer | None:
     """The answer to `plan`, where it does not depend on the symbol's bars."""
@@ -260,6 +287,8 @@ def _failure(plan: _Plan) -> Answer | None:
             return _json(401, {"chart": {"result": None, "error": error}})
         case Misbehaviour.SERVER_ERROR:
             return Answer(503, b"<html><body>Service Unavailable</body></html>", "text/html")
+        case Misbehaviour.NOT_FOUND:
+            return Answer(404, b"<html><body>Not Found</body></html>", "text/html")
         case Misbehaviour.HTML:
             return Answer(200, _DOWN.encode(), "text/html")
         case Misbehaviour.MALFORMED:

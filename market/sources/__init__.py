@@ -7,7 +7,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from market.models import PriceBar
-from market.sources.base import History, NotOffered, Source, SourceError, SymbolNotFound
+from market.sources.base import Headline, History, NewsSource, NotOffered, Source, SourceError, SymbolNotFound
 from market.sources.budget import Budget
 
 CACHED = "cached"
@@ -38,6 +38,17 @@ def fetch_history(symbol: str, start: date, end: date | None = None) -> History:
             errors.append(error)
     none = SourceError("None of stock_jobs.data_fetch.sources is available here")
     raise max(errors, key=lambda error: (error.passes, not isinstance(error, NotOffered)), default=none)
+
+
+def fetch_news(symbol: str, count: int) -> list[Headline]:
+    """The newest headlines about a stock, from the first of the configured sources that has news at all.
+
+    NotOffered where none has.
+    """
+    for source in configured_sources():
+        if isinstance(source, NewsSource):
+            return source.news(symbol, count)
+    raise NotOffered("None of stock_jobs.data_fetch.sources has news")
 
 
 @cache

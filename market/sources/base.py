@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 
 class Bar(NamedTuple):
@@ -30,6 +30,18 @@ class History:
     currency: str = ""
 
 
+class Headline(NamedTuple):
+    """One piece of news of a stock, as a source has it: nothing of it is trusted or cut yet."""
+
+    external_id: str
+    """The source's own; may be empty."""
+    title: str
+    publisher: str
+    url: str
+    published_at: datetime
+    """With a time zone."""
+
+
 AS_TRADED = frozenset(["alpha_vantage"])
 """Sources whose prices are as they were traded, without later splits and dividends. They have no `adj_close`."""
 
@@ -44,6 +56,15 @@ class Source(Protocol):
 
     def history(self, symbol: str, start: date, end: date | None = None) -> History:
         """The bars from `start` to `end`, both included (None: to today); at least one. Raises SourceError."""
+        ...
+
+
+@runtime_checkable
+class NewsSource(Protocol):
+    """A place to get news from, too."""
+
+    def news(self, symbol: str, count: int) -> list[Headline]:
+        """About `count` of the newest headlines about a stock; none where there are none. Raises SourceError."""
         ...
 
 

@@ -3,9 +3,11 @@
 import fcntl
 import math
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from json import JSONDecodeError
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import yfinance
@@ -19,6 +21,7 @@ from yfinance.exceptions import YFException, YFRateLimitError, YFTickerMissingEr
 from market.sources.base import (
     Allowance,
     Bar,
+    Headline,
     History,
     MalformedAnswer,
     RateLimited,
@@ -29,6 +32,7 @@ from market.sources.base import (
     Unlimited,
 )
 from market.sources.http import reason_of
+from market.sources.yahoo_news import read_articles
 from market.sources.yahoo_session import LABEL, YahooSession, no_data
 
 PROBE = "https://query1.finance.yahoo.com/v8/finance/chart/AAPL?range=1d&interval=1d"
@@ -42,6 +46,8 @@ warnings.filterwarnings("ignore", category=DeprecationWarning, module="^yfinance
 
 # What yfinance raises when an answer lacks something that it takes for granted.
 _MISREADINGS = (AttributeError, LookupError, TypeError, ValueError)
+
+_Answer = TypeVar("_Answer")
 
 
 class YahooFinance:
@@ -70,23 +76,42 @@ class YahooFinance:
         )
 
     def history(self, symbol: str, start: date, end: date | None = None) -> History:
-        try:
-            return self._ask(symbol, start, end)
-        except PeeweeException:
-            # Two processes wrote their first cookie to yfinance's cache at the same moment, which it does not expect.
-            # What the other one wrote is there now.
-            return self._ask(symbol, start, end)
+        return _whatever_the_cache(lambda: self._ask(symbol, start, end))
+
+    def news(self, symbol: str, count: int) -> list[Headline]:
+        return _whatever_the_cache(lambda: self._ask_for_news(symbol, count))
 
     def _ask(self, symbol: str, start: date, end: date | None) -> History:
         before = end and end + timedelta(days=1)  # Yahoo's end is not included
         if end is not None:
             self._forget_memoised_answers()
-        try:
+        with self._naming_errors(symbol):
             ticker = self._ticker(symbol)
             frame = ticker.history(
                 start=start, end=before, auto_adjust=False, timeout=self._limit, **_WITHOUT_NEEDLESS_PASSES
             )
             about: dict[str, Any] = ticker.history_metadata
+        bars = _bars(frame)
+        if not bars:
+            raise no_data(symbol)
+        return History(
+            symbol,
+            self.name,
+            bars,
+            name=str(about.get("longName") or about.get("shortName") or ""),
+            exchange=str(about.get("exchangeName") or ""),
+            currency=str(about.get("currency") or ""),
+        )
+
+    def _ask_for_news(self, symbol: str, count: int) -> list[Headline]:
+        with self._naming_errors(symbol):
+            return read_articles(self._ticker(symbol).get_news(count=count))
+
+    @contextmanager
+    def _naming_errors(self, symbol: str) -> Iterator[None]:
+        """SourceError for what yfinance raises in this block."""
+        try:
+            yield
         except YFTickerMissingError:
             raise no_data(symbol) from None
         except YFRateLimitError:
@@ -100,17 +125,6 @@ class YahooFinance:
         except _MISREADINGS as error:
             self._forget_memoised_answers()
             raise MalformedAnswer(f"{LABEL} sent an answer for {symbol} that yfinance cannot read") from error
-        bars = _bars(frame)
-        if not bars:
-            raise no_data(symbol)
-        return History(
-            symbol,
-            self.name,
-            bars,
-            name=str(about.get("longName") or about.get("shortName") or ""),
-            exchange=str(about.get("exchangeName") or ""),
-            currency=str(about.get("currency") or ""),
-        )
 
     def _ticker(self, symbol: str) -> yfinance.Ticker:
         try:
@@ -134,6 +148,15 @@ class YahooFinance:
         # yfinance keeps the first answer to a time zone look-up for the life of the process, a bad one too; and those
         # for ranges in the past, which change with the next split.
         YfData.cache_get.cache_clear()
+
+
+def _whatever_the_cache(ask: Callable[[], _Answer]) -> _Answer:
+    try:
+        return ask()
+    except PeeweeException:
+        # Two processes wrote their first cookie to yfinance's cache at the same moment, which it does not expect.
+        # What the other one wrote is there now.
+        return ask()
 
 
 _WITHOUT_NEEDLESS_PASSES: Any = {"actions": True, "keepna": True}

@@ -1,4 +1,4 @@
-"""The HTTP session under yfinance, which names what Yahoo's chart answers mean.
+"""The HTTP session under yfinance, which names what Yahoo's charts and news mean.
 
 yfinance turns many failures into an empty table or an exception about something else, and memoises some bad
 answers. Here they are told apart by status and body, before yfinance sees them.
@@ -7,17 +7,19 @@ answers. Here they are told apart by status and body, before yfinance sees them.
 import json
 import re
 import threading
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
 from curl_cffi.requests import Response
 
-from market.sources.base import Allowance, MalformedAnswer, SourceDown, SymbolNotFound
+from market.sources.base import Allowance, MalformedAnswer, SourceDown, SourceError, SymbolNotFound
 from market.sources.http import SourceSession
 
 LABEL = "Yahoo Finance"
 
 _CHART = re.compile(r"/v8/finance/chart/([^/?]+)")
+_NEWS = "/xhr/ncp?"
 
 
 class YahooSession(SourceSession):
@@ -30,24 +32,27 @@ class YahooSession(SourceSession):
         self._refused = threading.local()
 
     def subject_of(self, url: str) -> str:
-        """The symbol of a chart, or else the host."""
+        """The symbol of a chart, "news", or else the host."""
         chart = _CHART.search(url)
-        return unquote(chart[1]) if chart else super().subject_of(url)
+        return unquote(chart[1]) if chart else "news" if _NEWS in url else super().subject_of(url)
 
     def request(self, method: Any, url: str, **kwargs: Any) -> Response:  # type: ignore[override]
         response = super().request(method, url, **kwargs)
         self.allowance.note_answer()
         # An answer from elsewhere, such as the form that asks for consent to cookies, is yfinance's to deal with.
         if _CHART.search(url) and (chart := _CHART.search(response.url)):
-            self._check(unquote(chart[1]), response)
+            self._check(unquote(chart[1]), response, _check_chart)
+        elif _NEWS in url and _NEWS in response.url:
+            self._check("news", response, _check_news)
         return response
 
-    def _check(self, symbol: str, response: Response) -> None:
-        """Let yfinance renew its cookie and crumb once when they are refused; then check the chart."""
-        first = response.status_code in (401, 403) and getattr(self._refused, "symbol", None) != symbol
-        self._refused.symbol = symbol if first else None
+    def _check(self, subject: str, response: Response, check: Callable[[str, Response], None]) -> None:
+        """Let yfinance renew its cookie and crumb once when they are refused; then check the answer."""
+        first = response.status_code in (401, 403) and getattr(self._refused, "subject", None) != subject
+        self._refused.subject = subject if first else None
         if not first:
-            _check_chart(symbol, response)
+            _check_status(subject, response)
+            check(subject, response)
 
 
 def no_data(symbol: str) -> SymbolNotFound:
@@ -55,19 +60,35 @@ def no_data(symbol: str) -> SymbolNotFound:
     return SymbolNotFound(f"{LABEL} has no data for {symbol}")
 
 
-def _check_chart(symbol: str, response: Response) -> None:
-    """Raise what a chart answer stands for, unless it is one that yfinance can read."""
+def _check_status(subject: str, response: Response) -> None:
+    """Raise what an answer stands for that Yahoo gives to whatever it is asked for."""
     status = response.status_code
     if status in (401, 403):
-        raise SourceDown(f"{LABEL} refused {symbol} ({status}), with a new cookie too")
+        raise SourceDown(f"{LABEL} refused {subject} ({status}), with a new cookie too")
     if status >= 500:
-        raise SourceDown(f"{LABEL} answered {status} for {symbol}")
+        raise SourceDown(f"{LABEL} answered {status} for {subject}")
     if "Will be right back" in response.text:
         raise SourceDown(f"{LABEL} says that it is down for now")
+
+
+def _check_chart(symbol: str, response: Response) -> None:
+    """Raise what a chart answer stands for, unless it is one that yfinance can read."""
     try:
         chart = json.loads(response.content)["chart"]
         error = chart["error"]
     except (ValueError, TypeError, KeyError, RecursionError):
         raise MalformedAnswer(f"{LABEL} sent an answer for {symbol} that is not a chart") from None
-    if status == 404 and error:
+    if response.status_code == 404 and error:
         raise no_data(symbol)
+
+
+def _check_news(subject: str, response: Response) -> None:
+    """Raise what an answer with news stands for, unless it is one that yfinance can read."""
+    if response.status_code >= 400:
+        raise SourceError(f"{LABEL} answered {response.status_code} for {subject}")
+    try:
+        stream = json.loads(response.content)["data"]["tickerStream"]["stream"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        stream = None
+    if not isinstance(stream, list) or not all(isinstance(article, dict) for article in stream):
+        raise MalformedAnswer(f"{LABEL} sent an answer for {subject} that has none")
