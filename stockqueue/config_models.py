@@ -565,7 +565,8 @@ class OpenAI(Section):
     """What a million tokens of questions cost, in a currency of your choice; null: not known."""
     completion_price: Price = None
     """What a million tokens of answers cost, in the same currency; null: not known."""
-    retry_count: RetryCount = None
+    retry_count: Annotated[Retries | None, IGNORED] = None
+    """Ignored: a question that is refused, or fails in the server, is asked once more."""
 
 
 class Apis(Section):

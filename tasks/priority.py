@@ -1,10 +1,12 @@
 """The one mapping between job types, queues, our priorities (1 is the most urgent) and the brokers' numbers."""
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from django.conf import settings
 
+from market.models import Analysis
 from tasks.models import Job
 
 BANDS = {
@@ -16,6 +18,9 @@ BANDS = {
 
 HIGH, LOW = 2 / 3, 1 / 3
 """A score above HIGH makes a job one more urgent than its rule says, one below LOW one less."""
+
+AS_THE_RULE = 2
+"""The place in `analysis_priority` of the kind that is as urgent as its trigger's rule says."""
 
 UNKNOWN = 0.5
 """What a factor counts as of which nothing is known: it moves nothing by itself."""
@@ -40,7 +45,8 @@ class Ranked(NamedTuple):
 
     `reason` has `trigger` and its `rule`, `queue` and its `band` ([most urgent, least urgent]), `base` (the rule
     clamped to the band), `score`, `factors` ({name: {value, weight}}, a value that is not known is None), `wish` (what
-    the score asked for: -1 is one more urgent, 1 one less) and `moved` (what the band allowed of it).
+    the score asked for: -1 is one more urgent, 1 one less) and `moved` (what the band allowed of it). For an analysis
+    it has `kind`, too, and the `place` of that (1 is the first) by which the base was moved.
     """
 
     priority: int
@@ -82,10 +88,19 @@ def priority_for(trigger: str, queue: Job.Queue) -> int:
     return _clamp(_rule_of(trigger), queue)
 
 
-def rank(trigger: str, queue: Job.Queue, factors: Factors) -> Ranked:
-    """`priority_for`, moved by at most one within the queue's band by the configured weighted sum of the factors."""
+def rank(trigger: str, queue: Job.Queue, factors: Factors, *, kind: str = "") -> Ranked:
+    """`priority_for`, moved by at most one within the queue's band by the configured weighted sum of the factors.
+
+    A `kind` of analysis is moved before that, by its place in `analysis_priority`: the first of the kinds is one more
+    urgent than the rule, the second is as urgent, the third is one less urgent, and so on.
+    """
     rule = _rule_of(trigger)
     base = _clamp(rule, queue)
+    reason_of_kind: dict[str, Any] = {}
+    if kind:
+        place = _place_of(kind)
+        base = _clamp(base + place - AS_THE_RULE, queue)
+        reason_of_kind = {"kind": str(kind), "place": place}
     weights = vars(settings.JOB_PROCESSOR.portfolio.priority_factors)  # as it is: a login ranks a hundred jobs
     values = factors._asdict()
     score = math.fsum(weights[name] * (UNKNOWN if value is None else value) for name, value in values.items())
@@ -104,6 +119,7 @@ def rank(trigger: str, queue: Job.Queue, factors: Factors) -> Ranked:
         },
         "wish": wish,
         "moved": priority - base,
+        **reason_of_kind,
     }
     return Ranked(priority, reason)
 
@@ -116,8 +132,11 @@ def explain(reason: dict[str, Any]) -> str:
         return f"{reason['set_by']} set it to {reason['priority']}."
     rule, (first, last), base = reason["rule"], reason["band"], reason["base"]
     parts = [f"{reason['trigger']} is {rule}"]
-    if base != rule:
-        parts.append(f"{reason['queue']} takes {first} to {last}: {base}")
+    limits = f"{reason['queue']} takes {first} to {last}"
+    if "kind" in reason:
+        parts.append(f"{limits}, and {reason['kind']} is number {reason['place']} of analysis_priority: {base}")
+    elif base != rule:
+        parts.append(f"{limits}: {base}")
     parts.append(
         f"score {reason['score']:.2f} ({', '.join(_explain_factor(*item) for item in reason['factors'].items())})"
     )
@@ -132,6 +151,17 @@ def explain(reason: dict[str, Any]) -> str:
 def _explain_factor(name: str, factor: dict[str, Any]) -> str:
     value = f"unknown, {UNKNOWN}" if factor["value"] is None else f"{factor['value']:.2f}"
     return f"{name.rpartition('_')[2]} {value} x {factor['weight']:g}"
+
+
+def in_order(kinds: Iterable[Analysis.Kind]) -> list[Analysis.Kind]:
+    """Kinds of analysis, each once, in the order of `analysis_priority`."""
+    return sorted(set(kinds), key=lambda kind: (_place_of(kind), kind))
+
+
+def _place_of(kind: str) -> int:
+    """1 for the kind of analysis that runs first; those that are not named come after all others."""
+    order = [str(one) for one in settings.JOB_PROCESSOR.stock_jobs.analysis.analysis_priority]
+    return order.index(kind) + 1 if kind in order else len(order) + 1
 
 
 def _rule_of(trigger: str) -> int:

@@ -18,7 +18,7 @@ from tasks.backfill import Mode, first_source
 from tasks.dispatch import dispatch_after_commit, send_again_after_commit
 from tasks.locks import lock
 from tasks.models import Job, JobRequest
-from tasks.priority import Factors, queue_for, rank
+from tasks.priority import Factors, in_order, queue_for, rank
 
 FETCH_DAYS = 30
 """Calendar days that an ordinary fetch asks for: about 21 bars, enough to mend a few missed weeks."""
@@ -49,6 +49,12 @@ class Wanted:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     factors: Factors = NOTHING_KNOWN
     has_range: bool = False
+
+    @property
+    def kind(self) -> str:
+        """Of an analysis: what it is to find out; else empty."""
+        kinds = self.parameters.get("analysis_types") or [""]
+        return str(kinds[0])
 
 
 @dataclass
@@ -121,19 +127,20 @@ def request_analyses(
     analysis_types: Sequence[Analysis.Kind] = (Analysis.Kind.TECHNICAL,),
     factors: Mapping[str, Factors] | None = None,
 ) -> Requested:
-    """Ask for a `stock_analysis` of each stock. A stock with an active one of the same types gets no second one.
+    """Ask for a `stock_analysis` of each stock and kind. Where one is on its way, there is no second one.
 
-    `factors`, by symbol, move the priorities.
+    The kinds are done in the order of `analysis_priority`. `factors`, by symbol, move the priorities.
     """
     return request_jobs(
         [
             Wanted(
                 job_type=Job.Type.STOCK_ANALYSIS,
-                unique_key=":".join([Job.Type.STOCK_ANALYSIS, stock.symbol, *sorted(analysis_types)]),
+                unique_key=f"{Job.Type.STOCK_ANALYSIS}:{stock.symbol}:{kind}",
                 symbol=stock.symbol,
-                parameters={"symbol": stock.symbol, "analysis_types": list(analysis_types)},
+                parameters={"symbol": stock.symbol, "analysis_types": [kind]},
                 factors=(factors or {}).get(stock.symbol, NOTHING_KNOWN),
             )
+            for kind in in_order(analysis_types)
             for stock in stocks
         ],
         trigger,
@@ -179,10 +186,10 @@ def request_jobs(
     jobs: dict[str, Job] = {}
     for number, thing in enumerate(wanted):
         queue = queue_for(thing.job_type, trigger, has_range=thing.has_range)
-        ranked = rank(trigger, queue, thing.factors)
+        ranked = rank(trigger, queue, thing.factors, kind=thing.kind)
         jobs[thing.unique_key] = Job(
             job_type=thing.job_type,
-            subtype=_SUBTYPES.get(trigger, "") if subtype is None else subtype,
+            subtype=(thing.kind or _SUBTYPES.get(trigger, "")) if subtype is None else subtype,
             trigger=trigger,
             user_id=None if user is None else user.pk,  # unlike `user`, it costs nothing to set
             symbol=thing.symbol,

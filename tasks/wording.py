@@ -67,9 +67,9 @@ def describe_wait(job: Job, now: datetime) -> str:
 
 def describe_result(result: dict[str, Any]) -> str:
     """A completed job's result: what was found, how much was stored, or why nothing was."""
-    if "recommendation" in result:
+    if result.get("recommendation"):
         found = f"{result['recommendation']}, confidence {result['confidence']:.2f}"
-        return f"{found}, of {result['bars']} bars until {result['data_as_of']}{_because(result)}"
+        return f"{found}, of {_basis(result)} until {result['data_as_of']}{_because(result)}"
     if "reason" in result:
         return str(result["reason"])
     if "days_fetched" in result:
@@ -80,6 +80,10 @@ def describe_result(result: dict[str, Any]) -> str:
             f"{result.get('records_stored', 0)} bars stored"
         )
     return ""
+
+
+def _basis(result: dict[str, Any]) -> str:
+    return f"{result['headlines']} headlines" if "headlines" in result else f"{result['bars']} bars"
 
 
 def _because(result: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ import yaml
 from celery import current_app
 from django.contrib.auth.models import User
 from django.db import connection
+from django.utils import timezone
 
 from market.models import Stock
 from market.sources import configured_sources
@@ -23,12 +24,17 @@ from operations.subscriber import Subscriber
 from portfolio.models import Holding, Portfolio
 from stockqueue.addresses import MqttAddress
 from stockqueue.config import load_config
+from stockqueue.llm_address import LlmServer
 from stockqueue.processes import spawn, stop, wait_until
+from tasks import analysing, direct, execution, sweeper, work
 from tasks import broker as celery_broker
-from tasks import direct, execution, sweeper
+from tasks.models import Job
+from tests.openai_standin import KEY, MODEL, OpenAIStandIn
 from tests.rabbit import RabbitServer
+from tests.sentiment_jobs import BAD_TITLES
 from tests.servers import MosquittoServer, RedisServer
 from tests.yahoo import ANY_SYMBOL, YahooStandIn, daily_bars
+from tests.yahoo_news import article
 
 ROOT = Path(__file__).parents[1]
 _numbers = itertools.count(1)
@@ -126,6 +132,34 @@ def yahoo(yahoo_server: YahooStandIn, settings: Any) -> Iterator[Yahoo]:
     yahoo_server.latency = 0.0
     yahoo_server.release()
     configured_sources.cache_clear()
+
+
+@pytest.fixture
+def real_analyses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Test files that work with jobs of this type in their own way are imported in the same process."""
+    monkeypatch.setitem(work._work, Job.Type.STOCK_ANALYSIS, analysing.analyse_stock)
+
+
+@pytest.fixture(scope="session")
+def llm_server() -> Iterator[OpenAIStandIn]:
+    with OpenAIStandIn() as server:
+        yield server
+
+
+@pytest.fixture
+def llm(llm_server: OpenAIStandIn, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIStandIn]:
+    """An LLM for this process: a server on this machine that may be asked. It is not waited for between attempts."""
+    monkeypatch.setattr("market.llm.client.PAUSE", 0.0)
+    settings.LLM = LlmServer(llm_server.url, MODEL, KEY, allow_private=True)
+    yield llm_server
+    llm_server.behave()
+
+
+@pytest.fixture
+def in_the_news(yahoo: Yahoo, db: None) -> Stock:
+    """A stock with two bad headlines, and prices that were checked just now."""
+    yahoo.serve_news("AAPL", *(article(title, hours=number + 1) for number, title in enumerate(BAD_TITLES)))
+    return Stock.objects.create(symbol="AAPL", exchange="CCC", source="yahoo_finance", checked_at=timezone.now())
 
 
 @pytest.fixture(scope="session")

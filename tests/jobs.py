@@ -1,11 +1,14 @@
 """Jobs in a given state, for tests that look at them."""
 
+from contextlib import suppress
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.utils import timezone
 
 from market.models import Stock
+from tasks import lifecycle
+from tasks.execution import JobFailed, run_job
 from tasks.models import Job
 from tasks.requests import request_fetches
 
@@ -18,3 +21,17 @@ def new_job(symbol: str = "AAPL", status: str = "pending", user: User | None = N
         fields.setdefault("finished_at", timezone.now())
     Job.objects.filter(pk=job.pk).update(status=status, **fields)
     return Job.objects.get(pk=job.pk)
+
+
+def run_once(job: Job) -> Job:
+    """One attempt at a job, in this process; how it is then."""
+    lifecycle.mark_queued([job.pk])
+    with suppress(JobFailed):
+        run_job(job.pk, "worker")
+    return Job.objects.get(pk=job.pk)
+
+
+def result_of(job: Job) -> dict[str, Any]:
+    """The result of a job that has one."""
+    assert job.result is not None, job.error
+    return dict(job.result)

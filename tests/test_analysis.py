@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -18,26 +17,21 @@ from market.recommendation import recommend
 from market.sources.base import Bar, History
 from market.store import store_history
 from market.technical import ENOUGH_BARS, HISTORY_BARS, analyse
-from tasks import analysing, lifecycle, work
-from tasks.execution import JobFailed, run_job
+from tasks import lifecycle, technical_analysis
+from tasks.execution import run_job
 from tasks.models import Job
 from tasks.requests import request_analyses, request_fetches
 from tasks.wording import describe_end
 from tests.conftest import ROOT
+from tests.jobs import run_once as run
 from tests.test_commands import call, refused
 from tests.yahoo import daily_bars
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("real_analyses")]
 
 LAST = date(2026, 3, 6)
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 Kind = Analysis.Kind
-
-
-@pytest.fixture(autouse=True)
-def real_analyses(monkeypatch) -> None:
-    """Test files that work with jobs of this type in their own way are imported in the same process."""
-    monkeypatch.setitem(work._work, Job.Type.STOCK_ANALYSIS, analysing.analyse_stock)
 
 
 def stored(symbol: str = "AAPL", days: int = 300, until: date = LAST, **changes: Any) -> Stock:
@@ -53,14 +47,6 @@ def stored(symbol: str = "AAPL", days: int = 300, until: date = LAST, **changes:
 
 def request(stock: Stock, **options: Any) -> Job:
     return request_analyses([stock], Job.Trigger.USER_REQUEST, **options).jobs[0]
-
-
-def run(job: Job) -> Job:
-    """One attempt at a job; how it is then."""
-    lifecycle.mark_queued([job.pk])
-    with suppress(JobFailed):
-        run_job(job.pk, "worker")
-    return Job.objects.get(pk=job.pk)
 
 
 def history_jobs() -> list[Job]:
@@ -189,7 +175,7 @@ def test_an_analysis_is_done_again_after_cache_ttl_or_by_another_rule(configured
     assert run(request(stock)).outcome == "updated"
     configured(**{"stock_jobs.analysis.cache_ttl": 6})
     assert run(request(stock)).outcome == "unchanged"
-    monkeypatch.setattr("tasks.analysing.VERSION", "technical/2")
+    monkeypatch.setattr("tasks.technical_analysis.VERSION", "technical/2")
     assert run(request(stock)).outcome == "updated"
 
 
@@ -348,13 +334,18 @@ def test_a_symbol_that_no_source_knows_has_nothing_to_analyse(yahoo):
 @pytest.mark.parametrize(
     ("types", "error"),
     [
-        (["news"], "parameters.analysis_types: news is not done by this version; technical is"),
+        (["news"], "parameters.analysis_types: news is not done by this version; technical and sentiment are"),
         (["gossip"], "parameters.analysis_types.0: 'gossip': Input should be 'technical', "),
         ([], "parameters.analysis_types: []: List should have at least 1 item"),
+        (
+            ["technical", "sentiment"],
+            "parameters.analysis_types: ['technical', 'sentiment']: List should have at most",
+        ),
     ],
 )
 def test_a_type_that_is_not_done_is_named(types, error):
-    job = request(stored(), analysis_types=types)
+    job = request(stored())
+    Job.objects.update(parameters=job.parameters | {"analysis_types": types})
     assert run(job).error.startswith(error)
 
 
@@ -383,7 +374,7 @@ def test_analyse_stock_refuses_what_is_not_a_symbol():
 def test_analyse_stock_waits_for_history_and_analysis_without_a_broker(
     yahoo, direct_processing, monkeypatch, settings
 ):
-    monkeypatch.setattr(analysing, "PAUSE", timedelta(seconds=0))
+    monkeypatch.setattr(technical_analysis, "PAUSE", timedelta(seconds=0))
     monkeypatch.setattr("tasks.direct.SWEEP_EVERY", 0.5)
     settings.JOB_PROCESSOR = settings.JOB_PROCESSOR.model_copy(
         update={"queue": settings.JOB_PROCESSOR.queue.model_copy(update={"backend": "direct"})}
@@ -414,12 +405,14 @@ assert answer.status_code == 302, answer.status_code
 from tasks.models import Job
 from tasks.requests import request_analyses
 assert Job.objects.filter(trigger="user_login").exists()
-request_analyses(list(Stock.objects.all()), Job.Trigger.BACKGROUND_ANALYSIS)
-print(sorted({"pandas", "ta", "numpy", "yfinance", "exchange_calendars"} & set(sys.modules)))
+kinds = ["technical", "sentiment"]
+request_analyses(list(Stock.objects.all()), Job.Trigger.BACKGROUND_ANALYSIS, analysis_types=kinds)
+heavy = {"pandas", "ta", "numpy", "yfinance", "exchange_calendars", "openai", "vaderSentiment"}
+print(sorted(heavy & set(sys.modules)))
 """
 
 
-def test_neither_a_start_nor_a_login_nor_a_request_imports_pandas_or_ta(tmp_path):
+def test_neither_a_start_nor_a_login_nor_a_request_imports_what_only_workers_need(tmp_path):
     environment = {
         "STOCKQUEUE_VAR": str(tmp_path),
         "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}",

@@ -210,6 +210,28 @@ def test_a_reason_is_explained_in_a_sentence(trigger, queue, value, begin, end):
     assert sentence.endswith(end)
 
 
+@pytest.mark.parametrize(
+    ("kind", "trigger", "place", "base", "rule"),
+    [
+        ("sentiment", "background_analysis", 1, 7, 8),
+        ("technical", "background_analysis", 2, 8, 8),
+        ("news", "background_analysis", 4, 10, 8),
+        ("sentiment", "user_request", 1, 7, 3),
+        ("news", "maintenance", 4, 10, 10),
+    ],
+)
+def test_a_kind_of_analysis_is_moved_by_its_place_before_the_score_moves_it(kind, trigger, place, base, rule):
+    ranked = rank(trigger, Job.Queue.BACKGROUND_ANALYSIS, all_of(0.5), kind=kind)
+    assert (ranked.reason["kind"], ranked.reason["place"], ranked.reason["base"]) == (kind, place, base)
+    assert ranked.priority == base
+    assert explain(ranked.reason).startswith(
+        f"{trigger} is {rule}; background_analysis takes 7 to 10, and {kind} is number {place} of analysis_priority: "
+        f"{base}; score 0.50"
+    )
+    less, more = (rank(trigger, Job.Queue.BACKGROUND_ANALYSIS, all_of(v), kind=kind).priority for v in (0.0, 1.0))
+    assert (more, less) == (max(base - 1, 7), min(base + 1, 10))
+
+
 def test_a_job_without_a_reason_is_explained_as_such():
     assert explain({}) == "Nothing was recorded about this priority."
 

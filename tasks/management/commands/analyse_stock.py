@@ -2,20 +2,36 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import Any
 
+from market.models import Analysis
+from tasks.analysing import KINDS
 from tasks.management.asking import RequestCommand, parse_asked
+from tasks.management.jobs import bad_argument
 from tasks.requests import request_analyses
 
 
 class Command(RequestCommand):
     help = (
-        "Queue a stock_analysis for each SYMBOL, or join the one that is on its way. Where there is too little of a "
-        "stock's history, that is fetched first. Stocks that are not known yet are created. Exit code 0; 1 when a job "
-        "failed, expired or was cancelled, or the time was up (with --wait); 2 for bad arguments."
+        "Queue a stock_analysis for each SYMBOL, or join the one that is on its way: of its prices (technical; where "
+        "there is too little of its history, that is fetched first) or of its news (sentiment). Stocks that are not "
+        "known yet are created. Exit code 0; 1 when a job failed, expired or was cancelled, or the time was up (with "
+        "--wait); 2 for bad arguments."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         self.add_request_arguments(parser)
+        parser.add_argument(
+            "--kind",
+            metavar="K",
+            default=Analysis.Kind.TECHNICAL.value,
+            help=f"what to find out: {' or '.join(KINDS)} (default: technical)",
+        )
 
     def handle(self, *args: Any, symbols: Sequence[str], **options: Any) -> None:
-        asked = parse_asked(symbols, options)
-        self.ask(asked, lambda stocks: request_analyses(stocks, asked.trigger))
+        kind, asked = _parse_kind(options["kind"]), parse_asked(symbols, options)
+        self.ask(asked, lambda stocks: request_analyses(stocks, asked.trigger, analysis_types=[kind]))
+
+
+def _parse_kind(text: str) -> Analysis.Kind:
+    if text not in list(KINDS):
+        raise bad_argument(f"--kind {text} is not one of {', '.join(KINDS)}")
+    return Analysis.Kind(text)

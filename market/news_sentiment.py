@@ -1,0 +1,90 @@
+"""The sentiment analysis of a stock: its newest headlines become a recommendation, by a fixed rule or by the LLM."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from market.llm import ask, cost_of
+from market.llm.reply import Usage
+from market.llm.sentiment import VERSION as LLM_VERSION
+from market.llm.sentiment import question_about
+from market.models import Analysis, NewsItem, Stock
+from market.news import newest_news
+from market.recommendation import Contribution
+from market.sentiment import VERSION as RULE_VERSION
+from market.sentiment import recommend_by_headlines, score_of
+from stockqueue.llm_address import LlmServer
+
+RECENT = timedelta(days=7)
+"""Older headlines say nothing about today."""
+MOST = 20
+"""Headlines that are looked at; the newest."""
+
+
+def recent_news(stock: Stock, now: datetime) -> list[NewsItem]:
+    """The headlines that an analysis is of, the newest first."""
+    return newest_news(stock, MOST, since=now - RECENT)
+
+
+def version_wanted(server: LlmServer | None) -> str:
+    """Of an analysis that is done now, if nothing stands in the way."""
+    return RULE_VERSION if server is None else f"{LLM_VERSION} {server.model}"[:100]
+
+
+def analyse_by_rule(
+    stock: Stock, news: Sequence[NewsItem], wanted: str, *, fallback: str = "", usage: Usage | None = None
+) -> Analysis:
+    """What vaderSentiment makes of headlines, not saved yet; without any, there is no recommendation.
+
+    `fallback` says why it is not by the LLM; `usage` is what a useless answer of that took.
+    """
+    analysis = _analysis(stock, news, version=RULE_VERSION, usage=usage)
+    analysis.values |= {"wanted": wanted, "fallback": fallback or None}
+    if news:
+        found = recommend_by_headlines([(item.title, item.sentiment) for item in news])
+        analysis.values |= {"score": score_of([item.sentiment for item in news])}
+        analysis.recommendation, analysis.confidence = found.action, found.confidence
+        analysis.contributions = [one._asdict() for one in found.contributions]
+    return analysis
+
+
+def analyse_by_llm(stock: Stock, news: Sequence[NewsItem], server: LlmServer, now: datetime) -> Analysis:
+    """What the LLM makes of headlines (at least one), not saved yet. Raises LlmError."""
+    opinion, usage = ask(server, question_about(stock.symbol, news, now))
+    wanted = version_wanted(server)
+    analysis = _analysis(stock, news, version=wanted, usage=usage, used=opinion.headlines)
+    analysis.values |= {"wanted": wanted, "score": opinion.score, "rationale": opinion.rationale}
+    analysis.recommendation, analysis.confidence = opinion.recommendation, opinion.confidence
+    analysis.contributions = [
+        Contribution("llm", opinion.score, opinion.score, 1.0, opinion.rationale)._asdict(),
+    ]
+    return analysis
+
+
+def _analysis(
+    stock: Stock,
+    news: Sequence[NewsItem],
+    *,
+    version: str,
+    usage: Usage | None,
+    used: Sequence[int] | None = None,
+) -> Analysis:
+    """What both have in common; `used` are the places of the headlines that decided, where not all did."""
+    headlines: list[dict[str, Any]] = [
+        {
+            "id": item.pk,
+            "title": item.title,
+            "sentiment": item.sentiment,
+            "used": used is None or place in used,
+        }
+        for place, item in enumerate(news)
+    ]
+    return Analysis(
+        stock=stock,
+        kind=Analysis.Kind.SENTIMENT,
+        data_as_of=news[0].published_at.date() if news else None,
+        values={"score": None, "rationale": None, "fallback": None, "headlines": headlines},
+        version=version,
+        tokens=None if usage is None else usage.tokens,
+        cost=cost_of(usage),
+    )

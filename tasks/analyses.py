@@ -1,0 +1,50 @@
+"""What all kinds of analysis have in common: the stock, what was found out lately, and what a job tells of it."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+
+from market.models import Analysis, Stock
+from tasks.models import Job
+from tasks.work import Done, WorkFailed
+
+
+def find_stock(symbol: str) -> Stock:
+    """The stock to analyse. WorkFailed where it is not known, or parked."""
+    stock = Stock.objects.filter(symbol=symbol).first()
+    if stock is None:
+        raise WorkFailed(f"{symbol} is not known here; fetch it first")
+    if stock.status != Stock.Status.ACTIVE:
+        raise WorkFailed(f"{stock.symbol} is parked as {stock.status}; a fetch by hand that finds it ends that")
+    return stock
+
+
+def last_analysis(stock: Stock, kind: Analysis.Kind, now: datetime) -> Analysis | None:
+    """The stock's newest analysis of that kind, where it is younger than `cache_ttl`."""
+    last = Analysis.objects.latest_of(stock, kind)
+    ttl = timedelta(hours=settings.JOB_PROCESSOR.stock_jobs.analysis.cache_ttl)
+    return last if last is not None and now - last.created_at < ttl else None
+
+
+def unchanged(last: Analysis, why: str, **details: Any) -> Done:
+    """The end of a job that had nothing to do: the last answer again, and why it still holds."""
+    reason = f"analysed at {last.created_at:%Y-%m-%d %H:%M} UTC, {why}"
+    return Done(Job.Outcome.UNCHANGED, result_of(last, reason, **details))
+
+
+def result_of(analysis: Analysis, reason: str = "", **details: Any) -> dict[str, Any]:
+    """The predecessor's result of an analysis, and what it is of; `details` are those of its kind.
+
+    Without a recommendation, that is empty and the confidence 0: neither changes its type.
+    """
+    return {
+        "symbol": analysis.stock.symbol,
+        "analysis_types": [analysis.kind],
+        "recommendation": analysis.recommendation,
+        "confidence": analysis.confidence or 0.0,
+        "data_as_of": analysis.data_as_of and str(analysis.data_as_of),
+        "version": analysis.version,
+        **details,
+        **({"reason": reason} if reason else {}),
+    }

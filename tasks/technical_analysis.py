@@ -1,0 +1,116 @@
+"""The work of technical analyses: the bars of a stock become an analysis, once there are enough of them."""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from market.gaps import missing_days
+from market.models import Analysis, Stock
+from market.recommendation import VERSION
+from market.technical import ENOUGH_BARS, analyse
+from tasks.analyses import find_stock, last_analysis, result_of, unchanged
+from tasks.backfill import Mode
+from tasks.models import Job
+from tasks.requests import request_fetches
+from tasks.work import Done, Store, WorkFailed, WorkPostponed
+
+HISTORY = timedelta(days=735)
+"""What is asked for of a stock with too few bars: about 504 sessions."""
+ANSWER_HOLDS = timedelta(days=7)
+"""A stock that still had too few bars when its history had been fetched is not asked for again so soon."""
+PATIENCE = timedelta(hours=1)
+"""How long an analysis waits for a history; then it makes do with what there is."""
+PAUSE, LONGEST_PAUSE = timedelta(seconds=15), timedelta(minutes=5)
+"""Between two looks whether the history has come; they become rarer."""
+
+
+def analyse_technically(job: Job, now: datetime) -> Store | Done:
+    """Analyse a stock's bars, unless that was done lately and they are the same.
+
+    Where there are too few bars, or old ones, their fetch comes first: WorkPostponed while it is on its way.
+    """
+    fetches = _fetches_of_ranges(job.symbol, now)  # before the bars are read: what has ended is among them
+    stock = find_stock(job.symbol)
+    if stock.is_outdated:
+        _await_adjusted(job, stock, fetches, now)
+    last = last_analysis(stock, Analysis.Kind.TECHNICAL, now)
+    if last is not None and (last.version, last.bars_changed_at) == (VERSION, stock.bars_changed_at):
+        return unchanged(last, "and no bar has changed since", **_details(last))
+    shortage = _await_history(job, stock, fetches, now)
+    analysis = analyse(stock)
+    if analysis is None:
+        raise WorkFailed(f"no prices of {stock.symbol} are stored: {shortage}")
+    return partial(_store, analysis, shortage)
+
+
+def _fetches_of_ranges(symbol: str, now: datetime) -> list[Job]:
+    """The stock's backfills that were asked for lately, the newest first."""
+    fetches = Job.objects.filter(job_type=Job.Type.STOCK_FETCH, symbol=symbol, created_at__gte=now - ANSWER_HOLDS)
+    return list(fetches.filter(parameters__has_key="start").order_by("-created_at"))
+
+
+def _await_adjusted(job: Job, stock: Stock, fetches: Sequence[Job], now: datetime) -> None:
+    """Wait for the fetch that replaces bars which the source has adjusted since. They must not be analysed as one."""
+    replacing = [fetch for fetch in fetches if fetch.parameters.get("mode") == Mode.REPLACE]
+    fetch = next((fetch for fetch in replacing if _tells(fetch, job)), None)
+    if fetch is None:
+        first_day = stock.bars.order_by("date").values_list("date", flat=True)[0]
+        requested = request_fetches([stock], Job.Trigger.MAINTENANCE, start=first_day, mode=Mode.REPLACE)
+        fetch = requested.jobs[0]
+    _postpone_for(fetch, now)
+    if fetch.finished_at is None:
+        why = f"that has been on its way since {fetch.created_at:%Y-%m-%d %H:%M} UTC"
+    else:
+        why = fetch.error or "the source did not have all of them"
+    raise WorkFailed(f"the source has adjusted older bars of {stock.symbol}, which are not fetched anew yet: {why}")
+
+
+def _await_history(job: Job, stock: Stock, fetches: Sequence[Job], now: datetime) -> str:
+    """Why there are fewer bars than an analysis needs, where no more can be had; empty where there are enough."""
+    days = list(stock.bars.order_by("-date").values_list("date", flat=True)[:ENOUGH_BARS])
+    if len(days) == ENOUGH_BARS:
+        return ""
+    first_day = job.created_at.date() - HISTORY
+    if days and not missing_days(stock, first_day, now.date(), now):
+        return f"there are none before {days[-1]}"
+    covering = [fetch for fetch in fetches if _covers(fetch, first_day, now)]
+    fetch = next((fetch for fetch in covering if _tells(fetch, job) or fetch.status == Job.Status.COMPLETED), None)
+    if fetch is None:
+        fetch = request_fetches([stock], Job.Trigger.BACKGROUND_ANALYSIS, start=first_day).jobs[0]
+    _postpone_for(fetch, now)
+    if fetch.finished_at is None:
+        return f"its history has been on its way since {fetch.created_at:%Y-%m-%d %H:%M} UTC"
+    if fetch.status != Job.Status.COMPLETED:
+        return f"its history could not be fetched: {fetch.error}"
+    return f"no source has more since {first_day}"
+
+
+def _covers(fetch: Job, first_day: date, now: datetime) -> bool:
+    start, end = fetch.parameters["start"], fetch.parameters["end"]
+    return bool(start <= first_day.isoformat() and end >= (now - ANSWER_HOLDS).date().isoformat())
+
+
+def _tells(fetch: Job, job: Job) -> bool:
+    """Whether a fetch is on its way, or has ended since the analysis was asked for."""
+    return fetch.finished_at is None or fetch.finished_at >= job.created_at
+
+
+def _postpone_for(fetch: Job, now: datetime) -> None:
+    """WorkPostponed where a fetch has not ended, and has been on its way for less than PATIENCE."""
+    age = now - fetch.created_at
+    if fetch.finished_at is None and age < PATIENCE:
+        raise WorkPostponed(f"waits for the history of {fetch.symbol}", now + min(max(age, PAUSE), LONGEST_PAUSE))
+
+
+def _store(analysis: Analysis, shortage: str) -> Done:
+    analysis.save()
+    if (analysis.bars or 0) >= ENOUGH_BARS:
+        return Done(Job.Outcome.UPDATED, result_of(analysis, **_details(analysis)))
+    reason = shortage or "earlier prices are not adjusted for a split"
+    return Done(Job.Outcome.PARTIAL, result_of(analysis, reason, **_details(analysis)))
+
+
+def _details(analysis: Analysis) -> dict[str, Any]:
+    """`lacking` names the indicators without a value."""
+    return {"bars": analysis.bars, "lacking": [name for name, value in analysis.values.items() if value is None]}
