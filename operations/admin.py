@@ -39,19 +39,20 @@ from operations.alerts import acknowledge
 from operations.charts import Charts, period_of
 from operations.charts import collect as collect_charts
 from operations.fetch_admin import FetchAdmin
-from operations.filters import HeldFilter
+from operations.filters import HeldFilter, LoginFilter
 from operations.health import Readiness
 from operations.lockout import forget
 from operations.models import Alert, Fetch, StockData
 from operations.page import collect
 from operations.page_views import CHARTS_EVERY, EVERY, FOLDER, needs_database
+from tasks.admin import JobRequestAdmin
 from tasks.group_admin import may_request_jobs
-from tasks.models import Job, ScheduleRun
+from tasks.models import Job, JobRequest, ScheduleRun
 from tasks.stock_admin import StockAdmin
 
 _UNUSED = (GroupResult, ClockedSchedule, SolarSchedule)
 
-for _model in (User, Group, Stock, TaskResult, PeriodicTask, IntervalSchedule, CrontabSchedule, *_UNUSED):
+for _model in (User, Group, Stock, JobRequest, TaskResult, PeriodicTask, IntervalSchedule, CrontabSchedule, *_UNUSED):
     admin.site.unregister(_model)
 
 
@@ -75,6 +76,11 @@ class TaskResultAdmin(PlainTaskResultAdmin, ModelAdmin):
 @admin.register(Stock)
 class HeldStockAdmin(StockAdmin):
     list_filter = (*StockAdmin.list_filter, HeldFilter)
+
+
+@admin.register(JobRequest)
+class LoginRequestAdmin(JobRequestAdmin):
+    list_filter = (*JobRequestAdmin.list_filter, LoginFilter)
 
 
 class TaskSelectWidget(UnfoldAdminSelectWidget, PlainTaskSelectWidget):

@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from market.freshness import states_at
 from market.models import Stock
-from operations import statistics
+from operations import last_hour, statistics
+from tasks.models import JobRequest
 
 
 class HeldFilter(admin.SimpleListFilter):
@@ -32,3 +33,19 @@ class HeldFilter(admin.SimpleListFilter):
             return queryset
         states = states_at(statistics.held_stocks(), timezone.now())
         return queryset.filter(pk__in=[stock.pk for stock, state in states if self.value() in ("any", state)])
+
+
+class LoginFilter(admin.SimpleListFilter):
+    """The logins of the last hour that asked for something, by what came of them: of each the request that decided."""
+
+    title = "logins of the last hour"
+    parameter_name = "login"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        results = (last_hour.FRESH, last_hour.INCOMPLETE, last_hour.WAITING)
+        return [(result, result) for result in results]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[JobRequest]) -> QuerySet[JobRequest]:
+        if self.value() is None:
+            return queryset
+        return queryset.filter(pk__in=last_hour.deciding_requests(timezone.now()).get(str(self.value()), []))

@@ -1,9 +1,12 @@
 """What the last hour was like: how long jobs and logins took, and how many attempts succeeded."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from django.db.models import Count, FloatField, Func, Sum
@@ -18,6 +21,9 @@ SAMPLE = 10_000
 """The newest ended jobs, or requests of logins, that percentiles are taken from, at most."""
 ONE_LOGIN = 5.0
 """A user's requests that follow each other within so many seconds are of one login: nothing else tells which are."""
+
+FRESH, INCOMPLETE, WAITING = "fresh", "incomplete", "waiting"
+"""What becomes of logins: see `Logins`."""
 
 _RAN = (Job.Status.COMPLETED, Job.Status.FAILED)
 
@@ -129,28 +135,18 @@ def efficiency(ends: Iterable[Ended]) -> float | None:
 
 def logins(now: datetime) -> Logins:
     """What became of the logins of the last hour, the newest requests of them at most."""
-    rows = (
-        JobRequest.objects.filter(trigger=Job.Trigger.USER_LOGIN, created_at__gte=now - HOUR, user__isnull=False)
-        .order_by("-created_at")
-        .values_list(
-            "user",
-            _Unix("created_at"),
-            "job__status",
-            _Unix("job__finished_at"),
-            KeyTextTransform("source", "job__result"),
-        )
-    )
-    requests = [_Request(*row) for row in rows[:SAMPLE]]
-    times, incomplete, waiting = [], 0, 0
-    for login in _by_login(requests):
-        ends = [request.finished for request in login if request.finished is not None]
-        if len(ends) < len(login):
-            waiting += 1
-        elif all(request.brought_data for request in login):
-            times.append(_seconds(login[0].created, max(ends)))
-        else:
-            incomplete += 1
-    return Logins(len(times), incomplete, waiting, Spread.of(times) if times else None)
+    found = _logins(now)
+    times = [login.seconds for login in found if login.result == FRESH]
+    counts = Counter(login.result for login in found)
+    return Logins(counts[FRESH], counts[INCOMPLETE], counts[WAITING], Spread.of(times) if times else None)
+
+
+def deciding_requests(now: datetime) -> dict[str, list[int]]:
+    """For each result, one request of each login that `logins` counts there: the one that decided it."""
+    found: dict[str, list[int]] = {result: [] for result in (FRESH, INCOMPLETE, WAITING)}
+    for login in _logins(now):
+        found[login.result].append(login.deciding.pk)
+    return found
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -162,6 +158,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 class _Request:
     """A login's wish for a job, and what became of it: when (Unix time), and whose answer the job ended with."""
 
+    pk: int
     user: int
     created: float
     status: str
@@ -174,15 +171,52 @@ class _Request:
         return self.status == Job.Status.COMPLETED and self.source != CACHED
 
 
-def _by_login(requests: Iterable[_Request]) -> list[list[_Request]]:
-    """The requests of each login, the oldest first."""
-    found: list[list[_Request]] = []
-    for request in sorted(requests, key=lambda request: (request.user, request.created)):
-        last = found[-1][-1] if found else None
+class _Login:
+    """The requests of one login, the oldest first."""
+
+    def __init__(self, first: _Request) -> None:
+        self.requests = [first]
+
+    @cached_property
+    def deciding(self) -> _Request:
+        """The first that is on its way; where all have ended, the first without data; else the last to end."""
+        waiting = (request for request in self.requests if request.finished is None)
+        lacking = (request for request in self.requests if not request.brought_data)
+        last = max(self.requests, key=lambda request: request.finished or 0)
+        return next(chain(waiting, lacking), last)
+
+    @property
+    def result(self) -> str:
+        if self.deciding.finished is None:
+            return WAITING
+        return FRESH if self.deciding.brought_data else INCOMPLETE
+
+    @property
+    def seconds(self) -> float:
+        """Of one that is fresh: how long that took."""
+        return _seconds(self.requests[0].created, self.deciding.finished or 0)
+
+
+def _logins(now: datetime) -> list[_Login]:
+    rows = (
+        JobRequest.objects.filter(trigger=Job.Trigger.USER_LOGIN, created_at__gte=now - HOUR, user__isnull=False)
+        .order_by("-created_at")
+        .values_list(
+            "pk",
+            "user",
+            _Unix("created_at"),
+            "job__status",
+            _Unix("job__finished_at"),
+            KeyTextTransform("source", "job__result"),
+        )
+    )
+    found: list[_Login] = []
+    for request in sorted((_Request(*row) for row in rows[:SAMPLE]), key=lambda one: (one.user, one.created)):
+        last = found[-1].requests[-1] if found else None
         if last and last.user == request.user and request.created - last.created <= ONE_LOGIN:
-            found[-1].append(request)
+            found[-1].requests.append(request)
         else:
-            found.append([request])
+            found.append(_Login(request))
     return found
 
 

@@ -11,7 +11,7 @@ from market.models import Stock
 from operations import last_hour, links, statistics
 from operations.amounts import age, share
 from operations.health import Readiness
-from operations.last_hour import HOUR
+from operations.last_hour import FRESH, HOUR, INCOMPLETE, WAITING
 from operations.lights import BAD, Light, direct_processing, lights
 from operations.links import Figure
 from operations.models import Alert
@@ -257,22 +257,12 @@ def _workforce(now: datetime) -> Iterator[tuple[str, Figure]]:
 
 def _logins(now: datetime) -> LoginTimes:
     found = last_hour.logins(now)
-    lookups: dict[str, object] = {
-        "trigger__exact": Job.Trigger.USER_LOGIN,
-        "user__isnull": False,
-        "created_at__gte": (now - HOUR).isoformat(),
-    }
-    everything = links.job_requests(**lookups)
-    waiting = links.job_requests(job__status__in=",".join(Job.ACTIVE), **lookups)
-    results = [
-        ("fresh", Figure(str(found.fresh), everything)),
-        ("incomplete", Figure(str(found.incomplete), everything)),
-        ("waiting", Figure(str(found.waiting), waiting)),
-    ]
+    links_of = {result: links.job_requests(login=result) for result in (FRESH, INCOMPLETE, WAITING)}
+    results = [(result, Figure(str(getattr(found, result)), link)) for result, link in links_of.items()]
     if found.seconds is None:
         return LoginTimes(results if found.incomplete or found.waiting else [], [])
     times = (("median", found.seconds.p50), ("95th percentile", found.seconds.p95))
-    return LoginTimes(results, [(words, Figure(_age(seconds), everything)) for words, seconds in times])
+    return LoginTimes(results, [(words, Figure(_age(seconds), links_of[FRESH])) for words, seconds in times])
 
 
 def _ages(stocks: Sequence[Stock], now: datetime) -> list[Bar]:

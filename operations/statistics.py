@@ -229,7 +229,7 @@ def failures(now: datetime) -> list[FailureReason]:
         .order_by()
         .values_list("status", "reason")
         .annotate(jobs=Count("pk"))
-        .order_by("-jobs", "reason")[:WORST]
+        .order_by("-jobs", "reason", "status")[:WORST]
     )
     return [FailureReason(*row) for row in rows]
 

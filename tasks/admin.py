@@ -367,7 +367,7 @@ class JobRequestAdmin(ReadOnly, ModelAdmin):
     """Who asked for which job: by a login, say, which may have joined a job that others made."""
 
     list_display = ("job", "user", "trigger", "created", "status", "ended")
-    list_filter = ("trigger", "job__status")
+    list_filter: tuple[Any, ...] = ("trigger", "job__status")
     list_select_related = ("job", "user")
     search_fields = ("job__symbol", "user__username")
     ordering = ("-created_at",)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Permission, User
 from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -18,7 +18,7 @@ from django_celery_beat.models import PeriodicTask
 from market.models import Analysis, SourceState, SourceUse, Stock
 from mqtt_bridge.leadership import Lease
 from mqtt_bridge.models import BridgeLease
-from operations import health, metrics, statistics
+from operations import health, links, statistics
 from operations.health import Readiness
 from operations.lights import Light
 from operations.links import Figure
@@ -27,6 +27,7 @@ from operations.page import Page
 from portfolio.models import PortfolioPriority
 from tasks.models import Job, JobEvent, JobRequest
 from tests.jobs import new_job
+from tests.lists import rows_of
 from tests.workers import new_worker
 
 pytestmark = pytest.mark.django_db
@@ -73,15 +74,9 @@ def words(admin_client: Client, servers: Callable[..., None]) -> Callable[[], st
 
 
 @pytest.fixture
-def rows(admin_client: Client) -> Callable[[Figure], set[Any]]:
+def rows(admin_user: User) -> Callable[[Figure], set[Any]]:
     """rows(figure): the keys of what the list that it leads to has."""
-
-    def rows(figure: Figure) -> set[Any]:
-        answer = admin_client.get(figure.link)
-        assert answer.status_code == 200, figure
-        return set(answer.context["cl"].queryset.values_list("pk", flat=True))
-
-    return rows
+    return lambda figure: set(rows_of(figure.link, admin_user))
 
 
 def sql(query: str, *parameters: Any) -> Any:
@@ -279,12 +274,12 @@ def logged_in(user: Any, job: Job, before: float) -> JobRequest:
 
 
 def test_the_time_from_login_to_the_last_holding_fresh_is_shown(look, rows, django_user_model):
-    requests = set()
+    fresh = set()
     for seconds in range(11, 31):
         other = django_user_model.objects.create_user(f"someone{seconds}")
-        requests.add(logged_in(other, new_job(f"S{seconds}", "completed"), seconds).pk)
+        fresh.add(logged_in(other, new_job(f"S{seconds}", "completed"), seconds).pk)
     waiting = logged_in(django_user_model.objects.create_user("waits"), new_job("W", "running"), 30).pk
-    requests |= {waiting, logged_in(django_user_model.objects.create_user("lost"), new_job("L", "failed"), 9).pk}
+    lost = logged_in(django_user_model.objects.create_user("lost"), new_job("L", "failed"), 9).pk
     logged_in(django_user_model.objects.create_user("early"), new_job("E", "completed", finished_at=ago(hours=2)), 99)
     found = look().logins
     times, results = dict(found.seconds), dict(found.results)
@@ -294,8 +289,38 @@ def test_the_time_from_login_to_the_last_holding_fresh_is_shown(look, rows, djan
         "incomplete": "1",
         "waiting": "1",
     }
-    assert rows(times["median"]) == rows(results["fresh"]) == requests
+    assert rows(times["median"]) == rows(times["95th percentile"]) == rows(results["fresh"]) == fresh
+    assert rows(results["incomplete"]) == {lost}
     assert rows(results["waiting"]) == {waiting}
+
+
+def test_a_login_is_listed_as_the_request_that_decided_what_became_of_it(look, rows, django_user_model):
+    ended = timezone.now()
+    jobs = {
+        "early": new_job("EARLY", "completed", finished_at=ended - timedelta(seconds=2)),
+        "last": new_job("LAST", "completed", finished_at=ended),
+        "cached": new_job("CACHED", "completed", finished_at=ended, result={"source": "cached"}),
+        "failed": new_job("FAILED", "failed", finished_at=ended),
+        "queued": new_job("QUEUED", "queued"),
+    }
+    deciding = {
+        "fresh": ("last", ["early", "last"]),
+        "incomplete": ("cached", ["last", "cached", "failed"]),
+        "waiting": ("queued", ["failed", "last", "queued"]),
+    }
+    expected = {}
+    for result, (decides, names) in deciding.items():
+        user = django_user_model.objects.create_user(result)
+        for number, name in enumerate(names):
+            moment = ended - timedelta(seconds=30 - number)
+            wish = JobRequest.objects.create(job=jobs[name], user=user, trigger="user_login", created_at=moment)
+            if name == decides:
+                expected[result] = {wish.pk}
+    assert {result: rows(figure) for result, figure in look().logins.results} == expected
+
+
+def test_a_result_that_no_login_can_have_lists_none(rows):
+    assert rows(Figure("", links.job_requests(login="lost"))) == set()
 
 
 def test_held_stocks_are_shown_by_state_and_by_age(look, rows, user, hold):
@@ -416,38 +441,6 @@ def test_open_alerts_are_shown_with_who_looks_after_them(look, rows, words, admi
     assert rows(page.alerts[0].text) == {nobodys.pk}
     assert "nobody looks after it yet" in words()
     assert "job-age" in page.summary
-
-
-def test_the_page_and_the_metrics_agree(look, user, hold):
-    hold(user, "A", "B", "C")
-    Stock.objects.filter(symbol="A").update(checked_at=timezone.now())
-    new_worker("one@here:1", concurrency=3)
-    new_worker("lost@here:2", heartbeat_at=ago(minutes=5))
-    new_job("A", "running", worker_id="one@here:1")
-    new_job("B", "failed", retries=2)
-    new_job("C", "completed")
-    logged_in(user, Job.objects.get(symbol="C"), 7)
-    page, samples = look(), metrics.samples(timezone.now())
-
-    def metric(name: str, **labels: str) -> float:
-        return next(value for found, value in samples[f"stockqueue_{name}"] if labels.items() <= found.items())
-
-    together, states = dict(page.workforce), dict(page.stock_states)
-    assert int(together["alive"].text) == metric("workers", state="alive")
-    assert int(together["gone"].text) == metric("workers", state="gone")
-    busy, processes = metric("worker_processes_busy"), metric("worker_processes")
-    assert together["processes busy"].text == f"{busy:.0f} of {processes:.0f}"
-    assert together["use"].text == f"{metric('worker_utilisation_ratio'):.0%}"
-    assert together["efficiency"].text == f"{metric('worker_efficiency_ratio'):.0%}" == "25%"
-    assert page.share_covered.text == f"{metric('coverage_ratio'):.0%}"
-    for words, state in (("fresh", "fresh"), ("stale", "stale"), ("never checked", "never"), ("parked", "parked")):
-        assert int(states[words].text) == metric("held_stocks", state=state)
-    assert dict(page.logins.seconds)["median"].text == f"{metric('login_to_fresh_seconds', percentile='50'):.2f} s"
-    for card in page.queues:
-        for bar in card.bars:
-            labels = {"queue": card.queue, "priority": bar.label}
-            counts = [int(figure.text) for figure in bar.figures]
-            assert counts == [metric("jobs", state=state, **labels) for state in ("pending", "queued", "running")]
 
 
 def test_every_link_of_a_full_page_leads_to_a_list(admin_client, look, user, hold, servers):
