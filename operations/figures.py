@@ -1,13 +1,10 @@
 """The figures that the MQTT bridge tells those who ask."""
 
-from collections import Counter
-
 from django.utils import timezone
 
 from mqtt_bridge.statistics import Figures, OutboxState, PriorityDepth, QueueDepth, StockCounts, WorkerCounts
 from operations import statistics
-from tasks import presence
-from tasks.models import Worker
+from operations.processes import workforce
 
 
 def collect_figures() -> Figures:
@@ -17,13 +14,13 @@ def collect_figures() -> Figures:
     for depth in statistics.depths():
         one = PriorityDepth(depth.priority, depth.pending, depth.queued, depth.running)
         queues.setdefault(depth.queue, []).append(one)
-    states = Counter(presence.workers().values_list("state", flat=True))
+    workers = workforce()
     outbox = statistics.outbox(now)
     freshness = statistics.freshness(statistics.held_stocks(), now)
     return Figures(
         at=now,
         queues=[QueueDepth(queue, priorities) for queue, priorities in queues.items()],
-        workers=WorkerCounts(states[Worker.State.ALIVE], states[Worker.State.GONE]),
+        workers=WorkerCounts(workers.alive, workers.gone),
         outbox=OutboxState(outbox.unpublished, outbox.oldest_age),
         stocks=StockCounts(freshness.fresh, freshness.stale),
     )

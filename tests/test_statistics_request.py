@@ -75,6 +75,7 @@ def test_the_answer_tells_depths_workers_outbox_and_freshness(user, hold):
     new_worker("alive@here:1")
     new_worker("gone@here:1", heartbeat_at=timezone.now() - timedelta(minutes=5))
     new_worker("stopped@here:1", stopped_at=timezone.now())
+    new_worker("alive@here:0", heartbeat_at=timezone.now() - timedelta(minutes=5))  # which alive@here:1 came after
     hold(user, "IINN", "CADL", "ABEO")
     Stock.objects.filter(symbol="IINN").update(checked_at=timezone.now())
 
