@@ -56,7 +56,7 @@ class Workforce:
 
 def workforce() -> Workforce:
     """All workers together, without those that stopped in good order."""
-    known = list(presence.workers().filter(stopped_at=None))
+    known = list(presence.workers())
     alive = {worker.worker_id: worker.concurrency for worker in known if worker.state == Worker.State.ALIVE}
     busy = Job.objects.active().filter(status=Job.Status.RUNNING, worker_id__in=alive).count()
     return Workforce(len(alive), len(presence.missing(known)), sum(alive.values()), busy)

@@ -43,11 +43,10 @@ def workers() -> "QuerySet[KnownWorker]":
 
 
 def missing(known: "Iterable[KnownWorker]") -> "list[KnownWorker]":
-    """Those of all the workers that are gone, and that no living one of their name came after."""
+    """Those of all the workers that are gone, and that none of their name came after."""
     known = list(known)
-    living = [worker for worker in known if worker.state == Worker.State.ALIVE]
     gone = [worker for worker in known if worker.state == Worker.State.GONE]
-    return [worker for worker in gone if not any(map(worker.was_replaced_by, living))]
+    return [worker for worker in gone if not any(map(worker.was_replaced_by, known))]
 
 
 class _Presence:
