@@ -92,6 +92,12 @@ def rules() -> list[Rule]:
             largest("stockqueue_stale_stock_age_seconds"),
         ),
         Rule(
+            "broker-refuses",
+            "{value:.0f} jobs wait because the broker does not take them: it is full, away, or refuses them.",
+            0,
+            _largest("stockqueue_refused_jobs"),
+        ),
+        Rule(
             "outbox-age",
             "An event has been waiting for the MQTT broker for {value:.0f} s.",
             OUTBOX_AGE,

@@ -44,10 +44,16 @@ def lights(readiness: Readiness, now: datetime) -> Iterator[Light]:
 
 
 def _broker(said: str) -> Light:
-    queued = Figure("queued jobs", links.active_jobs(status__exact=Job.Status.QUEUED))
+    refused = Job.objects.refused().count()
+    figures = [
+        Figure("queued jobs", links.active_jobs(status__exact=Job.Status.QUEUED)),
+        Figure(f"{refused} jobs not taken", links.active_jobs(refused_at__isnull=False)),
+    ]
     if said == health.NOT_NEEDED:
-        return Light("Broker", GOOD, "not needed: direct processing", [queued])
-    return Light("Broker", *((GOOD, "answers") if said == health.OK else (BAD, health.SILENT)), [queued])
+        return Light("Broker", GOOD, "not needed: direct processing", figures)
+    if said != health.OK:
+        return Light("Broker", BAD, health.SILENT, figures)
+    return Light("Broker", *((BAD, "answers, but does not take all jobs") if refused else (GOOD, "answers")), figures)
 
 
 def _beat(signs: SignsOfLife) -> Light:

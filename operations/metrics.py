@@ -55,6 +55,8 @@ class JobMetrics(Collector):
         yield from _workers(ends if switches.worker_efficiency else None)
         yield from _stocks(self._stocks, self._now)
         yield from _sources()
+        meaning = "Jobs that wait because the broker did not take them when their turn came."
+        yield _one("refused_jobs", meaning, Job.objects.refused().count())
         yield from _outbox(self._now)
         yield from _signs_of_life(self._now)
         yield _thresholds()

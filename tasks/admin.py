@@ -133,20 +133,21 @@ class JobAdmin(ReadOnly, ModelAdmin):
         ("Priority", {"fields": ("priority", "queue", "why_this_priority")}),
         (
             "Times",
-            {"fields": ("created", "queued", "waited", "started", "ran", "finished", "not_before")},
+            {"fields": ("created", "queued", "waited", "started", "ran", "finished", "not_before", "refused")},
         ),
         ("Attempts", {"fields": ("attempt", "retries", "worker_id", "heartbeat")}),
         ("Data", {"fields": ("shown_parameters", "shown_result")}),
     )
     readonly_fields = (
         *("subject", "state", "why_this_priority", "waited", "ran", "shown_parameters", "shown_result"),
-        *("created", "queued", "started", "finished", "not_before", "heartbeat"),
+        *("created", "queued", "started", "finished", "not_before", "refused", "heartbeat"),
     )
     created = _moment("created_at", "Created")
     queued = _moment("queued_at", "Queued")
     started = _moment("started_at", "Started")
     finished = _moment("finished_at", "Finished")
     not_before = _moment("run_at", "Not before")
+    refused = _moment("refused_at", "Not taken by the broker since")
     heartbeat = _moment("heartbeat_at", "Heartbeat")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:

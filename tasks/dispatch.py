@@ -17,7 +17,7 @@ from tasks import broker, direct
 from tasks.crash import crash_point
 from tasks.lifecycle import mark_queued
 from tasks.models import Job
-from tasks.turns import give_back, take_turns
+from tasks.turns import forget_refusals, give_back, note_refusal, take_turns
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,10 @@ def dispatch(queue: str, *, within: float = IN_THE_BACKGROUND) -> int:
             jobs = take_turns(queue, AT_ONCE)
         sent = hand_over(jobs, within=within)
         handed += sent
-        if len(jobs) < AT_ONCE or sent < len(jobs) or within == IN_A_REQUEST:
+        if sent < len(jobs) or within == IN_A_REQUEST:
+            return handed
+        if len(jobs) < AT_ONCE:
+            forget_refusals(queue)
             return handed
 
 
@@ -90,6 +93,8 @@ def hand_over(jobs: Sequence[Job], *, within: float) -> int:
     left = {job.pk for job in jobs} - known - taken
     if left:
         give_back(left)
+    if broker.breaker.is_open:
+        note_refusal(left.intersection(job.pk for job in unsent))
     return len(jobs) - len(left)
 
 

@@ -33,6 +33,7 @@ def mark_queued(job_ids: Collection[UUID]) -> list[Job]:
         brief=True,
         status=Status.QUEUED,
         queued_at=timezone.now(),
+        refused_at=None,
         # Its turn was taken back when the sender believed that the message had not arrived: it takes up room again.
         dispatched_at=Sql('COALESCE("dispatched_at", "created_at")'),
     )

@@ -22,6 +22,10 @@ class JobQuerySet(models.QuerySet["Job"]):
         """
         return self.filter(finished_at=None)
 
+    def refused(self) -> Self:
+        """Those that wait because the broker did not take them when their turn came."""
+        return self.active().filter(refused_at__isnull=False)
+
     def ended_since(self, moment: datetime) -> Self:
         """Those that have ended at that moment or later."""
         return self.filter(finished_at__gte=moment)
@@ -123,6 +127,9 @@ class Job(models.Model):
         db_index=False,
         help_text="The requester whose turn it took; empty: the system's.",
     )
+    refused_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when the broker has not taken it, though its turn came."
+    )
     outcome = models.CharField(max_length=10, choices=Outcome, blank=True)
     result = models.JSONField(null=True, blank=True)
     error = models.TextField(blank=True)
@@ -142,6 +149,11 @@ class Job(models.Model):
                 fields=["queue", "dispatched_for"],
                 name="job_turns",
                 condition=Q(finished_at=None, dispatched_at__isnull=False),
+            ),
+            models.Index(
+                fields=["refused_at"],
+                name="job_refused",
+                condition=Q(finished_at=None, refused_at__isnull=False),
             ),
             models.Index(fields=["symbol", "-created_at"], name="job_of_a_stock"),
             models.Index(fields=["-created_at"], name="job_newest_first"),

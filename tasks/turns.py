@@ -13,7 +13,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 from django.db.models import Case, Count, Exists, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
-from django.db.models.functions import Cast
+from django.db.models.functions import Cast, Coalesce
 from django.utils import timezone
 
 from tasks.locks import lock
@@ -50,11 +50,21 @@ def take_turns(queue: str, at_most: int) -> list[Job]:
     return turns
 
 
-def give_back(job_ids: Collection[UUID]) -> int:
+def give_back(job_ids: Collection[UUID]) -> None:
     """Take the turn from jobs that were not sent after all; the next dispatch gives it again."""
-    return Job.objects.filter(pk__in=job_ids, status=Job.Status.PENDING).update(
-        dispatched_at=None, dispatched_for=None
+    Job.objects.filter(pk__in=job_ids, status=Job.Status.PENDING).update(dispatched_at=None, dispatched_for=None)
+
+
+def note_refusal(job_ids: Collection[UUID]) -> None:
+    """Write down that the broker does not take jobs whose turn it was; taking them, it is forgotten."""
+    Job.objects.filter(pk__in=job_ids, status=Job.Status.PENDING).update(
+        refused_at=Coalesce("refused_at", timezone.now())
     )
+
+
+def forget_refusals(queue: str) -> None:
+    """What waits in a queue is not the broker's fault any more: it has taken all whose turn it is."""
+    Job.objects.refused().filter(queue=queue).update(refused_at=None)
 
 
 def forget_unused(older_than: timedelta) -> int:

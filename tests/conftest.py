@@ -168,6 +168,13 @@ def redis_server() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def redis_without_workers() -> Iterator[RedisServer]:
+    """What a file sends to it stays there. A worker of other tests takes jobs from `redis_server`."""
+    with RedisServer() as server:
+        yield server
+
+
 @pytest.fixture
 def new_redis() -> Iterator[RedisServer]:
     """A Redis that the test may stop."""

@@ -129,6 +129,7 @@ class Crowd:
             heartbeat_at=self._ago(0) if status == "running" else None,
             finished_at=self._ago(ended) if status in ENDS else None,
             result={"source": self._chance.choice(["yahoo_finance"] * 9 + ["cached"])} if has_begun else None,
+            refused_at=self._ago(waited) if status == "pending" and number % 3 == 0 else None,
             error=error,
         )
 

@@ -1,5 +1,7 @@
-"""The admin's lists, as somebody sees them who goes through all of their pages."""
+"""The admin's lists that figures lead to, as somebody sees them who goes through all of their pages."""
 
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -7,6 +9,8 @@ from django.contrib.admin.views.main import PAGE_VAR
 from django.contrib.auth.models import User
 from django.test import RequestFactory
 from django.urls import resolve
+
+from operations.links import Figure
 
 
 def rows_of(link: str, user: User) -> list[Any]:
@@ -23,3 +27,15 @@ def rows_of(link: str, user: User) -> list[Any]:
         if page.page_num >= page.paginator.num_pages:
             return rows
         asked[PAGE_VAR] = str(page.page_num + 1)
+
+
+def figures_in(value: Any) -> Iterator[Figure]:
+    """All that are somewhere in a page, or in a part of one."""
+    if isinstance(value, Figure):
+        yield value
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from figures_in(getattr(value, field.name))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from figures_in(part)

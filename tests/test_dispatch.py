@@ -3,9 +3,8 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User
@@ -16,6 +15,7 @@ from redis import Redis
 from market.models import Stock
 from tasks import broker as celery_broker
 from tasks import control, lifecycle
+from tasks import dispatch as dispatch_module
 from tasks.dispatch import dispatch, in_rollout
 from tasks.execution import run_job
 from tasks.models import Job, JobRequest
@@ -61,12 +61,6 @@ def end(symbol: str) -> None:
     """Run a job to its end, as a worker would."""
     job = Job.objects.get(symbol=symbol, status__in=Job.ACTIVE)
     run_job(job.pk, "worker")
-
-
-@pytest.fixture(scope="module")
-def redis_without_workers() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
 
 
 @pytest.fixture
@@ -265,6 +259,44 @@ def test_a_broker_that_refuses_is_left_alone_for_a_while(point_to, new_redis):
     celery_broker.breaker.succeed()
     dispatch("foreground")
     assert states() == {"A0": "queued"}
+
+
+def refused() -> dict[str, datetime | None]:
+    """Since when the broker has not taken which jobs."""
+    return dict(Job.objects.refused().values_list("symbol", "refused_at"))
+
+
+def test_what_a_broker_does_not_take_is_noted_until_it_does(point_to, new_redis):
+    point_to(new_redis.url)
+    new_redis.stop()
+    request_fetches(stocks("A0", "B0"), Trigger.USER_REQUEST)
+    noted = refused()
+    assert set(noted) == {"A0", "B0"}
+    dispatch("foreground")
+    assert refused() == noted
+    new_redis.start()
+    celery_broker.breaker.succeed()
+    dispatch("foreground")
+    assert (refused(), states()) == ({}, {"A0": "queued", "B0": "queued"})
+
+
+def test_what_waits_for_its_users_turn_is_not_waiting_for_the_broker(user, new_redis, point_to):
+    point_to(new_redis.url)
+    new_redis.stop()
+    ask(user, "A0", "B0", "C0", "D0", trigger=Trigger.USER_REQUEST)
+    assert set(refused()) == {"A0", "B0", "C0"}
+    new_redis.start()
+    celery_broker.breaker.succeed()
+    ask(user, "X0", "Y0", "Z0")
+    assert queued() == ["X0", "Y0", "Z0"]
+    dispatch("foreground")
+    assert (queued(), refused()) == (["X0", "Y0", "Z0"], {})
+
+
+def test_what_there_was_no_time_to_send_was_not_refused(broker, monkeypatch):
+    monkeypatch.setattr(dispatch_module, "IN_A_REQUEST", -1.0)
+    request_fetches(stocks("A0"), Trigger.USER_REQUEST)
+    assert (states(), refused()) == ({"A0": "pending"}, {})
 
 
 def test_a_turn_whose_process_died_is_taken_back():

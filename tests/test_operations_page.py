@@ -27,7 +27,7 @@ from operations.page import Page
 from portfolio.models import PortfolioPriority
 from tasks.models import Job, JobEvent, JobRequest
 from tests.jobs import new_job
-from tests.lists import rows_of
+from tests.lists import figures_in, rows_of
 from tests.workers import new_worker
 
 pytestmark = pytest.mark.django_db
@@ -452,10 +452,11 @@ def test_every_link_of_a_full_page_leads_to_a_list(admin_client, look, user, hol
     new_job("C", "failed", error="100 % of it\nand more <b>")
     logged_in(user, new_job("D", "completed", worker_id="celery@größe & co:1"), 3)
     alert("job-age", "raised")
-    shown = admin_client.get(FIGURES).content.decode()
-    addresses = {html.unescape(address) for address in re.findall(r'<a href="([^"]*)"', shown)}
+    shown = admin_client.get(FIGURES)
+    addresses = {html.unescape(address) for address in re.findall(r'<a href="([^"]*)"', shown.content.decode())}
     assert len(addresses) > 60
-    for address in addresses:
+    assert addresses == {figure.link for figure in figures_in(shown.context["page"])}
+    for address in {address.partition("?")[0]: address for address in addresses}.values():  # one of each list
         answer = admin_client.get(address)
         assert answer.status_code == 200, address
         assert "cl" in answer.context, address

@@ -1,8 +1,6 @@
 """Every figure of "Stock data", and the list that it leads to, against SQL of its own, with a crowd of everything."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +16,7 @@ from operations.links import Figure
 from operations.page import Page
 from tasks.wording import describe_duration
 from tests.crowd import Crowd
-from tests.lists import rows_of
+from tests.lists import figures_in, rows_of
 
 pytestmark = pytest.mark.django_db
 
@@ -49,8 +47,7 @@ WORKERS = """
         FROM tasks_worker
     )
     SELECT worker_id, concurrency, CASE WHEN state = 'gone' AND EXISTS (
-        SELECT 1 FROM worker AS other
-        WHERE other.name = worker.name AND other.state = 'alive' AND other.started_at > worker.heartbeat_at
+        SELECT 1 FROM worker AS other WHERE other.name = worker.name AND other.started_at > worker.heartbeat_at
     ) THEN 'replaced' ELSE state END FROM worker
 """
 
@@ -118,17 +115,6 @@ def seconds_between(begin: str, end: str) -> str:
     return f"ROUND((julianday({end}) - julianday({begin})) * 86400, 3)"
 
 
-def figures_in(value: Any) -> Iterator[Figure]:
-    if isinstance(value, Figure):
-        yield value
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from figures_in(getattr(value, field.name))
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from figures_in(part)
-
-
 class Check:
     """check(figure, text, count): it says that, and leads to a list of so many rows."""
 
@@ -164,7 +150,11 @@ def test_every_figure_is_what_the_tables_say_and_leads_to_a_list_with_so_many_ro
 
 def check_lights(page: Page, now: datetime, check: Check) -> None:
     found = {light.name: light for light in page.lights}
-    check(found["Broker"].figures[0], "queued jobs", one("SELECT COUNT(*) FROM tasks_job WHERE status = 'queued'"))
+    queued, refused = found["Broker"].figures
+    check(queued, "queued jobs", one("SELECT COUNT(*) FROM tasks_job WHERE status = 'queued'"))
+    count = one("SELECT COUNT(*) FROM tasks_job WHERE status = 'pending' AND refused_at IS NOT NULL")
+    assert (found["Broker"].state, count > 0) == ("bad", True)
+    check(refused, f"{count} jobs not taken", count)
     enabled, last = rows("SELECT COUNT(*), MAX(last_run_at) FROM django_celery_beat_periodictask WHERE enabled")[0]
     check(found["Beat"].figures[0], "schedules", enabled)
     assert found["Beat"].text == f"last heard of {describe_duration(since(last, now))} ago"
@@ -392,5 +382,6 @@ def test_the_metrics_say_the_same(page, now):
         assert card.oldest is not None
         assert card.oldest.text == describe_duration(timedelta(seconds=seconds))
     waiting, aside = (metric("outbox_events", state=state) for state in ("waiting", "set_aside"))
+    assert metric("refused_jobs") == int(next(iter(page.lights)).figures[1].text.split()[0])
     _, events, others = next(light for light in page.lights if light.name == "MQTT bridge").figures
     assert (events.text.split()[0], others.text.split()[0]) == (f"{waiting:.0f}", f"{aside:.0f}")

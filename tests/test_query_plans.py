@@ -30,7 +30,7 @@ from tasks.turns import forget_unused, take_turns
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-INDEXES_OF_ACTIVE_JOBS = ("job_work_order", "job_turns", "one_active_job_a_thing")
+INDEXES_OF_ACTIVE_JOBS = ("job_work_order", "job_turns", "job_refused", "one_active_job_a_thing")
 
 
 @pytest.fixture
