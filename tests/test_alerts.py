@@ -1,8 +1,10 @@
 """Alerts: each raised and cleared through its real cause, told by mail, on MQTT, in the admin and in the shell."""
 
 import json
+import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -11,135 +13,244 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.core import mail
 from django.core.management import call_command
+from django.db.models import F
+from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from redis import Redis
 
 from mqtt_bridge.models import BridgeLease
-from operations import alert_news, alerts
+from operations import alert_news, alerts, health
+from operations.health import Readiness
 from operations.models import Alert
-from stockqueue.processes import wait_until
+from operations.page import Page
+from stockqueue.processes import kill_group, stop, wait_until
+from tasks import broker as celery_broker
 from tasks import lifecycle
+from tasks.execution import JobFailed, run_job
 from tasks.models import Job, JobEvent, Worker
+from tasks.sweeper import sweep
 from tests.asyncapi import check as check_message
-from tests.conftest import BRIDGE, WORKER
+from tests.conftest import BRIDGE, WORKER, output_of
 from tests.jobs import new_job
-from tests.outbox import PATIENCE, request
+from tests.outbox import PATIENCE, request, wait_until_all_is_published
 from tests.workers import new_worker
+from tests.yahoo import ANY_SYMBOL
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 LIMITS = "monitoring.thresholds."
+BEAT = ("-m", "celery", "-A", "stockqueue", "beat", "--pidfile", "", "--loglevel", "DEBUG")
 Check = Callable[[float], dict[str, str]]
 
 
+@pytest.fixture(autouse=True)
+def broker(redis_without_workers, point_to) -> None:
+    """It takes all jobs, and nobody takes them from it."""
+    point_to(redis_without_workers.url)
+
+
 @pytest.fixture
-def check_after() -> Check:
-    """check_after(90): measure so many seconds from now; the state of each alert that is open."""
+def check_after(monkeypatch) -> Check:
+    """check_after(90): measure when so many seconds have passed; the state of each alert that is open.
+
+    This process's clock is then there. That of the database goes on as always.
+    """
+    now = timezone.now
 
     def check_after(seconds: float) -> dict[str, str]:
-        alerts.check(timezone.now() + timedelta(seconds=seconds))
+        monkeypatch.setattr(timezone, "now", lambda: now() + timedelta(seconds=seconds))
+        alerts.check()
         return dict(Alert.objects.filter(cleared_at=None).values_list("name", "state"))
 
     return check_after
 
 
-def check_that_it_is_raised_and_cleared(name: str, check_after: Check, mend: Callable[[], Any]) -> None:
-    """It is there already. Seen for a minute it is raised, and a minute after `mend` it is cleared."""
-    assert check_after(0)[name] == "suspected"
-    assert check_after(30)[name] == "suspected"
-    assert check_after(61)[name] == "raised"
+def check_that_they_are_raised_and_cleared(
+    names: Collection[str], check_after: Check, mend: Callable[[], Any], *, after: float = 0
+) -> None:
+    """They are there so many seconds from now. A minute later they are raised, and a minute after `mend` cleared."""
+
+    def states(seconds: float) -> set[str | None]:
+        found = check_after(after + seconds)
+        return {found.get(name) for name in names}
+
+    assert states(0) == {"suspected"}
+    assert states(30) == {"suspected"}
+    assert states(61) == {"raised"}
     mend()
-    assert check_after(62)[name] == "raised"
-    assert name not in check_after(130)
-    assert Alert.objects.get(name=name).state == "cleared"
+    assert states(62) == {"raised"}
+    assert states(130) == {None}
+    assert set(Alert.objects.filter(name__in=names).values_list("state", flat=True)) == {"cleared"}
 
 
-def test_too_many_jobs_wait(configured, check_after):
+def do(jobs: Iterable[Job]) -> None:
+    """As a worker does."""
+    for job in jobs:
+        with suppress(JobFailed):
+            run_job(job.pk, "worker")
+
+
+def test_too_many_jobs_wait(configured, check_after, yahoo):
     configured(**{LIMITS + "max_queue_depth": 5})
     jobs = request(*(f"S{number}" for number in range(6)))
-    mend = partial(lifecycle.cancel, [job.pk for job in jobs[:2]], "enough")
-    check_that_it_is_raised_and_cleared("queue-depth", check_after, mend)
+    yahoo.serve("S0", "S1")
+    check_that_they_are_raised_and_cleared(["queue-depth"], check_after, partial(do, jobs[:2]))
 
 
-def test_a_job_waits_for_too_long(check_after):
-    job = new_job(created_at=timezone.now() - timedelta(seconds=601))
-    mend = partial(lifecycle.cancel, [job.pk], "enough")
-    check_that_it_is_raised_and_cleared("job-age", check_after, mend)
+def test_a_job_waits_for_too_long(check_after, yahoo):
+    yahoo.serve("AAPL")
+    assert "job-age" not in check_after(599)
+    jobs = request("AAPL")
+    check_that_they_are_raised_and_cleared(["job-age"], check_after, partial(do, jobs), after=599 + 602)
 
 
-def test_fetches_take_too_long(check_after):
-    now = timezone.now()
-    job = new_job("AAPL", "completed", started_at=now - timedelta(seconds=31), finished_at=now)
-    mend = partial(Job.objects.filter(pk=job.pk).update, started_at=now - timedelta(seconds=1))
-    check_that_it_is_raised_and_cleared("fetch-latency", check_after, mend)
+def test_fetches_take_too_long(configured, check_after, yahoo):
+    configured(**{LIMITS + "max_fetch_latency": 2})
+    slow, *quick = (f"S{number}" for number in range(21))
+    yahoo.serve(slow, *quick)
+    yahoo.server.latency = 2.1
+    do(request(slow))
+    yahoo.server.latency = 0
+    check_that_they_are_raised_and_cleared(["fetch-latency"], check_after, lambda: do(request(*quick)))
 
 
-def test_too_many_attempts_fail(check_after):
-    jobs = [new_job(f"S{number}", "failed") for number in range(10)]
-    mend = partial(Job.objects.filter(pk__in=[job.pk for job in jobs]).update, status="completed")
-    check_that_it_is_raised_and_cleared("worker-efficiency", check_after, mend)
+def test_too_many_attempts_fail(configured, check_after, yahoo):
+    configured(**{LIMITS + "min_worker_efficiency": 0.4, "stock_jobs.data_fetch.max_retries": 0})
+    symbols = [f"S{number}" for number in range(20)]
+    yahoo.serve(*symbols)
+    yahoo.misbehave("server_error")
+    do(request(*symbols[:10]))
+    yahoo.server.behave(ANY_SYMBOL)
+    check_that_they_are_raised_and_cleared(["worker-efficiency"], check_after, lambda: do(request(*symbols[10:])))
 
 
-def test_a_held_stock_is_stale_for_too_long(user, hold, check_after):
-    (stock,) = hold(user, "BTC-USD")
-    stock.checked_at = timezone.now() - timedelta(hours=3)
-    stock.save()
-
-    def mend() -> None:
-        stock.checked_at = timezone.now()
-        stock.save()
-
-    check_that_it_is_raised_and_cleared("data-staleness", check_after, mend)
+def test_a_held_stock_is_stale_for_too_long(user, hold, check_after, yahoo):
+    yahoo.serve("BTC-USD", exchange="CCC")
+    hold(user, "BTC-USD")
+    do(request("BTC-USD"))
+    assert "data-staleness" not in check_after(7_190)
+    check_that_they_are_raised_and_cleared(
+        ["data-staleness"], check_after, lambda: do(request("BTC-USD")), after=7_201
+    )
 
 
-def test_events_wait_for_a_bridge(check_after):
-    request("AAPL")
-    JobEvent.objects.update(created_at=timezone.now() - timedelta(seconds=61))
-    mend = partial(JobEvent.objects.update, published_at=timezone.now())
-    check_that_it_is_raised_and_cleared("outbox-age", check_after, mend)
-
-
-def alerts_end(check_after: Check) -> bool:
-    check_after(100)
-    return "bridge-silent" not in check_after(200)
-
-
-def test_a_bridge_that_hangs(mosquitto_server, start, check_after, monkeypatch):
-    monkeypatch.setattr(alerts, "BRIDGE_SILENT", 10.0)
+def test_a_bridge_hangs_and_events_wait_for_it(mosquitto_server, start, check_after):
     with start(*BRIDGE, ready="connected to", MQTT_URL=mosquitto_server.url) as bridge:
-        assert "bridge-silent" not in check_after(0)
-        bridge.send_signal(signal.SIGSTOP)
+        wait_for_sign_of_life()
+        bridge.send_signal(signal.SIGSTOP)  # just after it wrote, so that it holds no lock
+        jobs = request("AAPL")
+
+        def mend() -> None:
+            bridge.send_signal(signal.SIGCONT)
+            wait_until_all_is_published(jobs)
+            wait_for_sign_of_life()
+
         try:
-            wait_until(
-                lambda: "bridge-silent" in check_after(0), "the silence to be noticed", timeout=PATIENCE, every=0.5
-            )
-            assert check_after(90)["bridge-silent"] == "raised"
+            assert check_after(0) == {}
+            BridgeLease.objects.update(renewed_at=F("renewed_at") - timedelta(seconds=62))  # by the database's clock
+            check_that_they_are_raised_and_cleared(["bridge-silent", "outbox-age"], check_after, mend, after=62)
         finally:
             bridge.send_signal(signal.SIGCONT)
-        wait_until(lambda: alerts_end(check_after), "the end of the alert", timeout=PATIENCE, every=0.5)
-    assert BridgeLease.objects.exists()
 
 
-def test_beat_is_silent(check_after):
-    """Beat writes down when it sent something."""
-    PeriodicTask.objects.update(last_run_at=timezone.now() - timedelta(seconds=700))
-    mend = partial(PeriodicTask.objects.update, last_run_at=timezone.now() + timedelta(seconds=60))
-    check_that_it_is_raised_and_cleared("beat-silent", check_after, mend)
+def wait_for_sign_of_life() -> None:
+    before = BridgeLease.objects.get().renewals
+    wait_until(BridgeLease.objects.filter(renewals__gt=before).exists, "a sign of life", timeout=PATIENCE)
 
 
-def test_a_worker_that_was_killed(configured, redis_server, start, check_after):
-    file = configured(**{"worker.heartbeat_interval": 1})
-    with start(*WORKER, ready=" ready.", CELERY_BROKER_URL=redis_server.url, STOCKQUEUE_CONFIG=str(file)) as worker:
-        wait_until(lambda: Worker.objects.filter(pid=worker.pid).exists(), "its row")
+def test_beat_is_silent(new_redis, start, check_after):
+    """Beat writes down that it sent something when it begins, every three minutes, and when it ends."""
+    IntervalSchedule.objects.filter(periodictask__name="Sweep").update(every=1)
+    sends = "Sending due task Sweep"
+    with start(*BEAT, ready=sends, CELERY_BROKER_URL=new_redis.url) as beat:
+        wait_until(PeriodicTask.objects.filter(last_run_at__isnull=False).exists, "its note")
+        assert "beat-silent" not in check_after(0)
+        beat.send_signal(signal.SIGSTOP)
+        PeriodicTask.objects.update(last_run_at=F("last_run_at") - timedelta(seconds=601))  # as if it hung for so long
+
+        def mend() -> None:
+            sent = output_of(beat).count(sends)
+            beat.send_signal(signal.SIGCONT)
+            wait_until(lambda: output_of(beat).count(sends) > sent, "what it sends", process=beat)
+            stop(beat)
+
+        check_that_they_are_raised_and_cleared(["beat-silent"], check_after, mend)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"worker.heartbeat_interval": 1}, id="quick"),
+        pytest.param({}, id="default", marks=pytest.mark.long),
+    ],
+)
+def test_a_killed_worker_is_shown_as_gone_within_a_minute_and_is_an_alert_until_one_of_its_name_is_there(
+    values, configured, new_redis, start, check_after, admin_client, capsys, monkeypatch
+):
+    checks = {"database": health.OK, "broker": health.OK}
+    monkeypatch.setattr(health, "readiness", lambda: Readiness(health.OK, checks))
+    monkeypatch.setattr(health, "database", lambda: health.OK)
+    environment = {"CELERY_BROKER_URL": new_redis.url, "STOCKQUEUE_CONFIG": str(configured(**values))}
+    ours = ("-n", "lost@%h", "-c", "1", "--without-mingle")
+    with start(*WORKER, *ours, ready=" ready.", **environment) as worker:
+        wait_until(Worker.objects.filter(pid=worker.pid).exists, "its row")
+        worker_id = Worker.objects.get(pid=worker.pid).worker_id
+        assert shown_states(worker_id, admin_client, capsys) == ("alive", 0, "alive")
         assert "workers-gone" not in check_after(0)
-        worker.send_signal(signal.SIGKILL)
-        wait_until(lambda: "workers-gone" in check_after(0), "its absence to be noticed", timeout=30, every=0.5)
+        kill_group(worker)
+        wait_until(
+            lambda: shown_states(worker_id, admin_client, capsys) == ("gone", 1, "gone"),
+            "its loss to be shown",
+            timeout=60,
+            every=0.5,
+        )
 
     def mend() -> None:
-        new_worker(Worker.objects.get(pid=worker.pid).worker_id.rpartition(":")[0] + ":1")
+        with start(*WORKER, *ours, ready=" ready.", **environment) as another:
+            wait_until(Worker.objects.filter(pid=another.pid).exists, "its row")
+            assert shown_states(worker_id, admin_client, capsys) == ("replaced", 0, "gone")
 
-    check_that_it_is_raised_and_cleared("workers-gone", check_after, mend)
+    check_that_they_are_raised_and_cleared(["workers-gone"], check_after, mend)
+
+
+def look(client: Client) -> Page:
+    page: Page = client.get("/admin/operations/stockdata/figures/").context["page"]
+    return page
+
+
+def shown_states(worker_id: str, client: Client, capsys) -> tuple[str, float, str]:
+    """A worker's state on the page "Stock data", how many workers are gone in the metrics, its state in job_stats."""
+    page = look(client)
+    (on_the_page,) = (row.state for row in page.workers if row.worker.text == worker_id)
+    (gone,) = re.findall(r'stockqueue_workers{state="gone"} (\S+)', client.get("/metrics").content.decode())
+    capsys.readouterr()
+    call_command("job_stats", "--json")
+    told = json.loads(capsys.readouterr().out)["workers"]
+    (in_the_command,) = (one["state"] for one in told if one["worker_id"] == worker_id)
+    return on_the_page, float(gone), in_the_command
+
+
+def test_jobs_wait_because_the_broker_is_full(new_redis, point_to, check_after, admin_client, monkeypatch):
+    checks = {"database": health.OK, "broker": health.OK}
+    monkeypatch.setattr(health, "readiness", lambda: Readiness(health.OK, checks))
+    point_to(new_redis.url)
+    redis = Redis.from_url(new_redis.url)
+    redis.config_set("maxmemory-policy", "noeviction")
+    redis.config_set("maxmemory", "1")
+    request("AAPL", "MSFT")
+    light = next(one for one in look(admin_client).lights if one.name == "Broker")
+    assert (light.state, light.figures[1].text) == ("bad", "2 jobs not taken")
+
+    def mend() -> None:
+        redis.config_set("maxmemory", "0")
+        celery_broker.breaker.succeed()
+        sweep()
+        assert set(Job.objects.values_list("status", flat=True)) == {"queued"}
+
+    check_that_they_are_raised_and_cleared(["broker-refuses"], check_after, mend)
+    assert Alert.objects.get(name="broker-refuses").worst == 2
 
 
 def test_a_few_jobs_that_fail_are_no_alert(check_after):
