@@ -370,10 +370,11 @@ def test_sending_takes_less_than_a_second_while_rabbitmq_has_an_alarm(new_rabbit
     request_fetches(stocks("AAPL"), Trigger.USER_REQUEST)
     assert time.monotonic() - began < 1
     assert states() == {"USED": "queued", "AAPL": "pending"}
+    assert set(refused()) == {"AAPL"}
     new_rabbit.unblock_publishers()
     celery_broker.breaker.succeed()
     dispatch("foreground")
-    assert states()["AAPL"] == "queued"
+    assert (states()["AAPL"], refused()) == ("queued", {})
     new_rabbit.pause()
     request_fetches(stocks("MSFT"), Trigger.USER_REQUEST)
     assert states()["MSFT"] == "pending"  # a late answer to one message is not taken for the answer to the next

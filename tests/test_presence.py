@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 import threading
 from datetime import timedelta
 
@@ -52,8 +53,15 @@ def wait_for_heartbeat() -> None:
     wait_until(lambda: the_worker().heartbeat_at > before, "a heartbeat")
 
 
+def check_that_it_stops_in_good_order(process: "subprocess.Popen[bytes]", how: signal.Signals) -> None:
+    process.send_signal(how)
+    process.wait(IN_TIME)
+    found = the_worker()
+    assert (found.state, found.stopped_at) == ("stopped", found.heartbeat_at)
+
+
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
-def test_a_worker_without_work_says_what_it_is_and_that_it_lives(run, pool):
+def test_a_worker_without_work_says_what_it_is_that_it_lives_and_that_it_ends(run, pool):
     values = {"worker.name": "Analyst", "worker.capabilities": ["big"], "worker.supported_job_types": ["stock_fetch"]}
     with run("-P", pool, "-c", "2", **values) as process:
         found = the_worker()
@@ -67,35 +75,13 @@ def test_a_worker_without_work_says_what_it_is_and_that_it_lives(run, pool):
         for _ in range(3):
             wait_for_heartbeat()
         assert the_worker().started_at == found.started_at
+        check_that_it_stops_in_good_order(process, signal.SIGTERM)
 
 
-@pytest.mark.parametrize(
-    ("how", "pool"),
-    [
-        (signal.SIGTERM, "prefork"),
-        (signal.SIGTERM, "threads"),
-        (signal.SIGTERM, "solo"),
-        (signal.SIGQUIT, "prefork"),
-    ],
-)
-def test_a_worker_that_ends_in_good_order_says_so(run, how, pool):
-    with run("-c", "1", "-P", pool) as process:
-        the_worker()
-        process.send_signal(how)
-        process.wait(IN_TIME)
-        found = the_worker()
-        assert (found.state, found.stopped_at) == ("stopped", found.heartbeat_at)
-    assert the_worker().state == "stopped"
-
-
-def test_with_the_shipped_heartbeat_a_killed_worker_is_shown_as_gone_in_under_a_minute():
-    """tests/test_alerts.py kills one."""
-    assert heartbeat.patience().total_seconds() + page_views.EVERY < 60
-
-
-def test_a_worker_that_was_held_up_is_alive_again_when_it_goes_on(run):
+def test_a_worker_is_there_again_after_it_was_held_up_and_after_its_row_was_deleted(run):
     with run("-c", "1") as process:
         before = the_worker()
+        wait_for_heartbeat()  # so that it holds no lock while it is held up
         os.killpg(process.pid, signal.SIGSTOP)
         try:
             wait_for_state("gone")
@@ -103,12 +89,14 @@ def test_a_worker_that_was_held_up_is_alive_again_when_it_goes_on(run):
             os.killpg(process.pid, signal.SIGCONT)
         wait_for_state("alive")
         assert the_worker().started_at == before.started_at
-
-
-def test_a_worker_whose_row_was_deleted_writes_it_again(run):
-    with run("-c", "1"):
         the_worker().delete()
         assert the_worker().state == "alive"
+        check_that_it_stops_in_good_order(process, signal.SIGQUIT)
+
+
+def test_with_the_shipped_heartbeat_a_killed_worker_is_shown_as_gone_in_under_a_minute():
+    """tests/test_alerts.py kills one."""
+    assert heartbeat.patience().total_seconds() + page_views.EVERY < 60
 
 
 def test_an_outage_of_the_database_is_told_once_and_survived(configured, monkeypatch, caplog):
