@@ -17,6 +17,7 @@ from celery import current_app
 from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
+from kombu import pools
 
 from market.models import Stock
 from market.sources import configured_sources
@@ -189,8 +190,19 @@ def rabbit_server() -> Iterator[RabbitServer]:
 
 
 @pytest.fixture
+def empty_rabbit(rabbit_server: RabbitServer) -> Iterator[RabbitServer]:
+    """The same with nothing in it. The test may pause and stop it, and no worker of others takes jobs from it."""
+    pools.reset()  # of a test before, which may have stopped it
+    rabbit_server.empty(Job.Queue.values)
+    yield rabbit_server
+    rabbit_server.resume()
+    if not rabbit_server.is_running:
+        rabbit_server.start()
+
+
+@pytest.fixture
 def new_rabbit() -> Iterator[RabbitServer]:
-    """A RabbitMQ that the test may stop."""
+    """A RabbitMQ of the test's own."""
     with RabbitServer() as server:
         yield server
 

@@ -19,7 +19,7 @@ def new_job(symbol: str = "AAPL", status: str = "pending", user: User | None = N
     job = request_fetches([stock], Job.Trigger.USER_REQUEST, user).created[0]
     if status not in Job.ACTIVE:
         fields.setdefault("finished_at", timezone.now())
-    Job.objects.filter(pk=job.pk).update(status=status, **fields)
+    Job.objects.filter(pk=job.pk).update(status=status, **({"refused_at": None} | fields))
     return Job.objects.get(pk=job.pk)
 
 

@@ -3,9 +3,12 @@
 import os
 import socket
 import subprocess
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+
+from kombu.connection import Connection
 
 from stockqueue.processes import free_port, spawn
 from tests.servers import MissingServer, Server
@@ -27,6 +30,13 @@ class RabbitServer(Server):
     def distribution_port(self) -> int:
         """Where rabbitmqctl reaches it, on 127.0.0.1 alone."""
         return free_port()
+
+    def empty(self, queues: Iterable[str]) -> None:
+        """Forget what waits in these queues, if they are there."""
+        with Connection(self.url) as connection:
+            for queue in queues:
+                with suppress(*connection.channel_errors), connection.channel() as channel:
+                    channel.queue_purge(queue)
 
     def block_publishers(self) -> None:
         """A memory alarm: connections that publish are not read any more."""

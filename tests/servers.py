@@ -65,6 +65,11 @@ class Server(ABC):
         return Path(tempfile.mkdtemp(prefix=f"stockqueue-{self.program}-"))
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped, as far as this process did so."""
+        return self._process is not None
+
+    @property
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
 

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 import pytest
+from celery import current_app
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
@@ -20,7 +21,6 @@ from operations import health
 from operations.health import Readiness
 from portfolio.fetching import fetch_scheduled
 from stockqueue.processes import wait_until
-from tasks import broker as celery_broker
 from tasks import control, dispatch
 from tasks.models import Job
 from tasks.priority import BANDS, Factors, may_be_in
@@ -65,8 +65,7 @@ class RabbitMessages:
         self._url = url
         with Connection(url) as connection:
             for queue in Job.Queue.values:
-                celery_broker.current_app.amqp.queues[queue].bind(connection).declare()
-                connection.default_channel.queue_purge(queue)
+                current_app.amqp.queues[queue].bind(connection).declare()
 
     def read(self) -> Iterator[Message]:
         with Connection(self._url) as connection:
@@ -91,7 +90,7 @@ def messages(request, point_to, monkeypatch) -> Callable[[], list[Message]]:
     """messages(): all that wait at the broker, of either kind."""
     monkeypatch.setattr(dispatch, "IN_A_REQUEST", 20.0)  # on a busy machine, too, what is asked for is sent
     is_redis = request.param == "redis"
-    server = request.getfixturevalue("new_redis" if is_redis else "rabbit_server")
+    server = request.getfixturevalue("new_redis" if is_redis else "empty_rabbit")
     point_to(server.url)
     reader = RedisMessages(server.url) if is_redis else RabbitMessages(server.url)
     return lambda: list(reader.read())

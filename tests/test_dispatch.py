@@ -326,7 +326,7 @@ def test_the_rollout_moves_that_share_of_the_users_and_always_the_same(percent, 
 @pytest.fixture(params=["redis", "rabbitmq"])
 def either_broker(request, point_to):
     """Each of the brokers, with nothing in it."""
-    server = request.getfixturevalue("new_redis" if request.param == "redis" else "new_rabbit")
+    server = request.getfixturevalue("new_redis" if request.param == "redis" else "empty_rabbit")
     point_to(server.url)
     return server
 

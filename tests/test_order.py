@@ -72,7 +72,7 @@ def check_order(server, queues: list[str], configured, start, point_to) -> None:
 @pytest.mark.parametrize("queue", list(KINDS))
 @pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
 def test_jobs_of_a_queue_come_in_order(kind, queue, request, configured, start, point_to):
-    server = request.getfixturevalue("new_redis" if kind == "redis" else "new_rabbit")
+    server = request.getfixturevalue("new_redis" if kind == "redis" else "empty_rabbit")
     check_order(server, [queue], configured, start, point_to)
 
 
