@@ -95,7 +95,7 @@ def rules() -> list[Rule]:
             "broker-refuses",
             "{value:.0f} jobs wait because the broker does not take them: it is full, away, or refuses them.",
             0,
-            _largest("stockqueue_refused_jobs"),
+            largest("stockqueue_refused_jobs"),
         ),
         Rule(
             "outbox-age",

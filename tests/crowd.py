@@ -11,7 +11,7 @@ from django_celery_beat.models import PeriodicTask
 from market.models import SourceState, SourceUse, Stock
 from mqtt_bridge.models import BridgeLease
 from operations.models import Alert
-from portfolio.models import Holding, Portfolio
+from portfolio.models import Holding, Portfolio, PortfolioPriority
 from tasks.models import Job, JobEvent, JobRequest, Worker
 from tasks.priority import BANDS
 
@@ -41,6 +41,7 @@ class Crowd:
         self.people = User.objects.bulk_create(User(username=f"person{number}") for number in range(PEOPLE))
         self._add_stocks()
         self._add_portfolios()
+        self._add_priorities()
         self._add_workers()
         self._add_jobs()
         self._add_logins()
@@ -77,6 +78,15 @@ class Crowd:
             Holding(portfolio=portfolio, stock=stock, shares=1, buy_price=1)
             for portfolio in portfolios
             for stock in self._chance.sample(popular, self._chance.randrange(12))
+        )
+
+    def _add_priorities(self) -> None:
+        pairs = self._chance.sample(list(product(self.people, self._stocks)), 60)
+        PortfolioPriority.objects.bulk_create(
+            PortfolioPriority(
+                user=person, stock=stock, priority_score=100 + score, is_active=self._chance.random() < 0.7
+            )
+            for score, (person, stock) in enumerate(pairs)
         )
 
     def _add_workers(self) -> None:

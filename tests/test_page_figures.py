@@ -143,6 +143,7 @@ def test_every_figure_is_what_the_tables_say_and_leads_to_a_list_with_so_many_ro
     check_logins(page, now, check)
     check_stocks(page, now, check)
     check_coverage(page, now, check)
+    check_priorities(page, check)
     check_failures(page, now, check)
     forgotten = [figure for figure in figures_in(page) if id(figure) not in check.checked]
     assert forgotten == []
@@ -322,6 +323,8 @@ def check_stocks(page: Page, now: datetime, check: Check) -> None:
 
 def check_coverage(page: Page, now: datetime, check: Check) -> None:
     is_fresh = "CASE WHEN market_stock.status = 'active' AND checked_at > %s THEN 1 ELSE 0 END"
+    held, fresh = rows(f"SELECT COUNT(*), SUM({is_fresh}) FROM market_stock WHERE {HELD}", now - LIMIT)[0]
+    check(page.share_covered, f"{fresh / held:.0%}", fresh)
     holdings = "FROM portfolio_holding JOIN market_stock ON market_stock.id = stock_id"
     total, fresh = rows(f"SELECT COUNT(*), SUM({is_fresh}) {holdings}", now - LIMIT)[0]
     check(page.covered, f"{fresh} of {total}", total)
@@ -337,6 +340,20 @@ def check_coverage(page: Page, now: datetime, check: Check) -> None:
         check(row.portfolio, name, count)
         check(row.fresh, f"{fresh} of {count}", count)
         assert row.share == pytest.approx(100 * fresh / count, abs=0.06)
+
+
+def check_priorities(page: Page, check: Check) -> None:
+    tracked = "FROM user_portfolio_priority WHERE is_active"
+    check(page.all_tracked, "All scores", one(f"SELECT COUNT(*) {tracked}"))
+    highest = rows(
+        "SELECT username, symbol, priority_score FROM user_portfolio_priority AS tracked"
+        " JOIN auth_user ON auth_user.id = tracked.user_id JOIN market_stock ON market_stock.id = stock_id"
+        " WHERE tracked.is_active ORDER BY priority_score DESC LIMIT 10"
+    )
+    assert [row.user for row in page.tracked] == [user for user, *_ in highest]
+    for row, (_, symbol, score) in zip(page.tracked, highest, strict=True):
+        check(row.stock, symbol, 1)
+        check(row.score, score, 1)
 
 
 def check_failures(page: Page, now: datetime, check: Check) -> None:
