@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin, messages
@@ -11,29 +12,35 @@ from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 
 from market.admin import ReadOnly
+from market.keyset import KeysetList, Path
 from mqtt_bridge.models import BridgeLease, SetAsideEvent
 from mqtt_bridge.replay import replay
+from tasks import job_search
 from tasks.stock_admin import AT_ONCE
 from tasks.wording import describe_duration
 
 
 @admin.register(SetAsideEvent)
-class SetAsideEventAdmin(ReadOnly, ModelAdmin):
+class SetAsideEventAdmin(ReadOnly, KeysetList):
     """What the MQTT broker does not have, and why. Once the cause is mended, people have it sent again."""
 
     list_display = ("id", "job_link", "symbol", "event", "created_at", "error")
     list_filter = ("event",)
     list_select_related = ("job",)
-    search_fields = ("job__symbol", "job__id")
-    show_full_result_count = False
+    search_fields = ("job__symbol", "job__requests__user__username", "job__id")
+    search_help_text = job_search.HELP
+    nothing_yet = "The MQTT broker has refused none."
     actions = ("send_again",)
     fields = ("job_link", "symbol", "seq", "event", "created_at", "error", "payload")
 
-    @admin.display(description="Job", ordering="job")
+    def search(self, text: str) -> Sequence[Path]:
+        return job_search.paths_to_events(text)
+
+    @admin.display(description="Job")
     def job_link(self, event: SetAsideEvent) -> str:
         return format_html('<a href="{}">{}</a>', reverse("admin:tasks_job_change", args=[event.job_id]), event.job)
 
-    @admin.display(description="Symbol", ordering="job__symbol")
+    @admin.display(description="Symbol")
     def symbol(self, event: SetAsideEvent) -> str:
         return event.job.symbol
 

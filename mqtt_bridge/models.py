@@ -23,7 +23,8 @@ class BridgeLease(models.Model):
 
 class SetAsideManager(models.Manager["SetAsideEvent"]):
     def get_queryset(self) -> "models.QuerySet[SetAsideEvent]":
-        return super().get_queryset().exclude(error="")
+        # In the words of the partial index: what is published has no error.
+        return super().get_queryset().filter(published_at__isnull=True).exclude(error="")
 
 
 class SetAsideEvent(JobEvent):

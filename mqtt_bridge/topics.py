@@ -9,6 +9,7 @@ from typing import NamedTuple
 from django.conf import settings
 
 from tasks.models import Job, JobEvent
+from tasks.priority import level_of
 
 LONGEST_TOPIC = 65_535
 """Bytes that a topic may have (MQTT 5.0, section 4.7.3)."""
@@ -52,13 +53,6 @@ def message(template: str, payload: bytes, *, qos: int = 1, retain: bool = False
 def as_level(text: str) -> str:
     """`text` as one level of a topic, for names that are in the payload as they are: `_` for what may not be there."""
     return "".join("_" if _may_not_be_in_a_level(character) else character for character in text)
-
-
-def level_of(priority: int) -> str:
-    """The predecessor's word for a priority, as in `jobs/queue/{priority}/{job_type}`."""
-    if priority <= 3:
-        return "high"
-    return "normal" if priority <= 6 else "low"
 
 
 def _targets(event: JobEvent, job: Job, login_user_ids: list[int]) -> Iterator[Target]:

@@ -223,8 +223,9 @@ def ends(now: datetime) -> list[Ends]:
 def failures(now: datetime) -> list[FailureReason]:
     """Why jobs failed or expired in the last 24 hours, the most frequent first, ten at most."""
     rows = (
-        Job.objects.ended_since(now - A_DAY)
-        .filter(status__in=[Job.Status.FAILED, Job.Status.EXPIRED])
+        Job.objects.unsuccessful()
+        .ended_since(now - A_DAY)
+        .exclude(status=Job.Status.CANCELLED)
         .with_reason()
         .order_by()
         .values_list("status", "reason")

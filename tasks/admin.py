@@ -1,6 +1,5 @@
 import json
-from collections.abc import Callable, Collection, Iterable
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,49 +9,27 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.utils import timezone
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from market.admin import ReadOnly
+from market.keyset import KeysetList, Lookups, Path, values_of
 from market.models import Stock
-from tasks import control, presence
-from tasks.filters import ReasonFilter, StateFilter
+from tasks import control, job_search, presence
+from tasks.columns import format_moment, moment_column
+from tasks.filters import StateFilter
+from tasks.job_list import JobList
 from tasks.models import Job, JobEvent, JobRequest, Worker
 from tasks.priority import BANDS, explain
 from tasks.requests import Requested
 from tasks.stock_admin import AT_ONCE, StockAdmin
-from tasks.wording import describe_duration, describe_event, run_time_of, wait_of
-
-NAMES_SHOWN = 3
-"""Requesters that a list names; a job's page has them all."""
-
-
-def _format_duration(duration: timedelta | None) -> str | None:
-    if duration is None:
-        return None
-    return describe_duration(duration).replace(" ", "\xa0")  # a column is narrow
-
-
-def _format_moment(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}"
-
-
-def _moment(field: str, description: str) -> Callable[[Any, Any], str | None]:
-    """A column or field that shows a moment with its seconds, which Django's own format leaves out."""
-
-    @admin.display(description=description, ordering=field)
-    def show(_admin: Any, row: Any) -> str | None:
-        moment = getattr(row, field)
-        return None if moment is None else _format_moment(moment)
-
-    return show
+from tasks.wording import describe_event
 
 
 class JobRequestInline(ReadOnly, TabularInline):
@@ -62,7 +39,7 @@ class JobRequestInline(ReadOnly, TabularInline):
     readonly_fields = ("who", "at")
     extra = 0
     hide_title = True
-    at = _moment("created_at", "At")
+    at = moment_column("created_at", "At")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[JobRequest]:
         return super().get_queryset(request).select_related("user")
@@ -80,7 +57,7 @@ class JobEventInline(ReadOnly, TabularInline):
     ordering = ("seq",)
     extra = 0
     hide_title = True
-    at = _moment("created_at", "At")
+    at = moment_column("created_at", "At")
 
     @admin.display(description="Details")
     def details(self, event: JobEvent) -> str:
@@ -90,7 +67,7 @@ class JobEventInline(ReadOnly, TabularInline):
     def published(self, event: JobEvent) -> str:
         if event.error:
             return f"set aside: {event.error}"
-        return "not yet" if event.published_at is None else _format_moment(event.published_at)
+        return "not yet" if event.published_at is None else format_moment(event.published_at)
 
 
 admin.site.register(Stock, StockAdmin)
@@ -106,25 +83,9 @@ class PriorityForm(forms.Form):
 
 
 @admin.register(Job)
-class JobAdmin(ReadOnly, ModelAdmin):
+class JobAdmin(ReadOnly, JobList):
     """Jobs are written by the program; people cancel them, run them again and change their priority."""
 
-    list_display = (
-        "subject",
-        "job_type",
-        "requested_by",
-        "trigger",
-        "priority",
-        "state",
-        "waited",
-        "ran",
-        "outcome",
-        "error_shown",
-        "created",
-    )
-    list_filter = ("status", "queue", "priority", "trigger", "outcome", "job_type", ReasonFilter)
-    search_fields = ("id", "symbol", "user__username")
-    show_full_result_count = False
     actions = ("cancel_jobs", "run_jobs_again", "reprioritise_jobs")
     actions_detail = ("run_again", "cancel", "reprioritise")
     inlines = (JobRequestInline, JobEventInline)
@@ -142,55 +103,12 @@ class JobAdmin(ReadOnly, ModelAdmin):
         *("subject", "state", "why_this_priority", "waited", "ran", "shown_parameters", "shown_result"),
         *("created", "queued", "started", "finished", "not_before", "refused", "heartbeat"),
     )
-    created = _moment("created_at", "Created")
-    queued = _moment("queued_at", "Queued")
-    started = _moment("started_at", "Started")
-    finished = _moment("finished_at", "Finished")
-    not_before = _moment("run_at", "Not before")
-    refused = _moment("refused_at", "Not taken by the broker since")
-    heartbeat = _moment("heartbeat_at", "Heartbeat")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
-        return super().get_queryset(request).prefetch_related(Job.REQUESTERS)
-
-    @admin.display(description="About", ordering="symbol")
-    def subject(self, job: Job) -> str:
-        return job.subject
-
-    @admin.display(description="Requested by")
-    def requested_by(self, job: Job) -> str:
-        names = job.requesters()
-        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-        return ", ".join(names[:NAMES_SHOWN]) + more
-
-    @display(
-        description="Status",
-        ordering="status",
-        label={
-            Job.Status.RUNNING: "info",
-            Job.Status.COMPLETED: "success",
-            Job.Status.FAILED: "danger",
-            Job.Status.EXPIRED: "warning",
-            Job.Status.CANCELLED: "warning",
-        },
-    )
-    def state(self, job: Job) -> str:
-        return job.status
-
-    @admin.display(description="Wait")
-    def waited(self, job: Job) -> str | None:
-        return _format_duration(wait_of(job, timezone.now()))
-
-    @admin.display(description="Run time")
-    def ran(self, job: Job) -> str | None:
-        return _format_duration(run_time_of(job, timezone.now()))
-
-    @admin.display(description="Error", ordering="error")
-    def error_shown(self, job: Job) -> str:
-        if not job.error:
-            return ""
-        wide = "display: inline-block; min-width: 8rem"
-        return format_html('<span title="{}" style="{}">{}</span>', job.error, wide, _shorten(job.error))
+    queued = moment_column("queued_at", "Queued")
+    started = moment_column("started_at", "Started")
+    finished = moment_column("finished_at", "Finished")
+    not_before = moment_column("run_at", "Not before")
+    refused = moment_column("refused_at", "Not taken by the broker since")
+    heartbeat = moment_column("heartbeat_at", "Heartbeat")
 
     @admin.display(description="Why this priority")
     def why_this_priority(self, job: Job) -> str:
@@ -353,27 +271,31 @@ def _name(parts: Iterable[str]) -> str:
     return ", ".join(names[:10]) + more
 
 
-def _shorten(text: str) -> str:
-    first = text.splitlines()[0]
-    return first if len(first) <= 60 else first[:59] + "…"
-
-
 def _format_json(value: object) -> str:
     text = json.dumps(value, indent=2, ensure_ascii=False)
     return format_html('<pre style="white-space: pre-wrap; overflow-wrap: anywhere">{}</pre>', text)
 
 
 @admin.register(JobRequest)
-class JobRequestAdmin(ReadOnly, ModelAdmin):
+class JobRequestAdmin(ReadOnly, KeysetList):
     """Who asked for which job: by a login, say, which may have joined a job that others made."""
 
+    nothing_yet = "Somebody who logs in, presses “Fetch now” or has a schedule asks for jobs."
     list_display = ("job", "user", "trigger", "created", "status", "ended")
     list_filter: tuple[Any, ...] = ("trigger", "job__status")
     list_select_related = ("job", "user")
-    search_fields = ("job__symbol", "user__username")
-    ordering = ("-created_at",)
-    show_full_result_count = False
-    created = _moment("created_at", "At")
+    search_fields = ("user__username", "job__symbol", "job__id")
+    search_help_text = job_search.HELP
+    created = moment_column("created_at", "At")
+
+    def search(self, text: str) -> Sequence[Path]:
+        return job_search.paths_to_requests(text)
+
+    def paths(self, lookups: Lookups) -> Iterator[Path]:
+        since = lookups.get("created_at__gte", ())
+        if values_of(lookups, "trigger") == {Job.Trigger.USER_LOGIN} and len(since) == 1:
+            logins = Q(trigger=Job.Trigger.USER_LOGIN)
+            yield Path(JobRequest.objects.filter(logins, created_at__gte=since[0]).order_by("created_at"), logins)
 
     @admin.display(description="Status of the job")
     def status(self, wish: JobRequest) -> str:
@@ -381,11 +303,13 @@ class JobRequestAdmin(ReadOnly, ModelAdmin):
 
     @admin.display(description="Ended")
     def ended(self, wish: JobRequest) -> str | None:
-        return None if wish.job.finished_at is None else _format_moment(wish.job.finished_at)
+        return None if wish.job.finished_at is None else format_moment(wish.job.finished_at)
 
 
 @admin.register(JobEvent)
-class JobEventAdmin(ReadOnly, ModelAdmin):
+class JobEventAdmin(ReadOnly, KeysetList):
+    """What happened to jobs, and what the MQTT broker has of it."""
+
     list_display = ("id", "job", "seq", "event", "created_at", "published_at", "error")
     list_filter = (
         "event",
@@ -393,8 +317,17 @@ class JobEventAdmin(ReadOnly, ModelAdmin):
         ("error", admin.EmptyFieldListFilter),
     )
     list_select_related = ("job",)
-    search_fields = ("job__id", "job__symbol")
-    show_full_result_count = False
+    search_fields = ("job__symbol", "job__requests__user__username", "job__id")
+    search_help_text = job_search.HELP
+    nothing_yet = "Each step of a job is one."
+
+    def search(self, text: str) -> Sequence[Path]:
+        return job_search.paths_to_events(text)
+
+    def paths(self, lookups: Lookups) -> Iterator[Path]:
+        if "1" in lookups.get("published_at__isempty", ()) and "1" in lookups.get("error__isempty", ()):
+            waiting = Q(published_at__isnull=True, error="")
+            yield Path(JobEvent.objects.filter(waiting), waiting, is_in_order=True)
 
 
 @admin.register(Worker)
@@ -403,9 +336,9 @@ class WorkerAdmin(ReadOnly, ModelAdmin):
     list_filter = (StateFilter,)
     search_fields = ("worker_id", "name", "hostname")
     fields = (*list_display, "pid", "stopped", "shown_job_types", "shown_capabilities")
-    since = _moment("started_at", "Since")
-    heartbeat = _moment("heartbeat_at", "Last heartbeat")
-    stopped = _moment("stopped_at", "Stopped")
+    since = moment_column("started_at", "Since")
+    heartbeat = moment_column("heartbeat_at", "Last heartbeat")
+    stopped = moment_column("stopped_at", "Stopped")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
         return presence.workers().order_by("-started_at")

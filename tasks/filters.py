@@ -3,11 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from tasks import presence
 from tasks.models import Job, JobQuerySet, Worker
+from tasks.priority import BANDS, level_of
 
 if TYPE_CHECKING:
     from tasks.presence import KnownWorker
@@ -27,6 +29,24 @@ class ReasonFilter(admin.SimpleListFilter):
         reason = self.value()
         assert isinstance(queryset, JobQuerySet)  # noqa: S101  (it is of the jobs' own manager)
         return queryset if reason is None else queryset.with_reason().filter(reason=reason)
+
+
+class PriorityFilter(admin.SimpleListFilter):
+    """Jobs of one priority. Django's own filter would look which ones there are, through all jobs."""
+
+    title = "priority"
+    parameter_name = "priority__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(one), f"{level_of(one)} {one}") for band in BANDS.values() for one in band]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        priority = self.value()
+        if priority is None:
+            return queryset
+        if not priority.isdecimal():
+            raise IncorrectLookupParameters
+        return queryset.filter(priority=priority)
 
 
 _MISSING = "missing"

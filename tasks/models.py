@@ -30,6 +30,10 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Those that have ended at that moment or later."""
         return self.filter(finished_at__gte=moment)
 
+    def unsuccessful(self) -> Self:
+        """Those that failed, expired or were cancelled, in the words of their partial indexes."""
+        return self.filter(status__in=Job.UNSUCCESSFUL)
+
     def with_reason(self) -> models.QuerySet[Any]:
         """Each with its `reason`: the error, without the symbol that it names."""
         name = Concat(Value(" for "), F("symbol"), output_field=CharField())
@@ -83,6 +87,7 @@ class Job(models.Model):
 
     ACTIVE: ClassVar = (Status.PENDING, Status.QUEUED, Status.RUNNING)
     WAITING: ClassVar = (Status.PENDING, Status.QUEUED)
+    UNSUCCESSFUL: ClassVar = (Status.FAILED, Status.EXPIRED, Status.CANCELLED)
     REQUESTERS: ClassVar = "requests__user"
     """What to prefetch for many jobs' `requesters()`."""
 
@@ -159,6 +164,17 @@ class Job(models.Model):
             models.Index(fields=["-created_at"], name="job_newest_first"),
             # Written once in a job's life, at its end; what ended in the last hour is asked for by every scrape.
             models.Index(fields=["finished_at"], name="job_ended", condition=Q(finished_at__isnull=False)),
+            # Few, and what people look for: in the order of the list of jobs, and by their end.
+            models.Index(
+                fields=["-created_at"],
+                name="job_unsuccessful",
+                condition=Q(status__in=["failed", "expired", "cancelled"]),
+            ),
+            models.Index(
+                fields=["finished_at"],
+                name="job_unsuccessful_end",
+                condition=Q(status__in=["failed", "expired", "cancelled"]),
+            ),
         ]
         permissions = [
             ("cancel_job", "Can cancel jobs"),

@@ -15,6 +15,7 @@ BANDS = {
     Job.Queue.BACKGROUND_ANALYSIS: range(7, 11),
 }
 """The priorities that each queue holds."""
+LEVELS = dict(zip(BANDS, ("high", "normal", "low"), strict=True))
 
 HIGH, LOW = 2 / 3, 1 / 3
 """A score above HIGH makes a job one more urgent than its rule says, one below LOW one less."""
@@ -60,6 +61,11 @@ def queue_for(job_type: str, trigger: str, *, has_range: bool = False) -> Job.Qu
     if job_type == Job.Type.STOCK_FETCH and trigger in _USER_WAITS and not has_range:
         return Job.Queue.FOREGROUND
     return Job.Queue.BACKGROUND_FETCH
+
+
+def level_of(priority: int) -> str:
+    """The predecessor's word for a priority: that of the queue that holds it."""
+    return LEVELS[queue_of(priority)]
 
 
 def queue_of(priority: int) -> Job.Queue:

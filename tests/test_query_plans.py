@@ -102,7 +102,7 @@ def jobs(yahoo, user, hold) -> list[Job]:
 
 
 def test_the_check_sees_a_statement_that_reads_all_jobs(jobs, reads_of_all_jobs):
-    Job.objects.filter(status=Job.Status.FAILED).count()
+    Job.objects.filter(status=Job.Status.COMPLETED).count()
     assert len(reads_of_all_jobs) == 1
 
 

@@ -39,7 +39,10 @@ def published(count: int = 3) -> list[Job]:
 
 
 def put_aside(events: "QuerySet[JobEvent]", error: str = "jobs/queue/normal/stock_fetch: Not authorized") -> None:
-    outbox.set_aside({event.pk: error for event in events})
+    """Events that wait are set aside, as the bridge does it."""
+    errors = {event.pk: error for event in events}
+    JobEvent.objects.filter(pk__in=errors).update(published_at=None)
+    outbox.set_aside(errors)
 
 
 def let_it_be(jobs: list[Job], **ago: float) -> None:
