@@ -1,0 +1,121 @@
+"""What operators look at, with 1,000,000 jobs: the list of jobs by page, filter and search, "Stock data", `/metrics`.
+
+Time is the server's, in this process: from the request to the rendered page, on a warm connection. Each page is asked
+for by itself, as people ask for it; what has to be read is in the memory of the database or of its machine.
+"""
+
+import argparse
+import gc
+import os
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+os.environ |= {"DJANGO_DEBUG": "0", "DJANGO_SECRET_KEY": "benchmark " * 6, "DJANGO_ALLOWED_HOSTS": "127.0.0.1"}
+
+import django
+
+django.setup()
+
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from benchmarks.population import populate
+from benchmarks.report import Spread, publish
+from market.keys import write_key
+from market.keyset import NEWER, OLDER
+from operations import links
+from tasks import direct
+from tasks.models import Job
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks operations", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=1_000_000, help="jobs in the database (default: 1,000,000)")
+    parser.add_argument("--runs", type=int, default=30, help="times that each page is asked for (default: 30)")
+    arguments = parser.parse_args()
+    direct.configure(None, None)
+    call_command("migrate", verbosity=0)
+    call_command("collectstatic", interactive=False, verbosity=0)
+    populate(arguments.jobs)
+    client = Client(headers={"host": "127.0.0.1"})
+    client.force_login(User.objects.create_superuser("admin"))
+    gc.collect()
+    gc.freeze()  # as the web server does
+    figures = {}
+    for name, address in pages():
+        with CaptureQueriesContext(connection) as queries:
+            ask(client, address)
+        label = f"{name} ({len(queries)} queries)"
+        figures[label] = Spread.of([ask(client, address) for _run in range(arguments.runs)])
+    title = f"Pages for operators, {arguments.jobs:,} jobs, {connection.vendor}"
+    publish(f"operations-{connection.vendor}", title, "seconds", figures)
+
+
+def ask(client: Client, address: str) -> float:
+    """Seconds that an answer takes."""
+    began = time.perf_counter()
+    answer = client.get(address, secure=True)
+    took = time.perf_counter() - began
+    assert answer.status_code == 200, address
+    return took
+
+
+def pages() -> Iterator[tuple[str, str]]:
+    """Names and addresses. What links of "Stock data" lead to is written as it writes them."""
+    count = Job.objects.count()
+    middle = Job.objects.order_by("created_at", "id")[count // 2]
+    newest = Job.objects.latest("created_at").created_at
+    hour, day = newest - timedelta(hours=1), newest - timedelta(days=1)
+    place = write_key((middle.created_at, middle.pk))
+    yield "jobs, first page", links.jobs()
+    yield "jobs, in the middle, older", links.jobs(**{OLDER: place})
+    yield "jobs, in the middle, newer", links.jobs(**{NEWER: place})
+    for name, value in (
+        *(("status__exact", status) for status in ("failed", "cancelled", "completed", "running", "pending")),
+        *(("queue__exact", "background_analysis"), ("priority__exact", 9)),
+        *(("trigger__exact", "user_login"), ("trigger__exact", "maintenance")),
+        *(("outcome__exact", "partial"), ("job_type__exact", "stock_research")),
+        *(("reason", "Yahoo Finance answered 503"), ("worker_id__exact", "nobody@here:1")),
+    ):
+        yield f"jobs, {name.removesuffix('__exact')} {value}", links.jobs(**{name: value})
+    waiting = {"queue__exact": "foreground", "status__in": "pending,queued"}
+    yield "jobs that wait in a queue", links.active_jobs(**waiting)
+    yield "jobs that wait in a queue, the oldest", links.active_jobs(**waiting, created_at__lte=hour.isoformat())
+    yield "jobs of a worker that ended within an hour", links.ended_jobs(hour, worker_id__exact="foreground@here:3")
+    yield "jobs of a queue that ended within a day", links.ended_jobs(day, queue__exact="foreground")
+    reason = {"status__exact": "failed", "reason": "Yahoo Finance answered 503"}
+    yield "jobs that failed for a reason within a day", links.ended_jobs(day, **reason)
+    yield (
+        "jobs two days ago, trigger maintenance",
+        links.jobs(created_at__lte=(newest - timedelta(days=2)).isoformat(), trigger__exact="maintenance"),
+    )
+    for meaning, text in (
+        *(("the most popular symbol", "SPY"), ("a symbol, lower case", middle.symbol.lower() or "aapl")),
+        *(("one letter", "A"), ("two letters", "AB")),
+        *(("the busiest user", "user0"), ("a user", "user500")),
+        *(("an id", str(middle.pk)), ("the beginning of an id", str(middle.pk)[:8])),
+        *(("nothing that is there", "ZZZZZZ"), ("no symbol", "what is this?")),
+    ):
+        yield f"jobs, search for {meaning}", links.jobs(q=text)
+    yield "failed jobs, search for one letter", links.jobs(q="A", status__exact="failed")
+    yield "failed jobs, search for the busiest user", links.jobs(q="user0", status__exact="failed")
+    logins = {"trigger__exact": "user_login", "user__isnull": False, "created_at__gte": hour.isoformat()}
+    yield "requests, first page", links.job_requests()
+    yield "requests of logins within an hour", links.job_requests(**logins)
+    yield "requests of logins that wait", links.job_requests(**logins, job__status__in="pending,queued,running")
+    yield "requests, search for the busiest user", links.job_requests(q="user0")
+    yield "events, first page", reverse("admin:tasks_jobevent_changelist")
+    yield "events that wait for MQTT", links.unpublished_events()
+    yield "events that are set aside", links.set_aside_events()
+    yield "Stock data", reverse("admin:operations_stockdata_changelist")
+    yield "Stock data, its figures", reverse("admin:operations_stockdata_figures")
+    yield "/metrics", reverse("metrics")
+
+
+if __name__ == "__main__":
+    main()
