@@ -189,8 +189,8 @@ class KeysetChangeList(ChangeList):
     def _way(self) -> tuple[Rows, Rows | None]:
         """What matches, said so that an index leads to it; and the rows that are walked for it, None where few are."""
         lookups = self.get_filters_params()
-        if self.query.strip():
-            found = self.model_admin.search(self.query)
+        if text := self.query.strip():
+            found = self.model_admin.search(text)
             if len(found) == 1 and found[0].is_in_order:
                 return self.queryset, found[0].rows.filter(self._bounds(lookups))
             if all(path.leads_to_few() for path in found):
@@ -279,9 +279,10 @@ class KeysetList(ModelAdmin):
 
     def get_search_results(self, request: HttpRequest, queryset: Rows, search_term: str) -> tuple[Rows, bool]:
         """Those that `search` finds; Django's own would read every row for a text within it."""
-        if not search_term.strip():
+        text = search_term.strip()
+        if not text:
             return queryset, False
-        conditions = [path.condition for path in self.search(search_term)]
+        conditions = [path.condition for path in self.search(text)]
         if len(conditions) < 2:
             return queryset.filter(*conditions) if conditions else queryset.none(), False
         # Of a union each part has its index. Conditions with "or" between them would have none together.

@@ -1,7 +1,10 @@
 """Jobs in a given state, for tests that look at them."""
 
+import itertools
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from django.contrib.auth.models import User
 from django.utils import timezone
@@ -11,6 +14,8 @@ from tasks import lifecycle
 from tasks.execution import JobFailed, run_job
 from tasks.models import Job
 from tasks.requests import request_fetches
+
+_seconds = itertools.count()
 
 
 def new_job(symbol: str = "AAPL", status: str = "pending", user: User | None = None, **fields: Any) -> Job:
@@ -35,3 +40,26 @@ def result_of(job: Job) -> dict[str, Any]:
     """The result of a job that has one."""
     assert job.result is not None, job.error
     return dict(job.result)
+
+
+def ended_jobs(count: int, **fields: Any) -> list[Job]:
+    """Completed jobs that nobody asked for, each a second newer than the one before, and than those of earlier calls.
+
+    Their symbols are J0, J1, …, unless `fields` say something else.
+    """
+    yesterday = timezone.now() - timedelta(days=1)
+    jobs = []
+    for number in range(count):
+        created = yesterday + timedelta(seconds=next(_seconds))
+        known = {
+            "symbol": f"J{number}",
+            "job_type": Job.Type.STOCK_FETCH,
+            "trigger": Job.Trigger.SCHEDULED_UPDATE,
+            "queue": Job.Queue.BACKGROUND_FETCH,
+            "priority": 5,
+            "status": Job.Status.COMPLETED,
+            "created_at": created,
+            "finished_at": created,
+        }
+        jobs.append(Job(unique_key=str(uuid4()), **(known | fields)))
+    return Job.objects.bulk_create(jobs)

@@ -1,0 +1,505 @@
+"""The admin's list of jobs: pages by key, what is searched, what is filtered, and how far a page looks."""
+
+import html
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from market.models import Stock
+from tasks.models import Job, JobEvent, JobRequest
+from tests.jobs import ended_jobs, new_job
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/tasks/job/"
+REQUESTS = "/admin/tasks/jobrequest/"
+EVENTS = "/admin/tasks/jobevent/"
+
+
+class Shown:
+    """A page of a list: its `rows`, its `words`, and the addresses of others by what is written on the links."""
+
+    def __init__(self, answer: Any) -> None:
+        assert answer.status_code == 200
+        self.html: str = answer.content.decode()
+        self.list = answer.context["cl"]
+        self.rows = list(self.list.result_list)
+        self.words = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", self.html)).split())
+        found = re.findall(r'<a [^>]*href="([^"]*)"[^>]*>\s*([^<]*?)\s*</a>', self.html)
+        self.links = {html.unescape(words): html.unescape(address) for address, words in found}
+
+    @property
+    def symbols(self) -> list[str]:
+        return [job.symbol for job in self.rows]
+
+
+Look = Callable[..., Shown]
+
+
+@pytest.fixture
+def look(admin_client: Client) -> Look:
+    """look(status__exact="failed"): the list with these filters; look(address): what a link leads to."""
+
+    def look(address: str = "", path: str = LIST, **lookups: Any) -> Shown:
+        return Shown(admin_client.get(path + (address or f"?{urlencode(lookups)}")))
+
+    return look
+
+
+@pytest.fixture
+def pages_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """pages_of(3, look_back=10): so many rows on a page, which looks through so many at most."""
+
+    def pages_of(rows: int, look_back: int = 1_000, scattered: int = 1_000) -> None:
+        for model in (Job, JobRequest, JobEvent):
+            monkeypatch.setattr(admin.site.get_model_admin(model), "list_per_page", rows)
+        monkeypatch.setattr("market.keyset.LOOK_BACK", look_back)
+        monkeypatch.setattr("market.keyset.SCATTERED", scattered)
+
+    return pages_of
+
+
+def follow(look: Look, link: str, shown: Shown, path: str = LIST) -> list[Shown]:
+    """The pages that one sees who follows this link as long as there is one, the first one included."""
+    seen = [shown]
+    while link in seen[-1].links:
+        seen.append(look(seen[-1].links[link], path))
+        assert len(seen) < 100
+    return seen
+
+
+def all_symbols(pages: list[Shown]) -> list[str]:
+    return [symbol for page in pages for symbol in page.symbols]
+
+
+def test_pages_lead_from_the_newest_job_to_the_oldest_and_back(look, pages_of):
+    newest_first = [job.symbol for job in ended_jobs(8)][::-1]
+    pages_of(3)
+    there = follow(look, "Older →", look())
+    assert [page.symbols for page in there] == [newest_first[:3], newest_first[3:6], newest_first[6:]]
+    back = follow(look, "← Newer", there[-1])
+    assert [page.symbols for page in back] == [page.symbols for page in there[::-1]]
+    assert "← Newer" not in there[0].links
+    assert "Older →" not in there[-1].links
+    assert look(there[-1].links["Newest"]).symbols == newest_first[:3]
+
+
+def test_jobs_of_the_same_moment_are_all_shown_once(look, pages_of):
+    moment = timezone.now()
+    expected = {job.symbol for job in ended_jobs(10, created_at=moment)}
+    pages_of(3, look_back=4)
+    there = follow(look, "Older →", look())
+    assert sorted(all_symbols(there)) == sorted(expected)
+    back = follow(look, "← Newer", there[-1])
+    assert set(all_symbols(back)) == expected
+
+
+def test_a_job_that_comes_while_one_pages_moves_nothing(look, pages_of):
+    newest_first = [job.symbol for job in ended_jobs(7)][::-1]
+    pages_of(3)
+    first = look()
+    (new,) = ended_jobs(1, symbol="NEW", created_at=timezone.now())
+    second = look(first.links["Older →"])
+    assert second.symbols == newest_first[3:6]
+    assert look(second.links["← Newer"]).symbols == newest_first[:3]
+    assert look().symbols[0] == new.symbol
+
+
+def test_near_the_top_newer_is_the_whole_first_page(look, pages_of):
+    newest_first = [job.symbol for job in ended_jobs(5)][::-1]
+    pages_of(3)
+    key = look().rows[1]
+    shown = look(newer=f"{key.created_at.isoformat()},{key.pk}")
+    assert shown.symbols == newest_first[:3]
+    assert "← Newer" not in shown.links
+
+
+def test_a_link_to_a_page_of_jobs_that_are_gone_still_leads_to_what_is_older(look, pages_of):
+    jobs = ended_jobs(6)
+    pages_of(2)
+    older = look().links["Older →"]
+    Job.objects.filter(pk__in=[job.pk for job in jobs[3:5]]).delete()
+    assert look(older).symbols == [jobs[2].symbol, jobs[1].symbol]
+
+
+@pytest.mark.parametrize("parameter", ["older", "newer"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "",
+        "x",
+        "2026-13-45T00:00:00+00:00",
+        "2026-11-25T00:00:00",  # without a time zone
+        "0001-01-01T00:00:00+14:00",  # before the first year there is
+        "2026-11-25T00:00:00+00:00,",
+        "2026-11-25T00:00:00+00:00,x",
+        "2026-11-25T00:00:00+00:00,00000000-0000-4000-8000-000000000000,1",
+        "2026-11-25T00:00:00+00:00,00000000-0000-4000-8000-000000000000' OR 1=1 --",
+    ],
+)
+def test_an_address_with_a_broken_place_is_told_and_shows_the_newest(look, parameter, place):
+    (job,) = ended_jobs(1)
+    shown = look(**{parameter: place})
+    assert f"The address does not say where to begin: “{parameter}” is not valid. This is the newest." in shown.words
+    assert shown.rows == [job]
+
+
+@pytest.mark.parametrize("place", ["9" * 30, "-1", "1,2", "x"])
+def test_a_broken_place_in_a_list_by_number_is_an_empty_page_or_told(look, place):
+    new_job("AAPL")
+    shown = look(path=EVENTS, older=place)
+    assert "is not valid" in shown.words or shown.list.queryset.filter(pk__lt=int(place)).count() == len(shown.rows)
+
+
+def test_filters_and_the_search_stay_in_the_links_and_a_filter_begins_anew(look, pages_of):
+    ended_jobs(4, symbol="AAPL", status="failed")
+    ended_jobs(4, symbol="AAPL")
+    pages_of(2)
+    shown = look(status__exact="failed", q="AAPL")
+    older = look(shown.links["Older →"])
+    assert {job.status for job in older.rows} == {"failed"}
+    assert set(older.symbols) == {"AAPL"}
+    filters = [address for address in re.findall(r'href="(\?[^"]*)"', older.html) if "outcome__exact" in address]
+    assert filters
+    assert not any("older=" in address for address in filters)
+    search = re.search(r'<form id="changelist-search".*?</form>', older.html, re.S)
+    assert search is not None
+    assert 'name="older"' not in search[0]
+    assert 'name="status__exact"' in search[0]
+
+
+def test_no_column_can_be_sorted_by(look):
+    newest_first = [job.symbol for job in ended_jobs(3)][::-1]
+    shown = look(o="-1.2")
+    assert shown.symbols == newest_first
+    assert "?o=" not in shown.html
+    assert "&amp;o=" not in shown.html
+
+
+def test_a_page_that_is_not_full_says_how_far_it_looked_and_a_link_looks_further(look, pages_of):
+    ended_jobs(2, symbol="RARE", trigger="maintenance")
+    middle = ended_jobs(10)
+    pages_of(3, look_back=4)
+    shown = look(trigger__exact="maintenance")
+    assert shown.rows == []
+    assert f"None found so far Looked back to {middle[5].created_at:%Y-%m-%d %H:%M:%S} UTC." in shown.words
+    pages = follow(look, "Look further", shown)
+    assert len(pages) == 3
+    assert all_symbols(pages) == ["RARE", "RARE"]
+    assert "Looked back" not in pages[-1].words
+
+
+def test_looking_further_shows_each_job_once_in_both_directions(look, pages_of):
+    jobs = ended_jobs(40)
+    expected = [job.symbol for job in jobs[::-1] if int(job.symbol[1:]) % 3 == 0]
+    Job.objects.filter(symbol__in=expected).update(trigger="maintenance")
+    pages_of(2, look_back=5)
+    there = follow(look, "Older →", look(trigger__exact="maintenance"))
+    assert all_symbols(there) == expected
+    back = follow(look, "← Newer", there[-1])
+    seen = list(dict.fromkeys(all_symbols(back[1:])))  # near the top the first page is shown again
+    assert set(seen) | set(there[-1].symbols) == set(expected)
+
+
+def test_a_list_by_number_looks_further_too(look, pages_of):
+    for number in range(9):
+        new_job(f"S{number}", "completed")
+    JobRequest.objects.filter(job__symbol__in=["S0", "S4", "S8"]).update(trigger="maintenance")
+    pages_of(2, look_back=2)
+    there = follow(look, "Older →", look(path=REQUESTS, trigger__exact="maintenance"), REQUESTS)
+    assert [wish.job.symbol for page in there for wish in page.rows] == ["S8", "S4", "S0"]
+    back = follow(look, "← Newer", there[-1], REQUESTS)
+    assert {wish.job.symbol for page in back[1:] for wish in page.rows} >= {"S8", "S4"}
+
+
+OLD = "an old reason"
+
+
+@pytest.mark.parametrize(
+    ("fields", "lookups"),
+    [
+        ({"status": "failed"}, {"status__exact": "failed"}),
+        ({"status": "expired"}, {"status__in": "failed,expired"}),
+        (
+            {"status": "cancelled", "trigger": "maintenance"},
+            {"status__exact": "cancelled", "trigger__exact": "maintenance"},
+        ),
+        ({"status": "failed", "error": OLD}, {"status__exact": "failed", "reason": OLD}),
+        ({"status": "running", "finished_at": None}, {"status__exact": "running"}),
+        ({"status": "pending", "finished_at": None}, {"finished_at__isnull": True, "status__in": "pending,queued"}),
+        ({"symbol": "OLD"}, {"symbol__exact": "OLD"}),
+        ({"symbol": "OLD"}, {"q": "old"}),
+        ({"id": UUID("0123abcd-0000-4000-8000-000000000000")}, {"q": "0123ABCD"}),
+        ({"id": UUID("0123abcd-0000-4000-8000-000000000000")}, {"id__exact": "0123abcd-0000-4000-8000-000000000000"}),
+    ],
+)
+def test_what_is_rare_is_found_however_many_jobs_are_newer(look, pages_of, fields, lookups):
+    (old,) = ended_jobs(1, **fields)
+    ended_jobs(5)
+    pages_of(3, look_back=1, scattered=1)
+    shown = look(**lookups)
+    assert shown.rows == [old]
+    assert "Looked back" not in shown.words
+
+
+def test_what_ended_lately_is_found_however_early_it_was_asked_for(look, pages_of):
+    now = timezone.now()
+    (old,) = ended_jobs(1, finished_at=now, worker_id="w@here:1")
+    (failed,) = ended_jobs(1, finished_at=now, status="failed", error=OLD, worker_id="w@here:2")
+    ended_jobs(5)
+    pages_of(3, look_back=2)
+    since = (now - timedelta(minutes=5)).isoformat()
+    assert look(finished_at__gte=since).rows == [failed, old]
+    assert look(finished_at__gte=since, worker_id__exact="w@here:1").rows == [old]
+    assert look(finished_at__gte=since, status__exact="failed", reason=OLD).rows == [failed]
+
+
+def test_a_time_in_the_address_is_where_the_look_begins(look, pages_of):
+    old = ended_jobs(2, trigger="maintenance")
+    ended_jobs(9)
+    pages_of(3, look_back=2)
+    shown = look(trigger__exact="maintenance", created_at__lte=old[0].created_at.isoformat())
+    assert shown.rows == [old[0]]
+    assert "Looked back" not in shown.words
+
+
+def test_where_many_match_the_newest_are_looked_through_for_the_rest(look, pages_of, user):
+    jobs = ended_jobs(6, symbol="AAPL")
+    JobRequest.objects.bulk_create(JobRequest(job=job, user=user, trigger="user_request") for job in jobs)
+    Job.objects.filter(pk=jobs[0].pk).update(trigger="maintenance")
+    pages_of(2, look_back=3, scattered=2)
+    for lookups in ({"q": user.username}, {"finished_at__gte": jobs[0].created_at.isoformat()}):
+        assert all_symbols(follow(look, "Older →", look(**lookups))) == ["AAPL"] * 6
+        shown = look(trigger__exact="maintenance", **lookups)
+        assert shown.rows == []
+        assert [page.rows for page in follow(look, "Look further", shown)][-1] == [jobs[0]]
+
+
+def asked_for(user: User, symbol: str) -> Job:
+    return new_job(symbol, "completed", user)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("AAPL", {"AAPL"}),
+        (" aapl ", {"AAPL"}),
+        ("brk.b", {"BRK-B"}),
+        ("BRK", {"BRK-A", "BRK-B"}),
+        ("a", {"AAPL", "AA.L", "ABNB"}),
+        ("AA", {"AAPL", "AA.L"}),
+        ("^gs", {"^GSPC"}),
+        ("%", set()),
+        ("_APL", set()),
+        ("A%", set()),
+        ("APL", set()),
+        ("ZZZ", set()),
+        ("what is this?", set()),
+        ("'; DROP TABLE tasks_job", set()),
+    ],
+)
+def test_a_search_finds_a_symbol_or_its_beginning_in_any_case(look, text, found):
+    for symbol in ("AAPL", "AA.L", "ABNB", "BRK-A", "BRK-B", "^GSPC"):
+        new_job(symbol, "completed")
+    assert set(look(q=text).symbols) == found
+
+
+def test_a_text_that_no_database_takes_is_refused_in_words(look):
+    assert "Null characters are not allowed." in look(q="A\x00").words
+
+
+def test_a_symbol_that_has_jobs_is_not_the_beginning_of_others(look):
+    for symbol in ("A", "AAPL"):
+        new_job(symbol, "completed")
+    assert look(q="A").symbols == ["A"]
+
+
+def test_a_search_finds_jobs_of_a_stock_that_is_gone(look):
+    new_job("GONE", "completed")
+    Stock.objects.all().delete()
+    assert look(q="gone").symbols == ["GONE"]
+
+
+def test_a_search_finds_what_a_user_asked_for_and_what_the_user_joined_each_once(look, user, django_user_model):
+    other = django_user_model.objects.create_user("other")
+    asked_for(other, "MSFT")
+    asked_for(user, "AAPL")
+    joined = asked_for(other, "NVDA")
+    for _ in range(2):
+        joined.requests.create(user=user, trigger="user_login")
+    assert look(q=user.username).symbols == ["NVDA", "AAPL"]
+    assert look(q="other").symbols == ["NVDA", "MSFT"]
+    assert look(q="othe").symbols == []
+
+
+def test_a_text_that_is_a_symbol_and_a_users_name_finds_both(look, django_user_model):
+    asked_for(django_user_model.objects.create_user("CAT"), "AAPL")
+    new_job("CAT", "completed")
+    new_job("MSFT", "completed")
+    assert look(q="CAT").symbols == ["CAT", "AAPL"]
+
+
+def test_a_search_finds_a_job_by_its_id_or_the_beginning_of_it(look):
+    job, _ = new_job("AAPL", "completed"), new_job("MSFT", "completed")
+    whole = str(job.pk)
+    for text in (whole, whole.upper(), job.pk.hex, whole[:8], whole[:12], f" {whole} "):
+        assert look(q=text).rows == [job], text
+    assert look(q=whole[:7]).rows == []
+    assert look(q=f"{whole}0").rows == []
+
+
+def test_a_search_and_filters_have_to_agree(look, user):
+    asked_for(user, "AAPL")
+    failed = new_job("AAPL", "failed", user)
+    for text in ("AAPL", "AA", user.username):
+        assert look(q=text, status__exact="failed").rows == [failed]
+
+
+def test_requests_and_events_are_searched_for_the_same(look, user, django_user_model):
+    job = asked_for(user, "AAPL")
+    asked_for(django_user_model.objects.create_user("other"), "MSFT")
+    wish = job.requests.get()
+    for text in ("aapl", "AA", user.username, str(job.pk), str(job.pk)[:8]):
+        assert look(path=REQUESTS, q=text).rows == [wish]
+        assert look(path=EVENTS, q=text).rows == list(job.events.order_by("-id"))
+    for path in (REQUESTS, EVENTS):
+        assert look(path=path, q="no such thing").rows == []
+
+
+def test_a_request_of_another_for_the_same_job_is_not_the_users(look, user, django_user_model):
+    job = asked_for(user, "AAPL")
+    job.requests.create(user=django_user_model.objects.create_user("other"), trigger="user_login")
+    assert [str(wish.user) for wish in look(path=REQUESTS, q="other").rows] == ["other"]
+    assert len(look(path=REQUESTS, q="AAPL").rows) == 2
+
+
+def test_events_that_wait_for_mqtt_are_found_behind_many_that_were_published(look, pages_of):
+    waiting = new_job("AAPL").events.get()
+    for symbol in "BCDE":
+        new_job(symbol)
+    JobEvent.objects.exclude(pk=waiting.pk).update(published_at=timezone.now())
+    pages_of(2, look_back=1)
+    assert look(path=EVENTS, published_at__isempty=1, error__isempty=1).rows == [waiting]
+
+
+def test_the_page_says_what_can_be_searched_when_nothing_is_found(look):
+    ended_jobs(1)
+    shown = look(q="<b>nothing</b>")
+    assert "No jobs found Nothing is found by “<b>nothing</b>”." in shown.words
+    assert "What can be searched: symbol or its beginning, user name, job id or its first 8 characters." in shown.words
+    assert "<b>nothing" not in shown.html
+    assert 'placeholder="symbol or its beginning, user name, job id or its first 8 characters"' in shown.html
+
+
+def test_an_empty_list_says_where_jobs_come_from(look):
+    assert "No jobs yet A job comes when somebody logs in whose stocks are stale" in look().words
+
+
+def test_an_empty_list_with_filters_says_so_and_leads_to_all(look):
+    (job,) = ended_jobs(1)
+    shown = look(status__exact="failed")
+    assert "No jobs found There are jobs, maybe, but none that all the filters leave." in shown.words
+    assert look(shown.links["All jobs"]).rows == [job]
+
+
+def test_filters_that_a_link_brought_are_told_in_words(look):
+    shown = look(finished_at__gte="2026-11-25T20:41:16+00:00", worker_id__exact="<w>@here:1", status__exact="failed")
+    told = "Only jobs with finished at from 2026-11-25T20:41:16+00:00; worker id is <w>@here:1."
+    assert told in shown.words
+    assert "Only jobs with" not in look(status__exact="failed").words
+
+
+@pytest.mark.parametrize(
+    "lookups",
+    [
+        {"finished_at__gte": "yesterday"},
+        {"created_at__lte": "x"},
+        {"id__exact": "x"},
+        {"priority__exact": "high"},
+        {"nonsense": "1"},
+    ],
+)
+def test_a_filter_that_means_nothing_leads_to_the_whole_list(admin_client, lookups):
+    answer = admin_client.get(LIST, lookups)
+    assert (answer.status_code, answer.url) == (302, f"{LIST}?e=1")
+
+
+def test_the_priority_is_shown_as_a_word_and_a_number_and_is_filtered_by(look):
+    for priority in (1, 4, 7, 10):
+        ended_jobs(1, priority=priority, symbol=f"P{priority}")
+    shown = look()
+    for words in ("high 1", "normal 4", "low 7", "low 10"):
+        assert words in shown.words
+    assert look(priority__exact=7).symbols == ["P7"]
+    assert look(priority__exact=2).symbols == []
+
+
+def test_the_outcome_says_what_changed(look):
+    result = {"records_stored": 2, "days_fetched": 21, "source": "yahoo_finance"}
+    ended_jobs(1, outcome="updated", result=result)
+    assert "updated: 2 of 21 bars stored, from yahoo_finance" in look().words
+
+
+def test_everything_that_matches_is_chosen_across_pages(look, pages_of):
+    ended_jobs(7, status="failed")
+    ended_jobs(2)
+    pages_of(3, look_back=1)
+    shown = look(status__exact="failed")
+    assert "Select all matching jobs" in shown.words
+    assert shown.list.queryset.count() == 7
+    older = look(shown.links["Older →"])
+    assert older.list.queryset.count() == 7
+
+
+def test_a_page_that_is_everything_says_how_much_it_is(look):
+    ended_jobs(3)
+    shown = look()
+    assert "3 jobs" in shown.words
+    assert "Select all matching jobs" not in shown.words
+
+
+ADDRESSES: tuple[dict[str, str], ...] = (
+    {},
+    {"older": "2100-01-01T00:00:00+00:00"},
+    {"newer": "2000-01-01T00:00:00+00:00"},
+    {"status__exact": "failed"},
+    {"status__exact": "pending"},
+    {"queue__exact": "foreground"},
+    {"finished_at__gte": "2000-01-01T00:00:00+00:00"},
+    {"q": "S1"},
+    {"q": "S"},
+)
+
+
+@pytest.mark.parametrize("lookups", ADDRESSES)
+@pytest.mark.parametrize("path", [LIST, REQUESTS, EVENTS])
+def test_no_page_counts_or_skips_rows_and_its_queries_do_not_grow(admin_client, user, pages_of, lookups, path):
+    def ask() -> list[str]:
+        with CaptureQueriesContext(connection) as queries:
+            assert admin_client.get(path, lookups).status_code in (200, 302)
+        return [query["sql"] for query in queries.captured_queries]
+
+    def fill(name: str, count: int) -> None:
+        for number in range(count):
+            asked_for(user, f"{name}{number}")
+            new_job(f"{name}{number}", ("failed", "pending")[number % 2], user)
+
+    pages_of(3)
+    fill("S", 2)
+    few = ask()
+    pages_of(20)
+    fill("T", 25)
+    many = ask()
+    assert len(many) == len(few)
+    assert not [sql for sql in many if "COUNT(" in sql]
