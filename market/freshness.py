@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Protocol, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -20,6 +20,22 @@ SETTLED_AFTER = timedelta(hours=1)
 _NOT_SETTLED = ("", "alpha_vantage")
 
 
+class Checked(Protocol):
+    """What tells how fresh a stock is: the stock itself, or these columns of it."""
+
+    @property
+    def exchange(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def checked_at(self) -> datetime | None: ...
+    @property
+    def source(self) -> str: ...
+
+
+_Checked = TypeVar("_Checked", bound=Checked)
+
+
 class Freshness:
     """What is fresh at one moment: within the limit of the exchange's state, or because nothing can have changed.
 
@@ -34,11 +50,11 @@ class Freshness:
         self._limit = timedelta(minutes=settings.JOB_PROCESSOR.stock_jobs.portfolio_priority.data_staleness_threshold)
 
     @classmethod
-    def of(cls, stocks: Iterable[Stock], now: datetime) -> Self:
+    def of(cls, stocks: Iterable[Checked], now: datetime) -> Self:
         """For these stocks, in one query (none where no exchange of theirs ever closes)."""
         return cls(now, markets_at(now, {exchange_of(stock.exchange).calendar for stock in stocks}))
 
-    def is_stale(self, stock: Stock) -> bool:
+    def is_stale(self, stock: Checked) -> bool:
         """Whether the stock has to be fetched. One that is parked has not."""
         if stock.status != Stock.Status.ACTIVE:
             return False
@@ -46,7 +62,7 @@ class Freshness:
             return True
         return self.now - stock.checked_at >= self.limit_of(stock) and self.closed_since(stock) is None
 
-    def state_of(self, stock: Stock) -> str:
+    def state_of(self, stock: Checked) -> str:
         """One of STATES."""
         if stock.status != Stock.Status.ACTIVE:
             return PARKED
@@ -54,7 +70,7 @@ class Freshness:
             return FRESH
         return NEVER if stock.checked_at is None else STALE
 
-    def closed_since(self, stock: Stock) -> datetime | None:
+    def closed_since(self, stock: Checked) -> datetime | None:
         """When its exchange closed, where nothing can have changed since the stock was checked; else None."""
         market = self._market_of(stock)
         if market is None or market.closed_since is None or stock.checked_at is None:
@@ -63,7 +79,7 @@ class Freshness:
             return None
         return market.closed_since if stock.checked_at >= market.closed_since + SETTLED_AFTER else None
 
-    def limit_of(self, stock: Stock) -> timedelta:
+    def limit_of(self, stock: Checked) -> timedelta:
         """How old a check may be before the stock is stale, while its exchange is as it is."""
         if self._schedule is None:
             return self._limit
@@ -75,10 +91,10 @@ class Freshness:
             minutes = self._schedule.market_closed
         return timedelta(minutes=minutes)
 
-    def _market_of(self, stock: Stock) -> Market | None:
+    def _market_of(self, stock: Checked) -> Market | None:
         return self._markets.get(exchange_of(stock.exchange).calendar)
 
-    def _is_day_without_trading(self, stock: Stock) -> bool:
+    def _is_day_without_trading(self, stock: Checked) -> bool:
         """At its exchange; where its sessions are not known yet, Saturday and Sunday."""
         exchange, market = exchange_of(stock.exchange), self._market_of(stock)
         if exchange.calendar == NEVER_CLOSES:
@@ -92,14 +108,14 @@ class Freshness:
         return market.closed_since.astimezone(zone).date() < today < market.opens_at.astimezone(zone).date()
 
 
-def stale_at(stocks: Iterable[Stock], now: datetime) -> list[Stock]:
+def stale_at(stocks: Iterable[_Checked], now: datetime) -> list[_Checked]:
     """Those of the stocks that have to be fetched, in the order given."""
     stocks = list(stocks)
     freshness = Freshness.of(stocks, now)
     return [stock for stock in stocks if freshness.is_stale(stock)]
 
 
-def states_at(stocks: Iterable[Stock], now: datetime) -> list[tuple[Stock, str]]:
+def states_at(stocks: Iterable[_Checked], now: datetime) -> list[tuple[_Checked, str]]:
     """Each of the stocks with its state, in the order given."""
     stocks = list(stocks)
     freshness = Freshness.of(stocks, now)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from django.db.models import Count, FloatField, Func, Sum
 from django.db.models.fields.json import KeyTextTransform
@@ -48,8 +49,10 @@ class Spread:
     p95: float
 
     @classmethod
-    def of(cls, seconds: Sequence[float]) -> "Spread":
-        return cls(percentile(seconds, 0.5), percentile(seconds, 0.95))
+    def of(cls, seconds: Iterable[float]) -> "Spread":
+        """To the millisecond; machines whose clocks differ do not make it negative."""
+        ordered = sorted(seconds)
+        return cls(*(round(max(percentile(ordered, share), 0.0), 3) for share in (0.5, 0.95)))
 
 
 @dataclass(frozen=True)
@@ -97,14 +100,18 @@ def processing_times(now: datetime) -> list[ProcessingTime]:
         Job.objects.ended_since(now - HOUR)
         .filter(status__in=_RAN, started_at__isnull=False)
         .order_by("-finished_at")
-        .values_list("job_type", _Unix(Coalesce("queued_at", "started_at")), _Unix("started_at"), _Unix("finished_at"))
+        .values_list(
+            "job_type",
+            _Unix("started_at") - _Unix(Coalesce("queued_at", "started_at")),
+            _Unix("finished_at") - _Unix("started_at"),
+        )
     )
-    took: dict[str, list[tuple[float, float]]] = {}
-    for job_type, queued, started, finished in rows[:SAMPLE]:
-        took.setdefault(job_type, []).append((_seconds(queued, started), _seconds(started, finished)))
+    took: dict[str, list[list[float]]] = {}
+    for job_type, *seconds in rows[:SAMPLE]:
+        took.setdefault(job_type, []).append(seconds)
     times = []
     for job_type, pairs in sorted(took.items()):
-        waits, runs = (Spread.of(seconds) for seconds in zip(*pairs, strict=True))
+        waits, runs = (Spread.of(column) for column in zip(*pairs, strict=True))
         times.append(ProcessingTime(job_type, len(pairs), runs.p50, runs.p95, waits.p50, waits.p95))
     return times
 
@@ -150,12 +157,11 @@ def deciding_requests(now: datetime) -> dict[str, list[int]]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest of the values that at least this share of them do not exceed (nearest rank)."""
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+    """The smallest of the sorted values that at least this share of them do not exceed (nearest rank)."""
+    return values[max(0, math.ceil(share * len(values)) - 1)]
 
 
-@dataclass(frozen=True)
-class _Request:
+class _Request(NamedTuple):
     """A login's wish for a job, and what became of it: when (Unix time), and whose answer the job ended with."""
 
     pk: int
@@ -194,7 +200,7 @@ class _Login:
     @property
     def seconds(self) -> float:
         """Of one that is fresh: how long that took."""
-        return _seconds(self.requests[0].created, self.deciding.finished or 0)
+        return (self.deciding.finished or 0) - self.requests[0].created
 
 
 def _logins(now: datetime) -> list[_Login]:
@@ -211,15 +217,10 @@ def _logins(now: datetime) -> list[_Login]:
         )
     )
     found: list[_Login] = []
-    for request in sorted((_Request(*row) for row in rows[:SAMPLE]), key=lambda one: (one.user, one.created)):
+    for request in sorted(map(_Request._make, rows[:SAMPLE]), key=itemgetter(1, 2)):
         last = found[-1].requests[-1] if found else None
         if last and last.user == request.user and request.created - last.created <= ONE_LOGIN:
             found[-1].requests.append(request)
         else:
             found.append(_Login(request))
     return found
-
-
-def _seconds(start: float, end: float) -> float:
-    """Between two moments; machines whose clocks differ do not make it negative."""
-    return round(max(end - start, 0.0), 3)

@@ -15,7 +15,6 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from market.freshness import states_at
-from market.models import Stock
 from market.sources import available_sources
 from market.sources.budget import usage_of
 from operations import last_hour, statistics
@@ -23,6 +22,7 @@ from operations.amounts import age, share
 from operations.last_hour import Spread
 from operations.plans import plain_plans
 from operations.processes import signs_of_life, workforce
+from operations.statistics import HeldStock
 from tasks.models import Job, Worker
 
 SCHEMA = "stockqueue.metrics/1"
@@ -38,7 +38,7 @@ Values = Mapping[Any, float | None]
 class JobMetrics(Collector):
     """All metrics at `now`; made anew for each answer, and of no registry."""
 
-    def __init__(self, now: datetime, stocks: Sequence[Stock]) -> None:
+    def __init__(self, now: datetime, stocks: Sequence[HeldStock]) -> None:
         self._now, self._stocks = now, stocks
 
     def collect(self) -> Iterator[Metric]:
@@ -167,7 +167,7 @@ def _workers(ends: Iterable[last_hour.Ended] | None) -> Iterator[Metric]:
     yield _one("worker_efficiency_ratio", meaning, last_hour.efficiency(ends))
 
 
-def _stocks(stocks: Sequence[Stock], now: datetime) -> Iterator[Metric]:
+def _stocks(stocks: Sequence[HeldStock], now: datetime) -> Iterator[Metric]:
     found = statistics.freshness(stocks, now)
     counts = {
         ("fresh",): found.fresh,
@@ -183,7 +183,7 @@ def _stocks(stocks: Sequence[Stock], now: datetime) -> Iterator[Metric]:
     yield _one("coverage_ratio", "Fresh stocks among those that somebody holds.", share(found.fresh, len(stocks)))
 
 
-def _by_symbol(stocks: Sequence[Stock], now: datetime) -> dict[str, dict[str, object]]:
+def _by_symbol(stocks: Sequence[HeldStock], now: datetime) -> dict[str, dict[str, object]]:
     return {
         stock.symbol: {"state": state, "age": age(stock.checked_at, now)} for stock, state in states_at(stocks, now)
     }

@@ -17,7 +17,7 @@ from operations.links import Figure
 from operations.models import Alert
 from operations.plans import plain_plans
 from operations.processes import WorkerUse, worker_use, workforce
-from operations.statistics import A_DAY, FailureReason, PortfolioCoverage, StaleStock
+from operations.statistics import A_DAY, FailureReason, HeldStock, PortfolioCoverage, StaleStock
 from operations.tracked import TrackedStock, most_tracked
 from tasks.models import Job, Worker
 from tasks.wording import describe_duration
@@ -265,7 +265,7 @@ def _logins(now: datetime) -> LoginTimes:
     return LoginTimes(results, [(words, Figure(_age(seconds), links_of[FRESH])) for words, seconds in times])
 
 
-def _ages(stocks: Sequence[Stock], now: datetime) -> list[Bar]:
+def _ages(stocks: Sequence[HeldStock], now: datetime) -> list[Bar]:
     """How many of the stocks, without parked ones, were checked how long ago."""
     active = [stock for stock in stocks if stock.status == Stock.Status.ACTIVE]
     never = sum(stock.checked_at is None for stock in active)

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tasks', '0009_indexes_for_metrics'),
+        ('tasks', '0011_job_refused'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
