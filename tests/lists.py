@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.test import RequestFactory
 from django.urls import resolve
 
+from market.keyset import Page as KeysetPage
 from operations.links import Figure
 
 
@@ -24,9 +25,14 @@ def rows_of(link: str, user: User) -> list[Any]:
         request.user = user
         page = model_admin.get_changelist_instance(request)
         rows += [row.pk for row in page.result_list]
-        if page.page_num >= page.paginator.num_pages:
+        if isinstance(page.paginator, KeysetPage):
+            if not page.paginator.older:
+                return rows
+            asked = dict(parse_qsl(page.paginator.older.lstrip("?"), keep_blank_values=True))
+        elif page.page_num < page.paginator.num_pages:
+            asked[PAGE_VAR] = str(page.page_num + 1)
+        else:
             return rows
-        asked[PAGE_VAR] = str(page.page_num + 1)
 
 
 def figures_in(value: Any) -> Iterator[Figure]:
