@@ -45,6 +45,13 @@ _WORDS = {
 }
 
 
+def describe_lookup(lookup: str, values: Sequence[object]) -> str:
+    """`finished at from 2026-11-25T20:41:16+00:00` for `finished_at__gte`."""
+    name, _, kind = lookup.rpartition("__")
+    words = f"{name} {_WORDS[kind]}" if name and kind in _WORDS else f"{lookup} is"
+    return f"{words.replace('__', ' ').replace('_', ' ')} {', '.join(map(str, values))}"
+
+
 @dataclass(frozen=True)
 class Path:
     """An index that leads to what matches: `rows`, in the index's order, are all that match, and maybe others.
@@ -123,12 +130,7 @@ class KeysetChangeList(ChangeList):
 
     def described_lookups(self) -> list[str]:
         """`other_lookups` in words: `finished at from 2026-11-25T20:41:16+00:00`."""
-        found = []
-        for lookup, values in self.other_lookups.items():
-            name, _, kind = lookup.rpartition("__")
-            words = f"{name.replace('_', ' ')} {_WORDS[kind]}" if name and kind in _WORDS else f"{lookup} is"
-            found.append(f"{words} {', '.join(map(str, values))}")
-        return found
+        return [describe_lookup(lookup, values) for lookup, values in self.other_lookups.items()]
 
     def _page(self, request: HttpRequest) -> Page:
         for parameter, turn in ((OLDER, self._older), (NEWER, self._newer)):

@@ -41,6 +41,7 @@ from operations.charts import collect as collect_charts
 from operations.fetch_admin import FetchAdmin
 from operations.filters import HeldFilter, LoginFilter
 from operations.health import Readiness
+from operations.job_admin import JobAdmin
 from operations.lockout import forget
 from operations.models import Alert, Fetch, StockData
 from operations.page import collect
@@ -51,8 +52,9 @@ from tasks.models import Job, JobRequest, ScheduleRun
 from tasks.stock_admin import StockAdmin
 
 _UNUSED = (GroupResult, ClockedSchedule, SolarSchedule)
+_REPLACED = (User, Group, Stock, Job, JobRequest, TaskResult, PeriodicTask, IntervalSchedule, CrontabSchedule)
 
-for _model in (User, Group, Stock, JobRequest, TaskResult, PeriodicTask, IntervalSchedule, CrontabSchedule, *_UNUSED):
+for _model in (*_REPLACED, *_UNUSED):
     admin.site.unregister(_model)
 
 
@@ -81,6 +83,9 @@ class HeldStockAdmin(StockAdmin):
 @admin.register(JobRequest)
 class LoginRequestAdmin(JobRequestAdmin):
     list_filter = (*JobRequestAdmin.list_filter, LoginFilter)
+
+
+admin.site.register(Job, JobAdmin)
 
 
 class TaskSelectWidget(UnfoldAdminSelectWidget, PlainTaskSelectWidget):

@@ -13,6 +13,7 @@ _SCHEDULED = {
     "stockqueue.value_portfolios": (Job.Queue.BACKGROUND_ANALYSIS, Job.Trigger.MAINTENANCE),
     "stockqueue.tell_ended_groups": (Job.Queue.BACKGROUND_ANALYSIS, Job.Trigger.MAINTENANCE),
     "stockqueue.check_alerts": (Job.Queue.FOREGROUND, Job.Trigger.USER_REQUEST),
+    "stockqueue.bulk_action": (Job.Queue.BACKGROUND_ANALYSIS, Job.Trigger.MAINTENANCE),
     "stockqueue.cleanup": (Job.Queue.BACKGROUND_ANALYSIS, Job.Trigger.MAINTENANCE),
     "celery.backend_cleanup": (Job.Queue.BACKGROUND_ANALYSIS, Job.Trigger.MAINTENANCE),
 }

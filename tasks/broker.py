@@ -7,8 +7,9 @@ breaker keeps everybody from trying for a while.
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
+from typing import Any
 from uuid import UUID
 
 from celery import current_app
@@ -83,8 +84,39 @@ def publish(jobs: Sequence[Job], *, within: float) -> list[UUID]:
     does. A message carries the job's id alone: the row is the truth, and a message too many finds it claimed. What is
     not among the result may have arrived all the same, when the broker's answer came too late.
     """
-    sent: list[UUID] = []
-    if not jobs or not breaker.allows():
+    sent = _send(map(_message_of, jobs), len(jobs), "jobs", within=within) if jobs else 0
+    return [job.pk for job in jobs[:sent]]
+
+
+def publish_task(name: str, argument: object, *, queue: str, priority: int, expires: float) -> bool:
+    """Send a message that is for no job; whether the broker took it. Who takes it `expires` seconds later drops it."""
+    message = {
+        "name": name,
+        "args": [argument],
+        "queue": queue,
+        "priority": broker_priority(priority, amqp=is_amqp()),
+        "expires": expires,
+    }
+    return _send([message], 1, "messages", within=2 * ACQUIRE_TIMEOUT) == 1
+
+
+def _message_of(job: Job) -> dict[str, Any]:
+    limit = time_limit(job.job_type)
+    return {
+        "name": f"stockqueue.{job.job_type}",
+        "args": [str(job.pk)],
+        "task_id": str(job.pk),
+        "queue": job.queue,
+        "priority": broker_priority(job.priority, amqp=is_amqp()),
+        "soft_time_limit": limit,
+        "time_limit": limit + KILL_AFTER,
+    }
+
+
+def _send(messages: Iterable[dict[str, Any]], count: int, what: str, *, within: float) -> int:
+    """How many of `count` messages, each the arguments of `send_task`, the broker took."""
+    sent = 0
+    if not breaker.allows():
         return sent
     deadline = time.monotonic() + within
     # RabbitMQ takes what it cannot keep without a word, unless it is asked to confirm.
@@ -92,28 +124,15 @@ def publish(jobs: Sequence[Job], *, within: float) -> list[UUID]:
     connection = _connection()
     try:
         with pools.producers[connection].acquire(block=True, timeout=ACQUIRE_TIMEOUT) as producer:
-            for job in jobs:
+            for message in messages:
                 if time.monotonic() > deadline:
                     break
-                limit = time_limit(job.job_type)
-                current_app.send_task(
-                    f"stockqueue.{job.job_type}",
-                    args=[str(job.pk)],
-                    task_id=str(job.pk),
-                    queue=job.queue,
-                    priority=broker_priority(job.priority, amqp=is_amqp()),
-                    soft_time_limit=limit,
-                    time_limit=limit + KILL_AFTER,
-                    producer=producer,
-                    retry=True,
-                    retry_policy=_RETRY,
-                    **confirmed,
-                )
-                sent.append(job.pk)
+                current_app.send_task(**message, producer=producer, retry=True, retry_policy=_RETRY, **confirmed)
+                sent += 1
         breaker.succeed()
     except (OSError, KombuError, *connection.connection_errors, *connection.channel_errors) as error:
         breaker.fail()
-        logger.warning("the broker took %d of %d jobs: %s", len(sent), len(jobs), error or type(error).__name__)
+        logger.warning("the broker took %d of %d %s: %s", sent, count, what, error or type(error).__name__)
     return sent
 
 

@@ -8,7 +8,7 @@ from celery import Task, shared_task
 from celery.exceptions import Ignore
 from django.conf import settings
 
-from tasks import notices, retention
+from tasks import bulk, notices, retention
 from tasks.broker import is_amqp
 from tasks.execution import JobFailed, run_job
 from tasks.models import Job
@@ -69,6 +69,12 @@ def tell_ended_groups() -> int:
 def cleanup() -> None:
     """Delete what ended `jobs.cleanup_after_days` ago."""
     logger.info("deleted what is over: %s", retention.clean_up(retention.cutoff()))
+
+
+@shared_task(name=bulk.TASK, ignore_result=True)
+def bulk_action(action_id: int) -> None:
+    """Go on with an action on many jobs."""
+    bulk.work(action_id)
 
 
 @shared_task(name="stockqueue.sweep", ignore_result=True)

@@ -1,7 +1,7 @@
 """How the admin shows what several of its lists and pages have."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from tasks.wording import describe_duration
+from tasks.wording import describe_duration, describe_moment
 
 
 def format_duration(duration: timedelta | None) -> str | None:
@@ -18,17 +18,13 @@ def format_duration(duration: timedelta | None) -> str | None:
     return describe_duration(duration).replace(" ", "\xa0")  # a column is narrow
 
 
-def format_moment(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}"
-
-
 def moment_column(field: str, description: str) -> Callable[[Any, Any], str | None]:
     """A column or field that shows a moment with its seconds, which Django's own format leaves out."""
 
     @admin.display(description=description, ordering=field)
     def show(_admin: Any, row: Any) -> str | None:
         moment = getattr(row, field)
-        return None if moment is None else format_moment(moment)
+        return None if moment is None else describe_moment(moment)
 
     return show
 

@@ -1,6 +1,7 @@
 """What people do to jobs: cancel, run again, change the priority."""
 
 from collections.abc import Collection, Iterable
+from operator import attrgetter
 from uuid import UUID
 
 from django.contrib.auth.models import User
@@ -22,28 +23,36 @@ class NotPossible(Exception):
 def cancel(job_ids: Collection[UUID], by: str) -> list[Job]:
     """Cancel jobs that have not ended; these. What a worker is doing for one is not stored any more."""
     with transaction.atomic():
-        cancelled = lifecycle.cancel(job_ids, f"cancelled by {by}")
+        cancelled = lifecycle.cancel(job_ids, cancelled_by(by))
         dispatch_after_commit(job.queue for job in cancelled)
     return cancelled
 
 
-def run_again(jobs: Iterable[Job], user: User | None) -> Requested:
-    """Ask anew for what ended jobs did; each becomes a new job, or joins one that is on its way."""
-    requested = Requested()
-    for job in jobs:
+def cancelled_by(name: str) -> str:
+    """The error of a job that somebody cancelled."""
+    return f"cancelled by {name}"
+
+
+def run_again(jobs: Iterable[Job], user: User | None, trigger: Job.Trigger = Job.Trigger.USER_REQUEST) -> Requested:
+    """Ask anew for what ended jobs did; each becomes a new job, or joins one that is on its way.
+
+    Of several jobs that did the same, the newest one runs again. `trigger` says how urgent that is.
+    """
+    wanted = []
+    for job in sorted(jobs, key=attrgetter("created_at")):
         if job.status not in ENDED:
             raise NotPossible(f"job {job.pk} is {job.status}; only a job that has ended can run again")
-        wanted = Wanted(
-            job_type=Job.Type(job.job_type),
-            unique_key=job.unique_key,
-            symbol=job.symbol,
-            parameters=job.parameters,
-            has_range="start" in job.parameters,
+        wanted.append(
+            Wanted(
+                job_type=Job.Type(job.job_type),
+                unique_key=job.unique_key,
+                symbol=job.symbol,
+                parameters=job.parameters,
+                has_range="start" in job.parameters,
+                retry_of=job.pk,
+            )
         )
-        came = request_jobs([wanted], Job.Trigger.USER_REQUEST, user, details={"retry_of": str(job.pk)})
-        requested.created += came.created
-        requested.joined += came.joined
-    return requested
+    return request_jobs(wanted, trigger, user)
 
 
 def reprioritise(job_ids: Collection[UUID], priority: int, by: str) -> list[Job]:
@@ -55,15 +64,26 @@ def reprioritise(job_ids: Collection[UUID], priority: int, by: str) -> list[Job]
         raise NotPossible(f"priority {priority} is not between 1 and 10")
     queue = queue_of(priority)
     with transaction.atomic():
-        lifecycle.lock_rows(job_ids)
-        jobs = list(Job.objects.filter(pk__in=job_ids, status__in=Job.WAITING))
+        jobs = lock_waiting(job_ids)
         for job in jobs:
             allowed = may_be_in(job)
             if queue not in allowed:
                 bands = " or ".join(f"{BANDS[one][0]} to {BANDS[one][-1]}" for one in allowed)
                 raise NotPossible(f"{job} cannot have priority {priority}; its type has {bands}")
-        reason = {"set_by": by, "priority": priority}
-        changed = lifecycle.promote({job.pk: reason for job in jobs}, priority, queue) if jobs else []
-        send_again_after_commit(changed)
+        changed = set_priority(jobs, priority, by)
         dispatch_after_commit({job.queue for job in jobs} | {queue})
+    return changed
+
+
+def lock_waiting(job_ids: Collection[UUID]) -> list[Job]:
+    """Those of the jobs that wait; they do so until the transaction ends."""
+    lifecycle.lock_rows(job_ids)
+    return list(Job.objects.filter(pk__in=job_ids, status__in=Job.WAITING))
+
+
+def set_priority(jobs: Collection[Job], priority: int, by: str) -> list[Job]:
+    """Give jobs that wait, and may have it, a priority; those that changed. The caller has locked them."""
+    reason = {"set_by": by, "priority": priority}
+    changed = lifecycle.promote({job.pk: reason for job in jobs}, priority, queue_of(priority)) if jobs else []
+    send_again_after_commit(changed)
     return changed

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
@@ -38,7 +39,7 @@ _ended = threading.Condition()
 
 
 class _Lane:
-    """A few threads, which start with the first job, and room for jobs that wait for one of them."""
+    """A few threads, which start with the first work, and room for work that waits for one of them."""
 
     def __init__(self, name: str, threads: int) -> None:
         self._name, self._threads = name, threads
@@ -46,8 +47,8 @@ class _Lane:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
 
-    def take(self, job_id: UUID) -> bool:
-        """Do a job when a thread is free; whether there is room for it."""
+    def take(self, work: Callable[[], object]) -> bool:
+        """Do the work when a thread is free; whether there is room for it."""
         global _in_hand
         if not self._room.acquire(blocking=False):
             return False
@@ -57,20 +58,17 @@ class _Lane:
             with self._lock:
                 if self._pool is None:
                     self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self._name)
-            self._pool.submit(self._work, job_id)
+            self._pool.submit(self._work, work)
         except RuntimeError:  # the interpreter is about to exit
             self._room.release()
             _note_end()
             return False
         return True
 
-    def _work(self, job_id: UUID) -> None:
-        self._room.release()  # before the job's end makes room for the next one, which comes here too
+    def _work(self, work: Callable[[], object]) -> None:
+        self._room.release()  # before the end of this makes room for the next, which comes here too
         try:
-            if _run is not None:
-                _run(job_id, worker_id())
-        except Exception as error:  # noqa: BLE001  (it is in the job's row, or the job is rescued)
-            logger.info("job %s: %s", job_id, error)
+            work()
         finally:
             with suppress(Exception):
                 connection.close()
@@ -98,8 +96,19 @@ def process(jobs: Iterable[Job]) -> set[UUID]:
         return taken
     for job in jobs:
         lane = _foreground if job.queue == Job.Queue.FOREGROUND else _background
-        if lane.take(job.pk):
+        if lane.take(partial(_do, job.pk)):
             taken.add(job.pk)
+    if taken:
+        keep()
+    return taken
+
+
+def process_in_background(work: Callable[[], object]) -> bool:
+    """Do other work than a job in this process, as what nobody waits for; whether there is room for it.
+
+    It says itself what became of it: nobody hears of its errors.
+    """
+    taken = may_stand_in() and _background.take(work)
     if taken:
         keep()
     return taken
@@ -123,6 +132,14 @@ def wait_until_idle(timeout: float) -> bool:
 def worker_id() -> str:
     """Who runs the jobs: this process."""
     return f"direct@{socket.gethostname()}:{os.getpid()}"
+
+
+def _do(job_id: UUID) -> None:
+    try:
+        if _run is not None:
+            _run(job_id, worker_id())
+    except Exception as error:  # noqa: BLE001  (it is in the job's row, or the job is rescued)
+        logger.info("job %s: %s", job_id, error)
 
 
 def _note_end() -> None:

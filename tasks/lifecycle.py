@@ -19,9 +19,9 @@ class ClaimLost(Exception):
     """The job is no longer this attempt's: it was given to another worker, or has ended."""
 
 
-def create(jobs: Sequence[Job], **details: Any) -> set[UUID]:
+def create(jobs: Sequence[Job]) -> set[UUID]:
     """Insert those of the jobs whose `unique_key` no active job has, with their first event and request; their ids."""
-    return insert(jobs, Event.CREATED, details)
+    return insert(jobs, Event.CREATED, {job.pk: {"retry_of": str(job.retry_of_id)} for job in jobs if job.retry_of_id})
 
 
 def mark_queued(job_ids: Collection[UUID]) -> list[Job]:
@@ -153,6 +153,9 @@ def promote(reasons: Mapping[UUID, dict[str, Any]], priority: int, queue: Job.Qu
 
     The jobs that changed: they have to be dispatched again.
     """
+    one, *others = reasons.values()
+    are_all_the_same = all(other == one for other in others)  # where somebody sets a priority
+    same: dict[str, Any] = {"priority_reason": one} if are_all_the_same else {}
     with transaction.atomic():
         changed = change(
             list(reasons),
@@ -161,10 +164,12 @@ def promote(reasons: Mapping[UUID, dict[str, Any]], priority: int, queue: Job.Qu
             only=[("priority", "<>", priority)],
             priority=priority,
             queue=queue,
+            **same,
         )
-        for job in changed:
-            job.priority_reason = reasons[job.pk]
-        Job.objects.bulk_update(changed, ["priority_reason"])
+        if not are_all_the_same:
+            for job in changed:
+                job.priority_reason = reasons[job.pk]
+            Job.objects.bulk_update(changed, ["priority_reason"])
     return changed
 
 

@@ -9,6 +9,7 @@ from django.db.models.functions import Concat, Replace
 from django.utils import timezone
 
 from market.symbols import LONGEST_SYMBOL
+from tasks.bulk_models import BulkAction as BulkAction  # Django looks for models here
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -135,6 +136,15 @@ class Job(models.Model):
     refused_at = models.DateTimeField(
         null=True, blank=True, help_text="Since when the broker has not taken it, though its turn came."
     )
+    retry_of = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="reruns",
+        db_index=False,
+        help_text="The ended job that somebody had run again by this one.",
+    )
     outcome = models.CharField(max_length=10, choices=Outcome, blank=True)
     result = models.JSONField(null=True, blank=True)
     error = models.TextField(blank=True)
@@ -175,6 +185,7 @@ class Job(models.Model):
                 name="job_unsuccessful_end",
                 condition=Q(status__in=["failed", "expired", "cancelled"]),
             ),
+            models.Index(fields=["retry_of"], name="job_reruns", condition=Q(retry_of__isnull=False)),
         ]
         permissions = [
             ("cancel_job", "Can cancel jobs"),

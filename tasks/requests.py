@@ -41,7 +41,10 @@ _ROUNDS = 3
 
 @dataclass(frozen=True)
 class Wanted:
-    """What somebody asks for. `unique_key` is what there is one active job of; `factors` move its priority."""
+    """What somebody asks for. `unique_key` is what there is one active job of; `factors` move its priority.
+
+    `retry_of` is the ended job that this one is to do again.
+    """
 
     job_type: Job.Type
     unique_key: str
@@ -49,6 +52,7 @@ class Wanted:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     factors: Factors = NOTHING_KNOWN
     has_range: bool = False
+    retry_of: UUID | None = None
 
     @property
     def kind(self) -> str:
@@ -175,12 +179,11 @@ def request_jobs(
     user: User | None = None,
     *,
     subtype: str | None = None,
-    details: Mapping[str, Any] | None = None,
 ) -> Requested:
     """Make a job for each thing that has no active one, and join those that exist, which take the better priority.
 
     Takes the same number of queries however many things there are (for each thousand). The jobs are dispatched when
-    the transaction that this is called in commits. `details` go into the events.
+    the transaction that this is called in commits. Of several things with one key, the last one counts.
     """
     now = timezone.now()
     jobs: dict[str, Job] = {}
@@ -198,6 +201,7 @@ def request_jobs(
             priority=ranked.priority,
             priority_reason=ranked.reason,
             queue=queue,
+            retry_of_id=thing.retry_of,
             last_seq=1,
             # Jobs of one request keep their order: the oldest goes first.
             created_at=now + timedelta(microseconds=number),
@@ -208,7 +212,7 @@ def request_jobs(
         part = {key: jobs[key] for key in keys[first : first + INSERTED_TOGETHER]}
         for left in reversed(range(_ROUNDS)):
             with transaction.atomic():
-                came = _create_or_join(part, details or {})
+                came = _create_or_join(part)
                 if left and len(came.jobs) < len(part):
                     # Inserted behind the others, what is missed would not be in order any more: all are tried anew.
                     transaction.set_rollback(True)
@@ -222,10 +226,10 @@ def request_jobs(
     return requested
 
 
-def _create_or_join(wanted: Mapping[str, Job], details: Mapping[str, Any]) -> Requested:
+def _create_or_join(wanted: Mapping[str, Job]) -> Requested:
     """The jobs that are new and the active ones of the other keys; none for a key whose job has just ended."""
     # In key order, so that two requests for the same stocks wait for each other instead of deadlocking.
-    created = lifecycle.create([wanted[key] for key in sorted(wanted)], **details)
+    created = lifecycle.create([wanted[key] for key in sorted(wanted)])
     if len(created) == len(wanted):
         return Requested(created=list(wanted.values()))
     active = _active([key for key, job in wanted.items() if job.pk not in created])

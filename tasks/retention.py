@@ -17,7 +17,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from django_celery_results.models import TaskResult
 
-from tasks.models import Job, JobEvent, JobGroup, JobRequest, ScheduleRun, Worker
+from tasks.models import BulkAction, Job, JobEvent, JobGroup, JobRequest, ScheduleRun, Worker
 
 BATCH = 250
 PAUSE = 0.12
@@ -36,6 +36,7 @@ class Cleanup(NamedTuple):
     events: int
     requests: int
     job_groups: int
+    bulk_actions: int
     schedule_runs: int
     workers: int
     task_results: int
@@ -73,6 +74,7 @@ def clean_up(before: datetime) -> Cleanup:
     deleted += _delete(_ended(before), "finished_at", _unpublished)
     for rows, by in (
         (_groups(before), "created_at"),
+        (_bulk_actions(before), "created_at"),
         (_schedule_runs(before), "ran_at"),
         (_workers(), "started_at"),
         (_task_results(before), "date_done"),
@@ -84,6 +86,7 @@ def clean_up(before: datetime) -> Cleanup:
         events=deleted[JobEvent._meta.label],
         requests=deleted[JobRequest._meta.label],
         job_groups=deleted[JobGroup._meta.label],
+        bulk_actions=deleted[BulkAction._meta.label],
         schedule_runs=deleted[ScheduleRun._meta.label],
         workers=deleted[Worker._meta.label],
         task_results=deleted[TaskResult._meta.label],
@@ -100,6 +103,7 @@ def preview(before: datetime) -> Cleanup:
         events=JobEvent.objects.filter(job__in=ended).count() - JobEvent.objects.filter(job__in=kept).count(),
         requests=JobRequest.objects.filter(job__in=ended).count() - JobRequest.objects.filter(job__in=kept).count(),
         job_groups=_groups(before).count(),
+        bulk_actions=_bulk_actions(before).count(),
         schedule_runs=_schedule_runs(before).count(),
         workers=_workers().count(),
         task_results=_task_results(before).count(),
@@ -156,6 +160,10 @@ def _groups(before: datetime) -> QuerySet[JobGroup]:
     young = Job.objects.filter(Q(finished_at=None) | Q(finished_at__gte=before), groups=OuterRef("pk"))
     unpublished = _outbox().filter(job__groups=OuterRef("pk"))
     return JobGroup.objects.filter(~Exists(young), ~Exists(unpublished), created_at__lt=before)
+
+
+def _bulk_actions(before: datetime) -> QuerySet[BulkAction]:
+    return BulkAction.objects.filter(finished_at__lt=before)
 
 
 def _schedule_runs(before: datetime) -> QuerySet[ScheduleRun]:

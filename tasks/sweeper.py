@@ -12,7 +12,7 @@ from django.db.models import Max, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from tasks import broker, heartbeat, lifecycle
+from tasks import broker, bulk, heartbeat, lifecycle
 from tasks.dispatch import dispatch, release_next, send_again
 from tasks.lifecycle import ClaimLost
 from tasks.models import Job
@@ -61,6 +61,7 @@ def sweep() -> int:
         expire_overdue()
         rescue_abandoned()
     forget_unused(UNUSED_AFTER)
+    bulk.go_on()
     sent = 0
     for queue in Job.Queue.values:
         sent += send_forgotten(queue)

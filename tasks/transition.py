@@ -5,7 +5,7 @@ statements anew takes longer than running them.
 """
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from operator import attrgetter
 from typing import Any
@@ -135,19 +135,20 @@ def _statement(
     return f"WITH changed AS ({update}), told AS ({_tell('changed', events)}) SELECT * FROM changed"  # noqa: S608
 
 
-def insert(jobs: Sequence[Job], event: JobEvent.Event, details: dict[str, Any]) -> set[UUID]:
+def insert(jobs: Sequence[Job], event: JobEvent.Event, details: Mapping[UUID, dict[str, Any]]) -> set[UUID]:
     """Insert those of the jobs whose `unique_key` no active job has, in this order; their ids.
 
-    Each with an event, and with the request of the one who caused it.
+    Each with an event, which has its own details if there are any, and with the request of the one who caused it.
     """
+    told_of = json.dumps({str(_prepare("id", job_id)): one for job_id, one in details.items()})
     if connection.vendor == "postgresql":
         sql, parameters = _insertion(jobs)
         # A row may wait until the job that has its key ends: the time of its event is the one after that.
-        told, requested = _tell("created", at="CLOCK_TIMESTAMP()"), f"{_REQUEST} created"
+        told, requested = _tell_of_each("created", at="CLOCK_TIMESTAMP()"), f"{_REQUEST} created"
         with connection.cursor() as cursor:
             cursor.execute(
                 f"WITH created AS ({sql}), told AS ({told}), requested AS ({requested}) SELECT id FROM created",  # noqa: S608
-                [*parameters, event, json.dumps([details])],
+                [*parameters, event, told_of],
             )
             inserted = {job_id for (job_id,) in cursor.fetchall()}
         for job in jobs:  # as bulk_create leaves them
@@ -156,12 +157,11 @@ def insert(jobs: Sequence[Job], event: JobEvent.Event, details: dict[str, Any]) 
         with transaction.atomic():
             Job.objects.bulk_create(jobs, ignore_conflicts=True)
             inserted = set(Job.objects.filter(pk__in=[job.pk for job in jobs]).values_list("pk", flat=True))
-            record(inserted, event, [details])
+            ids = [_prepare("id", job_id) for job_id in inserted]
+            chosen = f'WHERE "id" IN ({_marks(len(ids))})'
             with connection.cursor() as cursor:
-                cursor.execute(
-                    f'{_REQUEST} "{_JOBS}" WHERE "id" IN ({_marks(len(inserted))})',
-                    [_prepare("id", job_id) for job_id in inserted],
-                )
+                cursor.execute(f"{_tell_of_each(_JOBS, at='%s')} {chosen}", [event, _now(), told_of, *ids])
+                cursor.execute(f'{_REQUEST} "{_JOBS}" {chosen}', ids)
     journal.tell([job for job in jobs if job.pk in inserted], event)
     return inserted
 
@@ -200,19 +200,36 @@ def record(job_ids: Collection[UUID], event: JobEvent.Event, details: Sequence[d
             cursor.execute(tell, [*_telling(event, details), *ids])
 
 
-def _tell(jobs: str, events: int = 1, at: str = "%s") -> str:
-    """An INSERT of so many events for each row of `jobs`, which has a job's columns; `at` is their time."""
-    facts = ", ".join(f"""'{name}', "{name}\"""" for name in _FACTS)
+def _tell(jobs: str, events: int) -> str:
+    """An INSERT of so many events, one for each of the details, for each row of `jobs`, which has a job's columns."""
     if connection.vendor == "sqlite":
-        payload = f"""json_patch(json_object('state', "status", {facts}), "detail")"""
         details = '(SELECT "value" AS "detail", "key" + 1 AS "number" FROM json_each(%s)) AS "told"'
     else:
-        payload = f"""jsonb_build_object('state', "status", {facts}) || "detail\""""
         details = (  # mostly it is one, and a function's rows would make the statement a tenth longer
             '(SELECT %s::jsonb -> 0, 1) AS "told" ("detail", "number")'
             if events == 1
             else 'jsonb_array_elements(%s::jsonb) WITH ORDINALITY AS "told" ("detail", "number")'
         )
+    return _insert_events(jobs, events, '"detail"', details, at="%s")
+
+
+def _tell_of_each(jobs: str, at: str) -> str:
+    """The same of one event, with the details that the parameter, an object, has under the job's id."""
+    if connection.vendor == "sqlite":
+        detail = """COALESCE(json_extract("all", '$."' || "id" || '"'), '{}')"""
+        details = '(SELECT %s AS "all", 1 AS "number") AS "told"'
+    else:
+        detail = """COALESCE("all" -> "id"::text, '{}')"""
+        details = '(SELECT %s::jsonb, 1) AS "told" ("all", "number")'
+    return _insert_events(jobs, 1, detail, details, at=at)
+
+
+def _insert_events(jobs: str, events: int, detail: str, details: str, *, at: str) -> str:
+    facts = ", ".join(f"""'{name}', "{name}\"""" for name in _FACTS)
+    if connection.vendor == "sqlite":
+        payload = f"""json_patch(json_object('state', "status", {facts}), {detail})"""
+    else:
+        payload = f"""jsonb_build_object('state', "status", {facts}) || {detail}"""
     return (
         f'INSERT INTO "{_EVENTS}" ("job_id", "seq", "event", "payload", "created_at", "error") '  # noqa: S608
         f"""SELECT "id", "last_seq" - {events} + "number", %s, {payload}, {at}, '' FROM "{jobs}", {details}"""
@@ -221,7 +238,11 @@ def _tell(jobs: str, events: int = 1, at: str = "%s") -> str:
 
 def _telling(event: JobEvent.Event, details: Sequence[dict[str, Any]]) -> list[Any]:
     """The parameters of `_tell`."""
-    return [event, connection.ops.adapt_datetimefield_value(timezone.now()), json.dumps(details)]
+    return [event, _now(), json.dumps(details)]
+
+
+def _now() -> Any:
+    return connection.ops.adapt_datetimefield_value(timezone.now())
 
 
 def _fetch(names: tuple[str, ...], sql: str, parameters: Sequence[Any]) -> list[Job]:

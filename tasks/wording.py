@@ -48,6 +48,11 @@ def describe_duration(duration: timedelta) -> str:
     return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count)
 
 
+def describe_moment(moment: datetime) -> str:
+    """`2026-11-25 21:12:16.201`, in UTC."""
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}"
+
+
 def describe_end(job: Job) -> str:
     """What came of an ended job: its outcome and what was stored, or its error."""
     if job.status != Job.Status.COMPLETED:

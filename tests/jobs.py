@@ -13,7 +13,7 @@ from market.models import Stock
 from tasks import lifecycle
 from tasks.execution import JobFailed, run_job
 from tasks.models import Job
-from tasks.requests import request_fetches
+from tasks.requests import Wanted, request_fetches, request_jobs
 
 _seconds = itertools.count()
 
@@ -63,3 +63,17 @@ def ended_jobs(count: int, **fields: Any) -> list[Job]:
         }
         jobs.append(Job(unique_key=str(uuid4()), **(known | fields)))
     return Job.objects.bulk_create(jobs)
+
+
+def many_jobs(count: int, status: str = "pending", user: User | None = None, **fields: Any) -> list[Job]:
+    """So many analyses of stocks S0, S1, … in this state, the oldest first, without the events that led to it."""
+    wanted = [
+        Wanted(Job.Type.STOCK_ANALYSIS, f"analysis:S{number}", f"S{number}", {"symbol": f"S{number}"})
+        for number in range(count)
+    ]
+    asked = request_jobs(wanted, Job.Trigger.BACKGROUND_ANALYSIS, user).created
+    if status not in Job.ACTIVE:
+        fields.setdefault("finished_at", timezone.now())
+    jobs = Job.objects.filter(pk__in=[job.pk for job in asked])
+    jobs.update(status=status, **fields)
+    return list(jobs.order_by("created_at"))

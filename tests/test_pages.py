@@ -184,7 +184,7 @@ def test_the_admin_shows_a_job_with_its_events_and_requesters(admin_client, user
     job = request_fetches(hold(user, "AAPL"), Job.Trigger.USER_REQUEST, user).created[0]
     shown = admin_client.get(reverse("admin:tasks_job_change", args=[job.pk])).content.decode()
     assert user.username in shown
-    assert "Created" in shown
+    assert "priority 3 in foreground" in shown
     listed = admin_client.get(reverse("admin:tasks_job_changelist")).content.decode()
     assert user.username in listed
 

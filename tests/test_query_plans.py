@@ -10,6 +10,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db import connection, transaction
+from django.urls import reverse
 from django.utils import timezone
 
 from market.models import Stock
@@ -20,7 +21,9 @@ from operations.page import collect
 from portfolio import tracking
 from portfolio.holdings import held_stocks, statements
 from portfolio.models import PortfolioPriority
-from tasks import control, lifecycle, retention, sweeper, worker
+from tasks import bulk, control, lifecycle, retention, sweeper, worker
+from tasks.bulk_changes import change
+from tasks.bulk_models import BulkAction
 from tasks.execution import run_job
 from tasks.groups import group_jobs
 from tasks.models import Job, JobEvent
@@ -250,6 +253,29 @@ def test_what_is_rare_or_searched_for_is_found_by_its_index(
     reads_of_all_jobs.clear()
     assert admin_client.get("/admin/tasks/job/", lookups).status_code == 200
     assert any(re.search(index, plan) for plan in plans)
+
+
+def test_a_jobs_page_reads_that_job_and_those_that_ran_it_again(jobs, user, admin_client, reads_of_all_jobs):
+    lifecycle.cancel([jobs[0].pk], "not needed")
+    ended = Job.objects.get(pk=jobs[0].pk)
+    (again,) = control.run_again([ended], user).created
+    for job in (ended, again):
+        assert admin_client.get(reverse("admin:tasks_job_change", args=[job.pk])).status_code == 200
+    assert reads_of_all_jobs == []
+
+
+def test_a_batch_of_an_action_on_many_jobs_reads_these_alone(jobs, admin_user, reads_of_all_jobs):
+    lifecycle.cancel([job.pk for job in jobs[:3]], "not needed")
+    for kind, priority, batch in (
+        (BulkAction.Kind.RUN_AGAIN, None, jobs[:3]),
+        (BulkAction.Kind.REPRIORITISE, 3, jobs[3:6]),
+        (BulkAction.Kind.CANCEL, None, jobs[6:]),
+    ):
+        action, _ = bulk.begin(kind, "", admin_user, 3, priority)
+        with transaction.atomic():
+            changed = change(action, Job.objects.in_bulk([job.pk for job in batch]).values())
+        assert changed.done == 3
+        bulk.is_waiting(action)
     assert reads_of_all_jobs == []
 
 

@@ -238,6 +238,7 @@ def test_the_command_tells_what_it_deletes():
         "events": 1,
         "requests": 1,
         "job_groups": 0,
+        "bulk_actions": 0,
         "schedule_runs": 0,
         "workers": 1,
         "task_results": 0,
@@ -249,8 +250,8 @@ def test_the_command_tells_what_it_deletes():
     assert Job.objects.count() == 2
     first, second = run_command("--days", "2").splitlines()
     assert (
-        "UTC: 1 jobs, 1 events, 1 requests, 0 job groups, 0 schedule runs, 1 workers, 0 task results, 1 readings."
-        in first
+        "UTC: 1 jobs, 1 events, 1 requests, 0 job groups, 0 bulk actions, 0 schedule runs, 1 workers, 0 task results, "
+        "1 readings." in first
     )
     assert second == "Old jobs that stay, because their events are not published yet: 1."
     assert Job.objects.count() == 1

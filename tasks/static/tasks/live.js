@@ -37,12 +37,20 @@
     say(last.dataset.over);
   }
 
-  // New content would take the focus away, or close a table.
+  // New content would take the focus away, or close a table that has no id to be opened again by.
   function isRead(part) {
-    if (part.querySelector("details[open]") !== null) return true;
+    if (part.querySelector("details[open]:not([id])") !== null) return true;
     const found = part.querySelector(":focus-visible") !== null;
     if (found) say("Waits while something below has the keyboard's focus.");
     return found;
+  }
+
+  // What somebody opened or closed stays as it is.
+  function keepOpen(part) {
+    const before = new Map([...part.querySelectorAll("details[id]")].map((one) => [one.id, one.open]));
+    return () => {
+      for (const one of part.querySelectorAll("details[id]")) one.open = before.get(one.id) ?? one.open;
+    };
   }
 
   async function refresh(part) {
@@ -62,10 +70,13 @@
   }
 
   for (const part of parts) {
+    let restore = () => {};
     part.addEventListener("htmx:beforeSwap", (event) => {
       if (isRead(part)) event.detail.shouldSwap = false;
+      restore = keepOpen(part);
     });
     part.addEventListener("htmx:afterSwap", () => {
+      restore();
       if (!isPaused) say(usual);
       tell();
       stopWhereOver(part);

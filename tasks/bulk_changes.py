@@ -1,0 +1,87 @@
+"""What a bulk action does to one batch of jobs. Nothing here waits, and nothing of it is done twice."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+from uuid import UUID
+
+from django.contrib.auth.models import User
+
+from tasks import control, lifecycle
+from tasks.bulk_models import BulkAction
+from tasks.models import Job
+from tasks.priority import may_be_in, queue_of
+
+
+class Changed(NamedTuple):
+    """How many jobs of a batch were done, and why the others were not."""
+
+    done: int
+    skipped: Counter[str]
+
+
+def change(action: BulkAction, jobs: Collection[Job]) -> Changed:
+    """Do to these jobs, the newest first, what the action says; its user is known. In a transaction."""
+    match action.kind:
+        case BulkAction.Kind.CANCEL:
+            return _cancel(action, jobs)
+        case BulkAction.Kind.RUN_AGAIN:
+            return _run_again(action, jobs)
+        case _:
+            return _reprioritise(action, jobs)
+
+
+def _cancel(action: BulkAction, jobs: Collection[Job]) -> Changed:
+    """The room that these leave is given to others by the sweeper, once for many batches."""
+    cancelled = lifecycle.cancel([job.pk for job in jobs], control.cancelled_by(_user(action).get_username()))
+    return Changed(len(cancelled), _how_others_are(jobs, cancelled))
+
+
+def _run_again(action: BulkAction, jobs: Collection[Job]) -> Changed:
+    """Once for each thing, however many jobs did it. Nobody waits for these: they stay out of the way of users."""
+    ended = [job for job in jobs if job.status in control.ENDED]
+    skipped = Counter(job.status for job in jobs if job.status not in control.ENDED)
+    newest: dict[str, Job] = {}
+    for job in ended:
+        newest.setdefault(job.unique_key, job)
+    asked = _asked_for_since(action, newest.values())
+    again = [job for key, job in newest.items() if key not in asked]
+    if others := len(ended) - len(again):
+        skipped["the same as one that runs again"] = others
+    control.run_again(again, _user(action), Job.Trigger.MAINTENANCE)
+    return Changed(len(again), skipped)
+
+
+def _asked_for_since(action: BulkAction, jobs: Iterable[Job]) -> set[str]:
+    """The keys of jobs whose work was asked for again since the action began: by itself, or by others."""
+    keys = {job.unique_key: job.symbol for job in jobs}
+    same = Job.objects.filter(unique_key__in=keys)
+    created = same.filter(symbol__in=set(keys.values()), created_at__gt=action.created_at)
+    joined = same.active().filter(requests__user=action.user, requests__created_at__gt=action.created_at)
+    return {*created.values_list("unique_key", flat=True), *joined.values_list("unique_key", flat=True)}
+
+
+def _reprioritise(action: BulkAction, jobs: Collection[Job]) -> Changed:
+    priority = action.priority
+    assert priority is not None  # noqa: S101  (an action of this kind has one)
+    waiting = control.lock_waiting([job.pk for job in jobs])
+    fitting = [job for job in waiting if queue_of(priority) in may_be_in(job)]
+    changed = control.set_priority(fitting, priority, _user(action).get_username())
+    found = {job.pk for job in changed}
+    skipped = Counter(
+        "of that priority already" if job in fitting else f"{job.job_type}: cannot have that priority"
+        for job in waiting
+        if job.pk not in found
+    )
+    return Changed(len(changed), skipped + _how_others_are(jobs, waiting))
+
+
+def _user(action: BulkAction) -> User:
+    assert isinstance(action.user, User)  # noqa: S101  (tasks.bulk stops an action whose user is gone)
+    return action.user
+
+
+def _how_others_are(jobs: Iterable[Job], done: Collection[Job]) -> Counter[str]:
+    left: set[UUID] = {job.pk for job in jobs} - {job.pk for job in done}
+    statuses = dict(Job.objects.filter(pk__in=left).values_list("pk", "status")) if left else {}
+    return Counter(statuses.get(pk, "deleted meanwhile") for pk in left)

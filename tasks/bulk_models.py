@@ -1,0 +1,98 @@
+"""What somebody does to all jobs that match a list's filters, however many these are."""
+
+import hashlib
+from datetime import datetime
+from typing import ClassVar, Self
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+
+class BulkActionQuerySet(models.QuerySet["BulkAction"]):
+    """What can be asked for among bulk actions."""
+
+    def running(self) -> Self:
+        return self.filter(finished_at=None)
+
+
+class BulkAction(models.Model):
+    """An action on all jobs that matched filters when it was confirmed; it is worked off in batches, newest job first.
+
+    `running` → `completed`, `stopped` (somebody stopped it, or its user may not do it any more) or `failed` (an error
+    that does not pass). A job that came later does not match; one that changed meanwhile is looked at as it is when
+    its turn comes. Only `tasks.bulk` writes these rows.
+    """
+
+    class Kind(models.TextChoices):
+        CANCEL = "cancel", "Cancel"
+        RUN_AGAIN = "run_again", "Run again"
+        REPRIORITISE = "reprioritise", "Change the priority"
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        COMPLETED = "completed"
+        STOPPED = "stopped"
+        FAILED = "failed"
+
+    PERMISSIONS: ClassVar[dict[str, str]] = {
+        Kind.CANCEL: "tasks.cancel_job",
+        Kind.RUN_AGAIN: "tasks.retry_job",
+        Kind.REPRIORITISE: "tasks.reprioritise_job",
+    }
+    """What its user needs, as for one job."""
+
+    kind = models.CharField(max_length=15, choices=Kind)
+    priority = models.PositiveSmallIntegerField(null=True, blank=True, help_text="The new one, where it changes.")
+    filters = models.TextField(blank=True, help_text="As in the address of the list; empty: all jobs.")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    matched = models.PositiveIntegerField(help_text="When it was confirmed; as far as they are counted.")
+    state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
+    done = models.PositiveIntegerField(default=0, help_text="Jobs that it changed, or ran again.")
+    skipped = models.PositiveIntegerField(default=0, help_text="Jobs that matched, and could not be changed.")
+    reasons = models.JSONField(default=dict, blank=True, help_text="Why jobs were skipped, and how many.")
+    reached_at = models.DateTimeField(null=True, blank=True, help_text="When the last job that was looked at came.")
+    reached_id = models.UUIDField(null=True, blank=True, help_text="That job's id.")
+    next_at = models.DateTimeField(help_text="When it is sent again, where nothing is heard of it until then.")
+    created_at = models.DateTimeField(default=timezone.now, help_text="No job that came after that matches.")
+    finished_at = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True, help_text="Why it did not come to its end.")
+    same = models.CharField(max_length=64, editable=False, help_text="A digest of what there is one running one of.")
+
+    objects = BulkActionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(fields=["same"], condition=Q(finished_at=None), name="one_running_bulk_action"),
+        ]
+
+    def __str__(self) -> str:
+        return self.what
+
+    @property
+    def what(self) -> str:
+        """`Cancel`, `Change the priority to 5`."""
+        label = str(self.Kind(self.kind).label)
+        return label if self.priority is None else f"{label} to {self.priority}"
+
+    @property
+    def looked_at(self) -> int:
+        return self.done + self.skipped
+
+    @property
+    def permission(self) -> str:
+        return self.PERMISSIONS[self.kind]
+
+    @classmethod
+    def digest(cls, kind: str, filters: str, priority: int | None) -> str:
+        """What `same` is."""
+        return hashlib.sha256(f"{kind} {priority} {filters}".encode()).hexdigest()
+
+    def end(self, state: "BulkAction.State", now: datetime, error: str = "") -> None:
+        """Set, but do not save, how it ended."""
+        self.state, self.finished_at, self.error = state, now, error

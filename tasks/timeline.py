@@ -1,0 +1,137 @@
+"""What happened to one job, put together from its events: steps, the time between them, and attempts."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from tasks.models import Job, JobEvent
+from tasks.wording import describe_duration, describe_event, describe_moment
+
+MOST_STEPS = 200
+"""The newest events that are shown, besides those of progress."""
+PROGRESS_SHOWN = 10
+"""The newest steps of a batch; it may have thousands."""
+
+Event = JobEvent.Event
+
+_PHASES: dict[str, str] = {
+    Event.CREATED: "waits for its turn",
+    Event.QUEUED: "waits for a worker",
+    Event.STARTED: "runs",
+    Event.RETRIED: "waits for its next attempt",
+}
+"""What a job does after these events."""
+_FAILURES = (Event.RETRIED, Event.FAILED, Event.EXPIRED, Event.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Step:
+    """An event; `after` is the time since the one before, and `missing` how many are left out in between."""
+
+    event: JobEvent
+    after: str
+    missing: int
+
+    @property
+    def details(self) -> str:
+        return describe_event(self.event)
+
+    @property
+    def is_failure(self) -> bool:
+        return self.event.event in _FAILURES
+
+    @property
+    def published(self) -> str:
+        """When MQTT had it, or why it does not."""
+        if self.event.error:
+            return f"set aside: {self.event.error}"
+        if self.event.published_at is None:
+            return "not published yet"
+        later = _between(self.event.created_at, self.event.published_at)
+        return f"published {describe_moment(self.event.published_at)}, {later} later"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the job's time; `share` is its per cent of all."""
+
+    state: str
+    words: str
+    took: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start by a worker, and what came of it; `end` is empty while it runs."""
+
+    number: int
+    worker_id: str
+    began: datetime
+    took: str
+    end: str
+    error: str
+
+
+def events_of(job: Job) -> list[JobEvent]:
+    """Its events in their order, as far as they are shown. Two queries, however many there are."""
+    others = job.events.exclude(event=Event.PROGRESS).order_by("-seq")[:MOST_STEPS]
+    progress = job.events.filter(event=Event.PROGRESS).order_by("-seq")[:PROGRESS_SHOWN]
+    return sorted([*others, *progress], key=lambda event: event.seq)
+
+
+def steps(events: Sequence[JobEvent]) -> list[Step]:
+    """Each event with the time since the one before."""
+    found = [Step(event, "", event.seq - 1) for event in events[:1]]
+    for before, event in pairwise(events):
+        found.append(Step(event, _between(before.created_at, event.created_at), event.seq - before.seq - 1))
+    return found
+
+
+def phases(job: Job, events: Sequence[JobEvent], now: datetime) -> list[Phase]:
+    """How its time from the first event to the last, or until now, was spent."""
+    begun = [event for event in events if event.event not in (Event.PROMOTED, Event.PROGRESS)]  # these change no state
+    ends = [event.created_at for event in begun[1:]] + ([] if job.finished_at else [now])
+    spans = [(event, max(end - event.created_at, timedelta())) for event, end in zip(begun, ends, strict=False)]
+    all_of_it = sum((took for _, took in spans), timedelta())
+    return [
+        Phase(
+            state=str(event.payload.get("state", "")),
+            words=_PHASES.get(event.event, ""),
+            took=_describe(took),
+            share=round(100 * (took / all_of_it), 1) if all_of_it else 0.0,
+        )
+        for event, took in spans
+    ]
+
+
+def attempts(events: Sequence[JobEvent], now: datetime) -> list[Attempt]:
+    """Each start, with its worker and its end."""
+    return list(_attempts(events, now))
+
+
+def _attempts(events: Sequence[JobEvent], now: datetime) -> Iterator[Attempt]:
+    starts = [number for number, event in enumerate(events) if event.event == Event.STARTED]
+    for first, last in pairwise([*starts, len(events)]):
+        start, *later = events[first:last]
+        end = next((event for event in later if event.payload.get("state") != Job.Status.RUNNING), None)
+        yield Attempt(
+            number=start.payload.get("attempt", 0),
+            worker_id=start.payload.get("worker_id", ""),
+            began=start.created_at,
+            took=_between(start.created_at, now if end is None else end.created_at),
+            end="" if end is None else end.event,
+            error="" if end is None else str(end.payload.get("error", "")),
+        )
+
+
+def _between(start: datetime, end: datetime) -> str:
+    return _describe(end - start)
+
+
+def _describe(duration: timedelta) -> str:
+    """As elsewhere, but what is shorter than a second in milliseconds."""
+    if duration < timedelta(seconds=1):
+        return f"{max(duration, timedelta()) / timedelta(milliseconds=1):.0f} ms"
+    return describe_duration(duration)
