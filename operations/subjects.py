@@ -7,7 +7,7 @@ from datetime import timedelta
 from market.sources import available_sources
 from operations import links
 from operations.drawing import SHARE, TIME, Unit, counted
-from operations.last_hour import HOUR
+from operations.last_hour import FRESH, HOUR
 from operations.models import Reading
 from operations.readings import ENDS, REQUESTS
 from tasks.models import Job
@@ -112,12 +112,7 @@ def _ran(job_type: str) -> Link:
 
 
 def _logins(reading: Reading) -> str:
-    return links.job_requests(
-        trigger__exact=Job.Trigger.USER_LOGIN,
-        user__isnull=False,
-        created_at__gte=(reading.at - HOUR).isoformat(),
-        created_at__lte=reading.at.isoformat(),
-    )
+    return links.job_requests(login=FRESH)
 
 
 def _source(name: str) -> Link:

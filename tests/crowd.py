@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django_celery_beat.models import PeriodicTask
 
-from market.models import SourceState, SourceUse, Stock
+from market.models import Analysis, SourceState, SourceUse, Stock
 from mqtt_bridge.models import BridgeLease
 from operations.models import Alert
 from portfolio.models import Holding, Portfolio, PortfolioPriority
@@ -87,6 +87,12 @@ class Crowd:
                 user=person, stock=stock, priority_score=100 + score, is_active=self._chance.random() < 0.7
             )
             for score, (person, stock) in enumerate(pairs)
+        )
+        analysed = self._chance.choices(self._stocks, k=STOCKS)
+        ages = sorted((self._lately(1, 90_000) for _ in analysed), reverse=True)
+        Analysis.objects.bulk_create(
+            Analysis(stock=stock, kind=self._chance.choice(Analysis.Kind.values), created_at=self._ago(age))
+            for stock, age in zip(analysed, ages, strict=True)
         )
 
     def _add_workers(self) -> None:

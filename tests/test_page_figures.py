@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from operations import health, metrics
+from operations import alerts, health, metrics
 from operations.health import Readiness
 from operations.links import Figure
 from operations.page import Page
@@ -143,7 +143,7 @@ def test_every_figure_is_what_the_tables_say_and_leads_to_a_list_with_so_many_ro
     check_logins(page, now, check)
     check_stocks(page, now, check)
     check_coverage(page, now, check)
-    check_priorities(page, check)
+    check_priorities(page, now, check)
     check_failures(page, now, check)
     forgotten = [figure for figure in figures_in(page) if id(figure) not in check.checked]
     assert forgotten == []
@@ -342,18 +342,26 @@ def check_coverage(page: Page, now: datetime, check: Check) -> None:
         assert row.share == pytest.approx(100 * fresh / count, abs=0.06)
 
 
-def check_priorities(page: Page, check: Check) -> None:
-    tracked = "FROM user_portfolio_priority WHERE is_active"
-    check(page.all_tracked, "All scores", one(f"SELECT COUNT(*) {tracked}"))
+def check_priorities(page: Page, now: datetime, check: Check) -> None:
+    active = one("SELECT COUNT(*) FROM user_portfolio_priority WHERE is_active")
+    check(page.all_tracked, "All scores", active)
     highest = rows(
-        "SELECT username, symbol, priority_score FROM user_portfolio_priority AS tracked"
-        " JOIN auth_user ON auth_user.id = tracked.user_id JOIN market_stock ON market_stock.id = stock_id"
-        " WHERE tracked.is_active ORDER BY priority_score DESC LIMIT 10"
+        "SELECT username, symbol, priority_score, CASE WHEN status <> 'active' THEN 'parked'"
+        " WHEN checked_at IS NULL THEN 'never fetched' WHEN checked_at > %s THEN 'fresh' ELSE 'stale' END, checked_at,"
+        " (SELECT MAX(created_at) FROM market_analysis WHERE stock_id = market_stock.id)"
+        " FROM user_portfolio_priority AS score JOIN market_stock ON market_stock.id = stock_id"
+        " JOIN auth_user ON auth_user.id = score.user_id WHERE score.is_active"
+        " ORDER BY priority_score DESC, score.id DESC LIMIT 10",
+        now - LIMIT,
     )
-    assert [row.user for row in page.tracked] == [user for user, *_ in highest]
-    for row, (_, symbol, score) in zip(page.tracked, highest, strict=True):
+    for row, (user, symbol, score, data, checked, analysed) in zip(page.tracked, highest, strict=True):
         check(row.stock, symbol, 1)
         check(row.score, score, 1)
+        ages = [
+            "never" if moment is None else f"{describe_duration(since(moment, now))} ago"
+            for moment in (checked, analysed)
+        ]
+        assert [row.user, row.data, row.fetched, row.analysed] == [user, data, *ages]
 
 
 def check_failures(page: Page, now: datetime, check: Check) -> None:
@@ -367,6 +375,40 @@ def check_failures(page: Page, now: datetime, check: Check) -> None:
     assert [(row.status, row.reason) for row in page.failures] == [(status, reason) for _, status, reason in expected]
     for row, (count, *_) in zip(page.failures, expected, strict=True):
         check(row.jobs, count, count)
+
+
+def test_the_latest_figures_of_the_charts_are_what_the_tables_say_too(page, now, admin_client, admin_user):
+    check = Check(admin_user)
+    alerts.check()  # which measures
+    hour = now - timedelta(hours=1)
+    charts = {chart.key: chart for chart in admin_client.get("/admin/operations/stockdata/").context["charts"].charts}
+    latest = {(key, line.label): line.latest for key, chart in charts.items() for line in chart.lines}
+    for card in page.queues:
+        check(latest.pop(("waiting", card.queue)), card.waiting.text, int(card.waiting.text))
+    oldest = one("SELECT MIN(created_at) FROM tasks_job WHERE status IN ('pending', 'queued')")
+    check(latest.pop(("waiting", "oldest")), describe_duration(since(oldest, now)), 1)
+    for status in ("completed", "failed", "expired", "cancelled"):
+        count = one("SELECT COUNT(*) FROM tasks_job WHERE status = %s AND finished_at >= %s", status, hour)
+        check(latest.pop(("ended", status)), count, count)
+    for job_type in ("stock_fetch", "stock_batch_fetch", "stock_analysis", "stock_research"):
+        for key, begin, end in (("wait", "queued_at", "started_at"), ("run", "started_at", "finished_at")):
+            seconds = sorted(
+                float(took)
+                for (took,) in rows(
+                    f"SELECT {seconds_between(begin, end)} FROM tasks_job"
+                    " WHERE job_type = %s AND status IN ('completed', 'failed') AND finished_at >= %s",
+                    *(job_type, hour),
+                )
+            )
+            nearest = timedelta(seconds=seconds[math.ceil(0.95 * len(seconds)) - 1])
+            check(latest.pop((key, job_type)), describe_duration(nearest), len(seconds))
+    fresh = dict(page.logins.results)["fresh"].text
+    for word, figure in page.logins.seconds:
+        check(latest.pop(("login", word)), figure.text, int(fresh))
+    check(latest.pop(("coverage", "fresh")), page.share_covered.text, int(dict(page.stock_states)["fresh"].text))
+    used = one("SELECT SUM(requests) FROM market_sourceuse WHERE granted_at > %s", now - MINUTE)
+    check(latest.pop(("requests", "yahoo_finance")), used, 1)
+    assert {key for key, figure in latest.items() if figure is not None} == set()
 
 
 def test_the_metrics_say_the_same(page, now):
@@ -383,6 +425,7 @@ def test_the_metrics_say_the_same(page, now):
     assert together["processes busy"].text == f"{busy:.0f} of {processes:.0f}"
     assert together["use"].text == f"{metric('worker_utilisation_ratio'):.0%}"
     assert together["efficiency"].text == f"{metric('worker_efficiency_ratio'):.0%}"
+    assert page.share_covered.text == f"{metric('coverage_ratio'):.0%}"
     for words, state in (("fresh", "fresh"), ("stale", "stale"), ("never checked", "never"), ("parked", "parked")):
         assert int(states[words].text) == metric("held_stocks", state=state)
     for result, figure in page.logins.results:
