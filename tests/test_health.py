@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -120,6 +121,12 @@ def test_a_database_without_the_newest_migration_is_not_ready(client, broker):
         )
     finally:
         newest.save()
+
+
+def test_a_look_at_the_database_leaves_no_connection_open():
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(health._look_at_database).result(10) == health.OK
+        assert thread.submit(lambda: connection.connection).result(10) is None
 
 
 def test_a_database_that_cannot_be_opened_is_no_traceback_and_its_address_is_not_told(
