@@ -4,7 +4,7 @@ BIN := .venv/bin
 MANAGE := $(BIN)/python manage.py
 PORT ?= 8000
 
-.PHONY: help demo run test test-long check bench servers fixtures schema lock clean
+.PHONY: help demo run test test-long check bench screenshots servers fixtures schema lock clean
 
 help:
 	@echo "make demo      a login turns into fresh prices and MQTT events; ends by itself"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-long the faults that take minutes, with the time limits of production"
 	@echo "make check     style, types, import contracts, migrations, production settings"
 	@echo "make bench     every benchmark"
+	@echo "make screenshots  the README's pictures again"
 	@echo "make lock      resolve requirements*.in into pinned requirements*.txt"
 	@echo "make schema    write job_processor.schema.json again; make fixtures: the demo data"
 	@echo "make clean     remove .venv, var and caches"
@@ -45,6 +46,9 @@ check: .venv/dev
 
 bench: .venv/dev servers
 	$(BIN)/python -m benchmarks
+
+screenshots: .venv/dev servers
+	@$(BIN)/python -m docs.screenshots
 
 servers:
 	@sh setup/servers.sh

@@ -15,6 +15,7 @@ from portfolio.holdings import held_stocks, stocks_of
 from portfolio.models import FIRST_SCORE, Holding, Portfolio, PortfolioPriority
 from tasks.models import Job
 from tasks.requests import Requested, request_batches, request_fetches
+from tasks.stale_analyses import request_stale_analyses
 
 _HOLDINGS, _PORTFOLIOS = Holding._meta.db_table, Portfolio._meta.db_table
 _PRIORITIES = PortfolioPriority._meta.db_table
@@ -23,6 +24,7 @@ _PRIORITIES = PortfolioPriority._meta.db_table
 def fetch_stale_holdings(user: User) -> Requested:
     """What a login does: note the day and what the user cares about, and ask for what is stale, the largest first.
 
+    What is fresh is analysed, where that is due; the analyses of the others are asked for when their prices have come.
     Takes the same number of queries however many holdings there are.
     """
     now = timezone.now()
@@ -32,7 +34,11 @@ def fetch_stale_holdings(user: User) -> Requested:
         _track(user)
         freshness = Freshness.of(held, now)
         stale = [stock for stock in held if freshness.is_stale(stock)]
-        return request_fetches(stale, Job.Trigger.USER_LOGIN, user, factors=factors_for(user, stale, freshness))
+        fresh = [stock for stock in held if stock.status == Stock.Status.ACTIVE and not freshness.is_stale(stock)]
+        factors = factors_for(user, held, freshness)
+        requested = request_fetches(stale, Job.Trigger.USER_LOGIN, user, factors=factors)
+        request_stale_analyses(fresh, user, factors=factors)
+        return requested
 
 
 def fetch_portfolios(portfolios: Iterable[Portfolio], user: User) -> Requested:

@@ -11,13 +11,15 @@ from django.db.models import Exists, F, OuterRef, Q, Sum
 from django.utils import timezone
 
 from market.freshness import Freshness
-from market.models import Analysis, Stock
+from market.models import Analysis, NewsItem, Stock
+from market.news import newest_news
 from portfolio.holdings import last_error
 from portfolio.models import Holding
 from tasks.models import Job
 from tasks.watchlist import watched_symbols
 
 RECOMMENDATIONS_SHOWN = 10
+HEADLINES_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class StockPage:
     held: Decimal
     cost: Decimal
     analyses: dict[str, Analysis]
+    news: Sequence[NewsItem]
     recommendations: Sequence[Analysis]
 
     @property
@@ -110,6 +113,7 @@ def stock_page(stock: Stock, user: User) -> StockPage:
         held=held["held"] or Decimal(0),
         cost=held["paid"] or Decimal(0),
         analyses={one.kind: one for one in Analysis.objects.newest([found])},
+        news=newest_news(found, HEADLINES_SHOWN),
         recommendations=list(Analysis.objects.filter(stock=found).exclude(recommendation="")[:RECOMMENDATIONS_SHOWN]),
     )
 

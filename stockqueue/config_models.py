@@ -321,15 +321,18 @@ class DataFetch(Section):
     """Seconds without requests after a source said there were too many; rises while it goes on."""
 
 
+KindsOfAnalysis = Annotated[tuple[Literal["sentiment", "technical", "fundamental", "news"], ...], Field(strict=False)]
+
+
 class Analysis(Section):
     """Jobs that analyse."""
 
     llm_timeout: Timeout = 120.0
     """Seconds for the LLM's whole answer."""
-    analysis_priority: Annotated[
-        tuple[Literal["sentiment", "technical", "fundamental", "news"], ...], Field(strict=False)
-    ] = ("sentiment", "technical", "fundamental", "news")
+    analysis_priority: KindsOfAnalysis = ("sentiment", "technical", "fundamental", "news")
     """Kinds of analysis in the order in which they run."""
+    at_login: KindsOfAnalysis = ("technical", "sentiment")
+    """Kinds that follow the prices which a user waits for, where they are due; none: only by hand."""
     cache_ttl: Annotated[float, Field(ge=0, le=8760)] = 6.0
     """Hours that an analysis stays valid."""
 

@@ -23,8 +23,12 @@ def find_stock(symbol: str) -> Stock:
 def last_analysis(stock: Stock, kind: Analysis.Kind, now: datetime) -> Analysis | None:
     """The stock's newest analysis of that kind, where it is younger than `cache_ttl`."""
     last = Analysis.objects.latest_of(stock, kind)
-    ttl = timedelta(hours=settings.JOB_PROCESSOR.stock_jobs.analysis.cache_ttl)
-    return last if last is not None and now - last.created_at < ttl else None
+    return last if last is not None and is_young(last, now) else None
+
+
+def is_young(analysis: Analysis, now: datetime) -> bool:
+    """Whether it is younger than `cache_ttl`."""
+    return now - analysis.created_at < timedelta(hours=settings.JOB_PROCESSOR.stock_jobs.analysis.cache_ttl)
 
 
 def unchanged(last: Analysis, why: str, **details: Any) -> Done:

@@ -2,19 +2,27 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import NamedTuple
 
 from django.utils import timezone
 from pydantic import BaseModel, Field
 
-from market.models import Analysis
+from market.models import Analysis, Stock
+from tasks import sentiment_analysis, technical_analysis
 from tasks.models import Job
-from tasks.sentiment_analysis import analyse_sentiment
-from tasks.technical_analysis import analyse_technically
 from tasks.work import Done, Store, WorkFailed, does, read_parameters
 
-KINDS: dict[Analysis.Kind, Callable[[Job, datetime], Store | Done]] = {
-    Analysis.Kind.TECHNICAL: analyse_technically,
-    Analysis.Kind.SENTIMENT: analyse_sentiment,
+
+class KindOfAnalysis(NamedTuple):
+    """How one kind is done, and whether the newest one of a stock, where it is young enough, still holds."""
+
+    analyse: Callable[[Job, datetime], Store | Done]
+    holds: Callable[[Analysis, Stock], bool]
+
+
+KINDS = {
+    Analysis.Kind.TECHNICAL: KindOfAnalysis(technical_analysis.analyse_technically, technical_analysis.holds),
+    Analysis.Kind.SENTIMENT: KindOfAnalysis(sentiment_analysis.analyse_sentiment, sentiment_analysis.holds),
 }
 """What this version does."""
 
@@ -31,4 +39,4 @@ def analyse_stock(job: Job) -> Store | Done:
     (kind,) = read_parameters(AnalysisParameters, job).analysis_types
     if kind not in KINDS:
         raise WorkFailed(f"parameters.analysis_types: {kind} is not done by this version; {' and '.join(KINDS)} are")
-    return KINDS[kind](job, timezone.now())
+    return KINDS[kind].analyse(job, timezone.now())

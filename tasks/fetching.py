@@ -29,6 +29,7 @@ from tasks.backfill import Mode
 from tasks.models import Job, JobEvent
 from tasks.requests import request_fetches
 from tasks.retries import retries_left
+from tasks.stale_analyses import request_stale_analyses
 from tasks.work import Done, Store, WorkFailed, WorkPostponed, does, read_parameters
 
 LONGEST_RANGE = 36_525
@@ -84,7 +85,7 @@ def fetch_stock(job: Job) -> Store | Done:
             return _nothing_fetched(job.symbol, reason, CACHED)
         raise
     keep_sessions(history.exchange)
-    return partial(_store_stock, history, parameters)
+    return partial(_store_stock, job, history, parameters)
 
 
 def _narrow_to_gaps(symbol: str, parameters: FetchParameters, now: datetime) -> tuple[FetchParameters, str]:
@@ -134,8 +135,10 @@ def _market_closed(since: datetime) -> str:
     return f"market closed since {since:%Y-%m-%d %H:%M} UTC"
 
 
-def _store_stock(history: History, parameters: FetchParameters) -> Done:
+def _store_stock(job: Job, history: History, parameters: FetchParameters) -> Done:
     (stored,) = _store([history], parameters)
+    if job.queue == Job.Queue.FOREGROUND:  # a user waits, and looks at what analyses say of the new prices
+        request_stale_analyses([Stock.objects.get(symbol=history.symbol)], job.user)
     result: dict[str, Any] = {
         "symbol": history.symbol,
         "source": history.source,

@@ -135,20 +135,18 @@ def request_analyses(
 
     The kinds are done in the order of `analysis_priority`. `factors`, by symbol, move the priorities.
     """
-    return request_jobs(
-        [
-            Wanted(
-                job_type=Job.Type.STOCK_ANALYSIS,
-                unique_key=f"{Job.Type.STOCK_ANALYSIS}:{stock.symbol}:{kind}",
-                symbol=stock.symbol,
-                parameters={"symbol": stock.symbol, "analysis_types": [kind]},
-                factors=(factors or {}).get(stock.symbol, NOTHING_KNOWN),
-            )
-            for kind in in_order(analysis_types)
-            for stock in stocks
-        ],
-        trigger,
-        user,
+    wanted = [wanted_analysis(stock, kind, factors) for kind in in_order(analysis_types) for stock in stocks]
+    return request_jobs(wanted, trigger, user)
+
+
+def wanted_analysis(stock: Stock, kind: Analysis.Kind, factors: Mapping[str, Factors] | None = None) -> Wanted:
+    """A `stock_analysis` of one kind; `factors`, by symbol, move its priority."""
+    return Wanted(
+        job_type=Job.Type.STOCK_ANALYSIS,
+        unique_key=f"{Job.Type.STOCK_ANALYSIS}:{stock.symbol}:{kind}",
+        symbol=stock.symbol,
+        parameters={"symbol": stock.symbol, "analysis_types": [kind]},
+        factors=(factors or {}).get(stock.symbol, NOTHING_KNOWN),
     )
 
 

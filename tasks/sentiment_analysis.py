@@ -24,13 +24,18 @@ def analyse_sentiment(job: Job, now: datetime) -> Store | Done:
     """Analyse a stock's newest headlines, unless that was done lately, in the way in which it would be done now."""
     stock, wanted = find_stock(job.symbol), version_wanted(settings.LLM)
     last = last_analysis(stock, Analysis.Kind.SENTIMENT, now)
-    if last is not None and last.values.get("wanted") == wanted:
+    if last is not None and holds(last, stock):
         return unchanged(last, "and news are not looked at more often", **_details(last))
     problem = _refresh(job, stock, now)
     news = recent_news(stock, now)
     if not news and problem:
         raise WorkFailed(f"no news of {stock.symbol} are stored, and none could be fetched: {problem}")
     return partial(_store, _analyse(stock, news, wanted, problem, now))
+
+
+def holds(last: Analysis, _stock: Stock) -> bool:
+    """Whether an analysis is by what would be asked now; news themselves are not looked at more often."""
+    return bool(last.values.get("wanted") == version_wanted(settings.LLM))
 
 
 def _refresh(job: Job, stock: Stock, now: datetime) -> str:

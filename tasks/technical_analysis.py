@@ -35,13 +35,18 @@ def analyse_technically(job: Job, now: datetime) -> Store | Done:
     if stock.is_outdated:
         _await_adjusted(job, stock, fetches, now)
     last = last_analysis(stock, Analysis.Kind.TECHNICAL, now)
-    if last is not None and (last.version, last.bars_changed_at) == (VERSION, stock.bars_changed_at):
+    if last is not None and holds(last, stock):
         return unchanged(last, "and no bar has changed since", **_details(last))
     shortage = _await_history(job, stock, fetches, now)
     analysis = analyse(stock)
     if analysis is None:
         raise WorkFailed(f"no prices of {stock.symbol} are stored: {shortage}")
     return partial(_store, analysis, shortage)
+
+
+def holds(last: Analysis, stock: Stock) -> bool:
+    """Whether another analysis now would say the same."""
+    return (last.version, last.bars_changed_at) == (VERSION, stock.bars_changed_at)
 
 
 def _fetches_of_ranges(symbol: str, now: datetime) -> list[Job]:

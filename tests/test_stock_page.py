@@ -11,6 +11,9 @@ from django.utils import timezone
 
 from market.chart import DRAWN, chart
 from market.models import Analysis, Stock
+from market.news import newest_news, store_news
+from market.news_sentiment import analyse_by_rule
+from market.sources.base import Headline
 from market.technical import HISTORY_BARS, analyse
 from tasks.models import Job
 from tests.jobs import new_job
@@ -46,6 +49,36 @@ def test_it_shows_price_change_position_and_analysis(user, hold, page):
         "It is no advice",
     ):
         assert text in shown
+
+
+def test_it_shows_headlines_how_they_sound_and_what_is_made_of_them(user, hold, page):
+    (stock,) = hold(user, "AAPL")
+    now = timezone.now()
+    store_news(
+        stock,
+        [
+            Headline("1", "Profit soars to a great record", "Wire", "https://news.example/1", now),
+            Headline("2", "<b>Terrible loss</b>", "Wire", "javascript:alert(1)", now),
+        ],
+        now,
+    )
+    news = newest_news(stock, 10)
+    analyse_by_rule(stock, news, "vader/1").save()
+    shown = page("AAPL").partition("News and sentiment")[2]
+    for text in ('href="https://news.example/1"', "&lt;b&gt;Terrible loss", "of 2 headlines, by vader/1"):
+        assert text in shown
+    assert "javascript:" not in shown
+    for item in news:
+        assert f"{item.sentiment:+.2f}" in shown
+
+
+def test_a_stock_without_news_says_why_there_is_no_recommendation(user, hold, page):
+    (stock,) = hold(user, "AAPL")
+    analyse_by_rule(stock, [], "vader/1", fallback="no news of the last 7 days").save()
+    shown = page("AAPL").partition("News and sentiment")[2]
+    assert "No recommendation:" in shown
+    assert "no news of the last 7 days" in shown
+    assert "No headlines are known." in shown
 
 
 def test_a_stock_without_prices_and_analyses_says_so(user, hold, page):

@@ -1,9 +1,15 @@
 """The page of one stock in a real browser: the chart is drawn, and fits a phone."""
 
+from datetime import date, timedelta
+
 import pytest
+from django.utils import timezone
 from playwright.sync_api import expect
 
+from market.models import PriceBar, Stock
+from market.technical import analyse
 from tests.chromium import is_too_wide
+from tests.conftest import WORKER
 from tests.prices import YESTERDAY, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -24,3 +30,41 @@ def test_a_stock_without_prices_says_that_there_is_nothing_to_draw(browse, user,
     hold(user, "NEWCO")
     page = browse(user, "/stocks/NEWCO/")
     expect(page.locator("#chart-state")).to_have_text("There are no prices to draw yet.")
+
+
+def newest_day() -> date:
+    return PriceBar.objects.latest("date").date
+
+
+def test_a_login_shows_prices_first_and_then_their_analysis_without_a_reload(
+    browse, user, hold, yahoo, broker, start, configured
+):
+    environment = yahoo.server.environment | {
+        "CELERY_BROKER_URL": broker.url,
+        "STOCKQUEUE_CONFIG": str(configured(**{"stock_jobs.analysis.at_login": ["technical"]})),
+    }
+    yahoo.serve("AAPL", days=600)
+    old = stored("AAPL", 300, until=YESTERDAY - timedelta(days=7))
+    analysis = analyse(old)
+    assert analysis is not None
+    analysis.save()
+    Stock.objects.update(checked_at=timezone.now() - timedelta(days=7))
+    hold(user, "AAPL")
+    yahoo.server.hold_back()
+    with start(*WORKER, ready=" ready.", **environment):
+        page = browse(user, "/stocks/AAPL/")
+        page.evaluate("document.body.dataset.loaded = 'once'")
+        price, technical = page.locator("#price"), page.locator("#technical")
+        expect(price).to_contain_text("updating…")
+        expect(technical).to_contain_text(f"until {old.bars.latest('date').date}")
+        yahoo.server.release()
+        expect(price).to_contain_text("fresh")
+        expect(price).to_contain_text(f"close of {Stock.objects.get().bars.latest('date').date}")
+        expect(technical).to_contain_text("analysing…")
+        expect(technical).to_contain_text("prices have changed since")
+    background = [word if word != "foreground" else "background_analysis" for word in WORKER]
+    with start(*background, ready=" ready.", **environment):
+        expect(technical).to_contain_text(f"until {Stock.objects.get().bars.latest('date').date}")
+        expect(technical).not_to_contain_text("analysing…")
+        expect(page.locator("#chart-state")).to_contain_text(f"until {Stock.objects.get().bars.latest('date').date}")
+    assert page.evaluate("document.body.dataset.loaded") == "once"

@@ -102,7 +102,9 @@ class Command(BaseCommand):
             self._say(f"{unreachable}: the prices below are invented samples.")
         names = ["sample"] if unreachable else [YahooFinance.name, "sample"]
         content = yaml.safe_load((settings.BASE_DIR / "job_processor.yml").read_text(encoding="utf-8"))
-        content["job_processor"].setdefault("stock_jobs", {}).setdefault("data_fetch", {})["sources"] = names
+        jobs = content["job_processor"].setdefault("stock_jobs", {})
+        jobs.setdefault("data_fetch", {})["sources"] = names
+        jobs.setdefault("analysis", {})["at_login"] = []
         file: Path = settings.VAR / "job_processor.yml"
         file.write_text(yaml.safe_dump(content), encoding="utf-8")
         return file

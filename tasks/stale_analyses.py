@@ -1,0 +1,38 @@
+"""Asks for the analyses of stocks that somebody looks at, where the newest ones do not hold any more."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from market.models import Analysis, Stock
+from tasks.analyses import is_young
+from tasks.analysing import KINDS
+from tasks.models import Job
+from tasks.priority import Factors, in_order
+from tasks.requests import Requested, request_jobs, wanted_analysis
+
+
+def request_stale_analyses(
+    stocks: Sequence[Stock], user: User | None, *, factors: Mapping[str, Factors] | None = None
+) -> Requested:
+    """Ask for each kind of `at_login` that would find something else about one of the stocks by now.
+
+    `factors`, by symbol, move the priorities. Takes the same number of queries however many stocks there are.
+    """
+    wanted = [wanted_analysis(stock, kind, factors) for kind, stock in _stale(stocks)]
+    return request_jobs(wanted, Job.Trigger.BACKGROUND_ANALYSIS, user)
+
+
+def _stale(stocks: Sequence[Stock]) -> Iterator[tuple[Analysis.Kind, Stock]]:
+    kinds = in_order(kind for kind in KINDS if kind in settings.JOB_PROCESSOR.stock_jobs.analysis.at_login)
+    if not kinds:
+        return
+    now = timezone.now()
+    newest = {(one.stock_id, one.kind): one for one in Analysis.objects.newest(stocks)}
+    for kind in kinds:
+        for stock in stocks:
+            last = newest.get((stock.pk, kind))
+            if last is None or not is_young(last, now) or not KINDS[kind].holds(last, stock):
+                yield kind, stock
