@@ -1,11 +1,14 @@
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import Q
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
+from market.keyset import KeysetList, Path
 from market.models import LlmDay, NewsItem, PriceBar, SourceState, Stock
 from market.sources.budget import usage_of
+from market.symbols import InvalidSymbol, parse_symbol
 
 
 class ReadOnly:
@@ -35,12 +38,25 @@ class StockAdmin(ModelAdmin):
 
 
 @admin.register(PriceBar)
-class PriceBarAdmin(ReadOnly, ModelAdmin):
+class PriceBarAdmin(ReadOnly, KeysetList):
+    """Stock by stock, those that were added last first; of each the newest day first."""
+
+    key = ("stock_id", "date")
+    nothing_yet = "They come with the first fetch of a stock."
     list_display = ("stock", "date", "open", "high", "low", "close", "adj_close", "volume")
     list_select_related = ("stock",)
     search_fields = ("stock__symbol",)
-    date_hierarchy = "date"
-    show_full_result_count = False
+    search_help_text = "a stock's symbol"
+
+    def search(self, text: str) -> list[Path]:
+        try:
+            stocks = Stock.objects.filter(symbol=parse_symbol(text))
+        except InvalidSymbol:
+            return []
+        return [Path(PriceBar.objects.filter(stock=stock), Q(stock=stock), is_in_order=True) for stock in stocks]
+
+    def describe(self, first_value: Any) -> str:
+        return str(Stock.objects.get(pk=first_value))
 
 
 @admin.register(SourceState)

@@ -89,7 +89,7 @@ class Page:
     @property
     def is_all(self) -> bool:
         """Whether nothing else matches."""
-        return not (self.newer or self.older)
+        return not (self.newest or self.older)
 
 
 class KeysetChangeList(ChangeList):
@@ -125,8 +125,9 @@ class KeysetChangeList(ChangeList):
         self.show_full_result_count = self.can_show_all = self.multi_page = False
         self.show_admin_actions = True
 
-    def is_filtered(self) -> bool:
-        return bool(self.get_filters_params())
+    def is_narrowed(self) -> bool:
+        """Whether filters or a search leave rows out."""
+        return bool(self.query or self.get_filters_params())
 
     def described_lookups(self) -> list[str]:
         """`other_lookups` in words: `finished at from 2026-11-25T20:41:16+00:00`."""
@@ -158,9 +159,9 @@ class KeysetChangeList(ChangeList):
         return Page(
             rows=found,
             newest="" if key is None else self.get_query_string(),
-            newer="" if key is None else self._address(NEWER, self._key_of(found[0]) if found else key),
+            newer=self._address(NEWER, self._key_of(found[0])) if found and key is not None else "",
             older=self._address(OLDER, self._key_of(found[-1])) if more else further,
-            looked=f"Looked back to {self._describe(last)}." if further else "",
+            looked=f"Looked back to {self.model_admin.describe(last)}." if further else "",
             further=further,
         )
 
@@ -183,8 +184,8 @@ class KeysetChangeList(ChangeList):
             rows=found[::-1],
             newest=self.get_query_string(),
             newer=self._address(NEWER, self._key_of(found[-1])) if more else further,
-            older=self._address(OLDER, self._key_of(found[0]) if found else key),
-            looked=f"Looked forward to {self._describe(last)}." if further else "",
+            older=self._address(OLDER, self._key_of(found[0])) if found else "",
+            looked=f"Looked forward to {self.model_admin.describe(last)}." if further else "",
             further=further,
         )
 
@@ -238,14 +239,6 @@ class KeysetChangeList(ChangeList):
     def _address(self, parameter: str, key: Key) -> str:
         return str(self.get_query_string({parameter: write_key(key)}))
 
-    def _describe(self, first_value: Any) -> str:
-        """When the rows with this first value of the key came."""
-        name = self.model_admin.moment
-        if name != self._first:
-            rows = self.model._default_manager.filter(**{self._first: first_value})
-            first_value = rows.values_list(name, flat=True).first()
-        return f"{first_value:%Y-%m-%d %H:%M:%S} UTC"
-
 
 class KeysetList(ModelAdmin):
     """A list with keyset paging, the newest row first; no other order, no counts.
@@ -278,6 +271,13 @@ class KeysetList(ModelAdmin):
     def paths(self, lookups: Lookups) -> Iterator[Path]:
         """The indexes that lead to what the filters leave, the best first. Without any, the newest rows are walked."""
         yield from ()
+
+    def describe(self, first_value: Any) -> str:
+        """When the rows with this first value of the key came: where a look ended."""
+        if self.moment != self.key[0]:
+            rows = self.model._default_manager.filter(**{self.key[0]: first_value})
+            first_value = rows.values_list(self.moment, flat=True).first()
+        return f"{first_value:%Y-%m-%d %H:%M:%S} UTC"
 
     def get_search_results(self, request: HttpRequest, queryset: Rows, search_term: str) -> tuple[Rows, bool]:
         """Those that `search` finds; Django's own would read every row for a text within it."""

@@ -14,7 +14,7 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
-from django.db.models import F, QuerySet, Sum, Window
+from django.db.models import F, Q, QuerySet, Sum, Window
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path
@@ -34,6 +34,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from market.admin import ReadOnly
+from market.keyset import KeysetList, Path
 from market.models import Stock
 from operations.alerts import acknowledge
 from operations.charts import Charts, period_of
@@ -71,8 +72,18 @@ class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
 
 
 @admin.register(TaskResult)
-class TaskResultAdmin(PlainTaskResultAdmin, ModelAdmin):
+class TaskResultAdmin(KeysetList, PlainTaskResultAdmin):
     """What Celery keeps of each task; its id is the job's."""
+
+    moment = "date_created"
+    nothing_yet = "Celery keeps here what came of the tasks of a day."
+    date_hierarchy = None
+    list_filter = ("status", "date_done")
+    search_fields = ("task_id",)
+    search_help_text = "a task's id, which is its job's"
+
+    def search(self, text: str) -> list[Path]:
+        return [Path(TaskResult.objects.filter(task_id=text), Q(task_id=text))]
 
 
 @admin.register(Stock)
