@@ -29,7 +29,7 @@ from benchmarks.population import populate
 from benchmarks.report import Spread, publish
 from market.keys import write_key
 from market.keyset import NEWER, OLDER
-from operations import links
+from operations import last_hour, links
 from tasks import direct
 from tasks.models import Job
 
@@ -105,6 +105,10 @@ def pages() -> Iterator[tuple[str, str]]:
     yield "jobs that wait in a queue, the oldest", links.active_jobs(**waiting, created_at__lte=hour.isoformat())
     yield "jobs of a worker that ended within an hour", links.ended_jobs(hour, worker_id__exact="foreground@here:3")
     yield "jobs of a queue that ended within a day", links.ended_jobs(day, queue__exact="foreground")
+    yield (
+        "jobs that ended in an hour two days ago",
+        links.ended_jobs(day - timedelta(hours=25), finished_at__lte=(day - timedelta(hours=24)).isoformat()),
+    )
     reason = {"status__exact": "failed", "reason": "Yahoo Finance answered 503"}
     yield "jobs that failed for a reason within a day", links.ended_jobs(day, **reason)
     yield (
@@ -121,10 +125,8 @@ def pages() -> Iterator[tuple[str, str]]:
         yield f"jobs, search for {meaning}", links.jobs(q=text)
     yield "failed jobs, search for one letter", links.jobs(q="A", status__exact="failed")
     yield "failed jobs, search for the busiest user", links.jobs(q="user0", status__exact="failed")
-    logins = {"trigger__exact": "user_login", "user__isnull": False, "created_at__gte": hour.isoformat()}
     yield "requests, first page", links.job_requests()
-    yield "requests of logins within an hour", links.job_requests(**logins)
-    yield "requests of logins that wait", links.job_requests(**logins, job__status__in="pending,queued,running")
+    yield "requests of logins that wait", links.job_requests(login=last_hour.WAITING)
     yield "requests, search for the busiest user", links.job_requests(q="user0")
     yield "events, first page", reverse("admin:tasks_jobevent_changelist")
     yield "events that wait for MQTT", links.unpublished_events()

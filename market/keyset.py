@@ -33,7 +33,6 @@ Rows = QuerySet[Any]
 Lookups = Mapping[str, Sequence[str]]
 """The filters of an address: lookups such as `status__exact`, each with its values as text."""
 
-_BOUNDS = ("gt", "gte", "lt", "lte")
 _WORDS = {
     "exact": "is",
     "in": "is one of",
@@ -195,26 +194,15 @@ class KeysetChangeList(ChangeList):
         if text := self.query.strip():
             found = self.model_admin.search(text)
             if len(found) == 1 and found[0].is_in_order:
-                return self.queryset, found[0].rows.filter(self._bounds(lookups))
+                return self.queryset, found[0].rows.filter(bounds_of(lookups, self._first))
             if all(path.leads_to_few() for path in found):
                 return self.queryset, None
         for path in self.model_admin.paths(lookups):
             if path.is_in_order:
-                return self.queryset.filter(path.condition), path.rows.filter(self._bounds(lookups))
+                return self.queryset.filter(path.condition), path.rows.filter(bounds_of(lookups, self._first))
             if path.leads_to_few():
                 return self.queryset.filter(path.condition), None
-        return self.queryset, self.model._default_manager.filter(self._bounds(lookups))
-
-    def _bounds(self, lookups: Lookups) -> Q:
-        """What the filters say of the first field of the key: the walk begins and ends there."""
-        asked = {bound: lookups.get(f"{self._first}__{bound}", ()) for bound in _BOUNDS}
-        return Q(
-            *(
-                reduce(or_, (Q(**{f"{self._first}__{bound}": value}) for value in values))
-                for bound, values in asked.items()
-                if values
-            )
-        )
+        return self.queryset, self.model._default_manager.filter(bounds_of(lookups, self._first))
 
     def _end_of_look(self, walked: Rows, order: str) -> Any:
         """The first value of the key that LOOK_BACK rows come before; None where they end sooner."""
@@ -298,3 +286,9 @@ def values_of(lookups: Lookups, field: str) -> set[str] | None:
         return set(values)
     listed = lookups.get(f"{field}__in")
     return {value for text in listed for value in text.split(",")} if listed else None
+
+
+def bounds_of(lookups: Lookups, field: str) -> Q:
+    """How the filters limit a field from above and below; an empty Q where they do not."""
+    asked = ((f"{field}__{bound}", lookups.get(f"{field}__{bound}")) for bound in ("gt", "gte", "lt", "lte"))
+    return Q(*(reduce(or_, (Q(**{lookup: value}) for value in values)) for lookup, values in asked if values))

@@ -3,6 +3,7 @@
 Groups of tasks, and schedules at one moment or by the sun, are not used.
 """
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -34,7 +35,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from market.admin import ReadOnly
-from market.keyset import KeysetList, Path
+from market.keyset import KeysetList, Lookups, Path
 from market.models import Stock
 from operations.alerts import acknowledge
 from operations.charts import Charts, period_of
@@ -43,6 +44,7 @@ from operations.fetch_admin import FetchAdmin
 from operations.filters import HeldFilter, LoginFilter
 from operations.health import Readiness
 from operations.job_admin import JobAdmin
+from operations.last_hour import HOUR
 from operations.lockout import forget
 from operations.models import Alert, Fetch, StockData
 from operations.page import collect
@@ -94,6 +96,12 @@ class HeldStockAdmin(StockAdmin):
 @admin.register(JobRequest)
 class LoginRequestAdmin(JobRequestAdmin):
     list_filter = (*JobRequestAdmin.list_filter, LoginFilter)
+
+    def paths(self, lookups: Lookups) -> Iterator[Path]:
+        if LoginFilter.parameter_name in lookups:
+            logins = JobRequest.objects.filter(trigger=Job.Trigger.USER_LOGIN, created_at__gte=timezone.now() - HOUR)
+            yield Path(logins.order_by("created_at"), Q())
+        yield from super().paths(lookups)
 
 
 admin.site.register(Job, JobAdmin)

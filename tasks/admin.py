@@ -8,7 +8,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from market.admin import ReadOnly
-from market.keyset import KeysetList, Lookups, Path, values_of
+from market.keyset import KeysetList, Lookups, Path, bounds_of, values_of
 from market.models import Stock
 from tasks import bulk_admin, job_search, presence  # noqa: F401  (it registers its pages)
 from tasks.columns import moment_column
@@ -44,10 +44,10 @@ class JobRequestAdmin(ReadOnly, KeysetList):
         return job_search.paths_to_requests(text)
 
     def paths(self, lookups: Lookups) -> Iterator[Path]:
-        since = lookups.get("created_at__gte", ())
-        if values_of(lookups, "trigger") == {Job.Trigger.USER_LOGIN} and len(since) == 1:
+        moment = bounds_of(lookups, "created_at")
+        if moment and values_of(lookups, "trigger") == {Job.Trigger.USER_LOGIN}:
             logins = Q(trigger=Job.Trigger.USER_LOGIN)
-            yield Path(JobRequest.objects.filter(logins, created_at__gte=since[0]).order_by("created_at"), logins)
+            yield Path(JobRequest.objects.filter(logins, moment).order_by("created_at"), logins)
 
     @admin.display(description="Status of the job")
     def status(self, wish: JobRequest) -> str:

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from market.keyset import KeysetList, Lookups, Path, values_of
+from market.keyset import KeysetList, Lookups, Path, bounds_of, values_of
 from tasks import job_search
 from tasks.columns import badge, format_duration, moment_column
 from tasks.filters import PriorityFilter, ReasonFilter
@@ -68,17 +68,16 @@ class JobList(KeysetList):
 
     def paths(self, lookups: Lookups) -> Iterator[Path]:
         """By end, for unsuccessful jobs, active ones, a stock's, and those that are named."""
-        statuses, since = values_of(lookups, "status"), lookups.get("finished_at__gte", ())
+        statuses, end = values_of(lookups, "status"), bounds_of(lookups, "finished_at")
         if statuses and statuses <= set(Job.UNSUCCESSFUL):
-            if len(since) == 1:
-                ended = Job.objects.unsuccessful().filter(finished_at__gte=since[0]).order_by("-finished_at")
-                yield Path(ended, _UNSUCCESSFUL)
+            if end:
+                yield Path(Job.objects.unsuccessful().filter(end).order_by("-finished_at"), _UNSUCCESSFUL)
             yield Path(Job.objects.unsuccessful(), _UNSUCCESSFUL, is_in_order=True)
         elif _asks_for_active(lookups, statuses):
             active = Job.objects.active().order_by("queue", "status", "priority", "created_at")
             yield Path(active, Q(finished_at=None))
-        elif len(since) == 1:
-            yield Path(Job.objects.filter(finished_at__gte=since[0]).order_by("-finished_at"), Q())
+        elif end:
+            yield Path(Job.objects.filter(end).order_by("-finished_at"), Q())
         for name in ("id", "symbol"):
             if values := values_of(lookups, name):
                 yield Path(Job.objects.filter(**{f"{name}__in": values}), Q())

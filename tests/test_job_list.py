@@ -200,8 +200,18 @@ def test_what_ended_lately_is_found_however_early_it_was_asked_for(look, pages_o
     pages_of(3, look_back=2)
     since = (now - timedelta(minutes=5)).isoformat()
     assert look(finished_at__gte=since).rows == [failed, old]
+    assert look(finished_at__gte=since, finished_at__lte=timezone.now().isoformat()).rows == [failed, old]
     assert look(finished_at__gte=since, worker_id__exact="w@here:1").rows == [old]
     assert look(finished_at__gte=since, status__exact="failed", reason=OLD).rows == [failed]
+
+
+def test_what_ended_in_an_hour_of_the_past_is_found_behind_what_ended_later(look, pages_of):
+    jobs = ended_jobs(9)
+    ends = {"finished_at__gte": jobs[2].created_at.isoformat(), "finished_at__lt": jobs[4].created_at.isoformat()}
+    pages_of(3, look_back=2)
+    shown = look(**ends)
+    assert shown.rows == [jobs[3], jobs[2]]
+    assert "Looked back" not in shown.words
 
 
 def test_a_time_in_the_address_is_where_the_look_begins(look, pages_of):
