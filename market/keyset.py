@@ -160,7 +160,7 @@ class KeysetChangeList(ChangeList):
             newest="" if key is None else self.get_query_string(),
             newer=self._address(NEWER, self._key_of(found[0])) if found and key is not None else "",
             older=self._address(OLDER, self._key_of(found[-1])) if more else further,
-            looked=f"Looked back to {self.model_admin.describe(last)}." if further else "",
+            looked=f"Looked back to {self.model_admin.describe_place(last)}." if further else "",
             further=further,
         )
 
@@ -184,7 +184,7 @@ class KeysetChangeList(ChangeList):
             newest=self.get_query_string(),
             newer=self._address(NEWER, self._key_of(found[-1])) if more else further,
             older=self._address(OLDER, self._key_of(found[0])) if found else "",
-            looked=f"Looked forward to {self.model_admin.describe(last)}." if further else "",
+            looked=f"Looked forward to {self.model_admin.describe_place(last)}." if further else "",
             further=further,
         )
 
@@ -260,7 +260,7 @@ class KeysetList(ModelAdmin):
         """The indexes that lead to what the filters leave, the best first. Without any, the newest rows are walked."""
         yield from ()
 
-    def describe(self, first_value: Any) -> str:
+    def describe_place(self, first_value: Any) -> str:
         """When the rows with this first value of the key came: where a look ended."""
         if self.moment != self.key[0]:
             rows = self.model._default_manager.filter(**{self.key[0]: first_value})
