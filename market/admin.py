@@ -55,7 +55,7 @@ class PriceBarAdmin(ReadOnly, KeysetList):
             return []
         return [Path(PriceBar.objects.filter(stock=stock), Q(stock=stock), is_in_order=True) for stock in stocks]
 
-    def describe(self, first_value: Any) -> str:
+    def describe_place(self, first_value: Any) -> str:
         return str(Stock.objects.get(pk=first_value))
 
 
