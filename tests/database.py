@@ -46,7 +46,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     os.environ["STOCKQUEUE_VAR"] = str(var)
     os.environ["STOCKQUEUE_CONFIG"] = str(write_configuration(folder / "job_processor.yml"))
     if early_config.known_args_namespace.database == "postgresql":
-        os.environ["DATABASE_URL"] = resources.enter_context(PostgresServer()).url
+        # How it plans must not depend on what other tests had in a table when its statistics were taken.
+        os.environ["DATABASE_URL"] = resources.enter_context(PostgresServer(autovacuum="off")).url
     else:
         os.environ["DATABASE_URL"] = f"sqlite:///{var / 'db.sqlite3'}"
 

@@ -271,10 +271,14 @@ class MosquittoServer(Server):
 
 
 class PostgresServer(Server):
-    """PostgreSQL with an empty database. `kill()` loses nothing that was committed."""
+    """PostgreSQL with an empty database, and other `settings`. `kill()` loses nothing that was committed."""
 
     program = "postgres"
     database: ClassVar[str] = "stockqueue"
+
+    def __init__(self, **settings: str) -> None:
+        super().__init__()
+        self.settings = settings
 
     @property
     def url(self) -> str:
@@ -318,6 +322,7 @@ class PostgresServer(Server):
             "fsync": "off",
             # Not in /dev/shm, where a killed server's memory would stay.
             "dynamic_shared_memory_type": "mmap",
+            **self.settings,
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return [find_server(self.program), "-D", str(self._data), *options]
