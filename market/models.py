@@ -145,7 +145,10 @@ class Analysis(models.Model):
     class Meta:
         ordering = ["-id"]
         verbose_name_plural = "analyses"
-        indexes = [models.Index(fields=["stock", "kind", "id"], name="analysis_newest")]
+        indexes = [
+            models.Index(fields=["stock", "kind", "id"], name="analysis_newest"),
+            models.Index(fields=["created_at"], name="analysis_age"),
+        ]
         constraints = [
             models.CheckConstraint(condition=Q(confidence__gte=0, confidence__lte=1), name="confidence_is_0_to_1"),
         ]

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from django_celery_results.models import TaskResult
 
+from market.models import Analysis, Stock
 from operations import readings
 from operations.models import Reading
 from stockqueue.processes import wait_until
@@ -173,6 +174,24 @@ def test_figures_of_minutes_go_after_eight_days_whatever_is_asked_for():
     assert Reading.objects.count() == 2
 
 
+def test_analyses_go_but_the_newest_of_each_stock_and_kind():
+    def analysed(symbol: str, kind: str, days: float) -> int:
+        stock, _ = Stock.objects.get_or_create(symbol=symbol)
+        moment = timezone.now() - days * DAY
+        return Analysis.objects.create(stock=stock, kind=kind, version="rule/1", created_at=moment).pk
+
+    old = {analysed("AAPL", "technical", 30), analysed("AAPL", "technical", 20)}
+    analysed("AAPL", "technical", 9)  # the newest, however old
+    analysed("AAPL", "sentiment", 30)
+    analysed("MSFT", "technical", 30)
+    analysed("NEW", "technical", 3)
+    analysed("NEW", "technical", 2)
+    before = set(Analysis.objects.values_list("pk", flat=True))
+    assert preview(cutoff()).analyses == 2
+    assert clean_up(cutoff()).analyses == 2
+    assert before - set(Analysis.objects.values_list("pk", flat=True)) == old
+
+
 def test_celery_deletes_task_results_after_a_day():
     """So that what this program deletes itself is what is left where that schedule is switched off."""
     assert current_app.conf.result_expires == DAY
@@ -242,6 +261,7 @@ def test_the_command_tells_what_it_deletes():
         "schedule_runs": 0,
         "workers": 1,
         "task_results": 0,
+        "analyses": 0,
         "readings": 1,
         "kept": 1,
     }
@@ -251,7 +271,7 @@ def test_the_command_tells_what_it_deletes():
     first, second = run_command("--days", "2").splitlines()
     assert (
         "UTC: 1 jobs, 1 events, 1 requests, 0 job groups, 0 bulk actions, 0 schedule runs, 1 workers, 0 task results, "
-        "1 readings." in first
+        "0 analyses, 1 readings." in first
     )
     assert second == "Old jobs that stay, because their events are not published yet: 1."
     assert Job.objects.count() == 1

@@ -13,9 +13,9 @@ LONGEST = 36_500
 class Command(ShellCommand):
     help = (
         "Delete jobs that ended long ago with their events, requests and groups, what is left of schedules, bulk "
-        "actions and task results of that time, workers that ended over a day ago, and what charts were drawn from "
-        "over a week ago. "
-        "Beat does the same every night. Jobs whose events are not published on MQTT yet stay."
+        "actions, task results and analyses of that time, workers that ended over a day ago, and what charts were "
+        "drawn from over a week ago. Beat does the same every night. Jobs whose events are not published on MQTT yet "
+        "stay, and the newest analysis of each stock and kind."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
