@@ -3,7 +3,8 @@
 import json
 import subprocess
 import sys
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,35 +15,25 @@ from django.utils import timezone
 from market.indicators import NEEDED, Prices, latest
 from market.models import Analysis, PriceBar, Stock
 from market.recommendation import recommend
-from market.sources.base import Bar, History
-from market.store import store_history
 from market.technical import ENOUGH_BARS, HISTORY_BARS, analyse
 from tasks import lifecycle, technical_analysis
 from tasks.execution import run_job
 from tasks.models import Job
 from tasks.requests import request_analyses, request_fetches
 from tasks.wording import describe_end
+from tests import prices
 from tests.conftest import ROOT
 from tests.jobs import run_once as run
+from tests.prices import YESTERDAY
 from tests.test_commands import call, refused
-from tests.yahoo import daily_bars
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("real_analyses")]
 
 LAST = date(2026, 3, 6)
-YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 Kind = Analysis.Kind
 
 
-def stored(symbol: str = "AAPL", days: int = 300, until: date = LAST, **changes: Any) -> Stock:
-    """A stock with the bars of a source, as a fetch of this many weekdays stores them."""
-    Stock.objects.get_or_create(symbol=symbol)
-    bars = [
-        Bar(*(changes.get(name, getattr(bar, name)) for name in Bar._fields))
-        for bar in daily_bars(symbol, days, until=until)
-    ]
-    store_history(History(symbol, "yahoo_finance", bars, exchange="CCC"), timezone.now())
-    return Stock.objects.get(symbol=symbol)
+stored = partial(prices.stored, until=LAST)
 
 
 def request(stock: Stock, **options: Any) -> Job:
