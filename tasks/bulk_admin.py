@@ -123,7 +123,9 @@ class BulkActionAdmin(ReadOnly, LivePage):
 
 def link_to(action: BulkAction, words: str) -> str:
     """A link to the page that follows it."""
-    return format_html('<a href="{}">{}</a>', reverse("admin:tasks_bulkaction_change", args=[action.pk]), words)
+    return format_html(
+        '<a href="{}" class="underline">{}</a>', reverse("admin:tasks_bulkaction_change", args=[action.pk]), words
+    )
 
 
 def _kinds_of(request: HttpRequest) -> list[str]:

@@ -72,6 +72,8 @@ def _facts(job: Job, now: datetime) -> Iterator[tuple[str, str]]:
         yield "Attempts that failed", str(job.retries)
     if job.run_at is not None and job.status == Job.Status.PENDING:
         yield "Not before", f"{job.run_at:%Y-%m-%d %H:%M:%S} UTC"
+    if job.refused_at is not None:
+        yield "Not taken by the broker since", f"{job.refused_at:%Y-%m-%d %H:%M:%S} UTC"
     if job.heartbeat_at is not None and job.status == Job.Status.RUNNING:
         yield "Last heartbeat", f"{describe_duration(now - job.heartbeat_at)} ago"
 

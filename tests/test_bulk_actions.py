@@ -107,7 +107,7 @@ def test_what_is_confirmed_is_queued_and_leads_to_its_progress(admin_client, adm
     shown = confirm(admin_client, "cancel_jobs", "status__exact=pending").content.decode()
     action = BulkAction.objects.get()
     assert "Cancel: queued for 4 jobs." in shown
-    assert f'<a href="{page_of(action)}">Follow its progress</a>' in shown
+    assert f'<a href="{page_of(action)}" class="underline">Follow its progress</a>' in shown
     assert (action.user, action.kind, action.filters, action.matched) == (
         admin_user,
         "cancel",

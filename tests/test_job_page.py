@@ -93,6 +93,12 @@ def test_what_a_job_that_has_not_ended_does_lasts_until_now():
     assert (phase.words, phase.took, phase.share) == ("waits for its turn", "30 s", 100.0)
 
 
+def test_that_the_broker_does_not_take_a_job_is_told(admin_client):
+    job = new_job("AAPL", refused_at=NOW)
+    shown = words_of(admin_client, page_of(job))
+    assert f"Not taken by the broker since {NOW:%Y-%m-%d %H:%M:%S} UTC" in shown
+
+
 def test_each_attempt_has_its_worker_its_end_and_its_error(retried, admin_client):
     first, second = timeline.attempts(timeline.events_of(retried), timezone.now())
     assert (first.number, first.worker_id, first.took) == (1, "first@here:1", "5.00 s")
