@@ -86,9 +86,8 @@ FROM (
             %(now)s - %(week)s * ((%(jobs)s - n)::float8 / %(jobs)s) AS created_at,
             (%(symbols)s::text[])[1 + floor(%(stocks)s * random() ^ 2)::int] AS popular,
             (%(symbols)s::text[])[1 + n %% 2900 : 50 + n %% 2900] AS batch,
-            CASE WHEN kind NOT IN (3, 6)
-                 THEN (%(users)s::int[])[1 + floor(array_length(%(users)s::int[], 1) * random() ^ 2)::int]
-            END AS user_id,
+            CASE WHEN kind = 1 THEN somebody[1 + n / 25 %% 997]
+                 WHEN kind NOT IN (3, 6) THEN somebody[1 + floor(997 * random())::int] END AS user_id,
             (%(triggers)s::text[])[kind] AS trigger, (%(types)s::text[])[kind] AS job_type,
             (%(queues)s::text[])[kind] AS queue,
             (%(first)s::int[])[kind] + n %% ((%(last)s::int[])[kind] - (%(first)s::int[])[kind] + 1) AS priority,
@@ -97,7 +96,8 @@ FROM (
                  ELSE (%(statuses)s::text[])[width_bucket(random(), %(ends)s::float8[])]
             END AS status
         FROM (
-            SELECT n, width_bucket(random(), %(shares)s::float8[]) AS kind FROM generate_series(1, %(jobs)s) AS n
+            SELECT n, width_bucket(random(), %(shares)s::float8[]) AS kind, %(somebody)s::int[] AS somebody
+            FROM generate_series(1, %(jobs)s) AS n
         ) AS numbered
     ) AS drawn
 ) AS described
@@ -109,9 +109,9 @@ SELECT id, user_id, trigger, created_at
 FROM (
     SELECT id, user_id, trigger, created_at FROM tasks_job
     UNION ALL
-    SELECT id, (%(users)s::int[])[1 + floor(array_length(%(users)s::int[], 1) * random())::int], 'user_login',
-           created_at + interval '5 ms'
-    FROM tasks_job WHERE job_type = 'stock_fetch' AND random() < 0.15
+    SELECT id, user_id, 'user_login', created_at + interval '5 ms'
+    FROM (SELECT id, created_at, trigger, lead(user_id, 25) OVER (ORDER BY created_at) AS user_id FROM tasks_job) AS j
+    WHERE user_id IS NOT NULL AND trigger = 'user_login' AND random() < 0.15
 ) AS wishes
 ORDER BY created_at
 """
@@ -170,7 +170,8 @@ def populate(jobs: int) -> None:
         "workers": WORKERS,
         "symbols": symbols,
         "stocks": STOCKS,
-        "users": [user.pk for user in users],
+        # Who is drawn by chance; a number of people that is prime, so that each logs in at all hours.
+        "somebody": [users[int(USERS * chance.random() ** 2)].pk for _ in range(997)],
         "shares": [0.0, *limits[:-1]],
         "statuses": ["cancelled", "expired", "failed", "completed"],
         "ends": [0.0, 0.01, 0.02, 0.05],

@@ -65,9 +65,13 @@ class Path:
     is_in_order: bool = False
     is_scattered: bool = False
 
+    @property
+    def most(self) -> int:
+        """Rows that a page looks through."""
+        return SCATTERED if self.is_scattered else LOOK_BACK
+
     def leads_to_few(self) -> bool:
-        most = SCATTERED if self.is_scattered else LOOK_BACK
-        return not self.rows[most : most + 1].exists()
+        return not self.rows[self.most : self.most + 1].exists()
 
 
 @dataclass(frozen=True)
@@ -146,14 +150,14 @@ class KeysetChangeList(ChangeList):
         """The newest rows that are older than the key; without one, the newest of all."""
         rows, walked = self._way()
         last = None
-        if walked is not None:
+        if walked:
             place = Q() if key is None else Q(**{f"{self._first}__{'lte' if key[1:] else 'lt'}": key[0]})
-            last = self._end_of_look(walked.filter(place), f"-{self._first}")
+            last = self._end_of_look(walked, place, f"-{self._first}")
             if last is not None:
                 rows = rows.filter(**{f"{self._first}__gte": last})
         if key is not None:
             rows = rows.filter(beyond(self.model_admin.key, key, "lt"))
-        found, more = self._read(rows, is_descending=True, is_walked=walked is not None)
+        found, more = self._read(rows, is_descending=True, is_walked=bool(walked))
         further = "" if more or last is None else self._address(OLDER, (last,))
         return Page(
             rows=found,
@@ -168,14 +172,14 @@ class KeysetChangeList(ChangeList):
         """The oldest rows that are newer than the key; the first page where they do not fill one."""
         rows, walked = self._way()
         last = None
-        if walked is not None:
+        if walked:
             # What has the key's own first value does not count, so that each look gets on.
-            last = self._end_of_look(walked.filter(**{f"{self._first}__gt": key[0]}), self._first)
+            last = self._end_of_look(walked, Q(**{f"{self._first}__gt": key[0]}), self._first)
             if last is not None:
                 is_whole = len(self.model_admin.key) == 1  # of a part, the next look begins with those that have it
                 rows = rows.filter(**{f"{self._first}__{'lte' if is_whole else 'lt'}": last})
         rows = rows.filter(beyond(self.model_admin.key, key, "gt"))
-        found, more = self._read(rows, is_descending=False, is_walked=walked is not None)
+        found, more = self._read(rows, is_descending=False, is_walked=bool(walked))
         if not more and last is None:
             return self._older(None)
         further = "" if more else self._address(NEWER, (last,))
@@ -188,26 +192,24 @@ class KeysetChangeList(ChangeList):
             further=further,
         )
 
-    def _way(self) -> tuple[Rows, Rows | None]:
-        """What matches, said so that an index leads to it; and the rows that are walked for it, None where few are."""
-        lookups = self.get_filters_params()
+    def _way(self) -> tuple[Rows, Path | None]:
+        """What matches, said so that an index leads to it; and the path to walk for it, None where it leads to few."""
         if text := self.query.strip():
             found = self.model_admin.search(text)
             if len(found) == 1 and found[0].is_in_order:
-                return self.queryset, found[0].rows.filter(bounds_of(lookups, self._first))
+                return self.queryset, found[0]
             if all(path.leads_to_few() for path in found):
                 return self.queryset, None
-        for path in self.model_admin.paths(lookups):
-            if path.is_in_order:
-                return self.queryset.filter(path.condition), path.rows.filter(bounds_of(lookups, self._first))
-            if path.leads_to_few():
-                return self.queryset.filter(path.condition), None
-        return self.queryset, self.model._default_manager.filter(bounds_of(lookups, self._first))
+        for path in self.model_admin.paths(self.get_filters_params()):
+            if path.is_in_order or path.leads_to_few():
+                return self.queryset.filter(path.condition), path if path.is_in_order else None
+        return self.queryset, Path(self.model._default_manager.all(), Q(), is_in_order=True)
 
-    def _end_of_look(self, walked: Rows, order: str) -> Any:
-        """The first value of the key that LOOK_BACK rows come before; None where they end sooner."""
-        values = walked.order_by(order).values_list(self._first, flat=True)
-        return next(iter(values[LOOK_BACK : LOOK_BACK + 1]), None)
+    def _end_of_look(self, path: Path, place: Q, order: str) -> Any:
+        """The first value of the key that comes after as many rows as a page looks through; None: there are fewer."""
+        rows = path.rows.filter(place, bounds_of(self.get_filters_params(), self._first))
+        values = rows.order_by(order).values_list(self._first, flat=True)
+        return next(iter(values[path.most : path.most + 1]), None)
 
     def _read(self, rows: Rows, *, is_descending: bool, is_walked: bool) -> tuple[list[Any], bool]:
         """A page of the rows, and whether there are more."""

@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import chain
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from django.db.models import Count, FloatField, Func, Sum
+from django.db.models import Count, Sum
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Coalesce
 
 from market.sources import CACHED
+from operations.moments import Unix
 from tasks.models import Job, JobRequest
 
 HOUR = timedelta(hours=1)
@@ -27,18 +28,6 @@ FRESH, INCOMPLETE, WAITING = "fresh", "incomplete", "waiting"
 """What becomes of logins: see `Logins`."""
 
 _RAN = (Job.Status.COMPLETED, Job.Status.FAILED)
-
-
-class _Unix(Func):
-    """A moment as Unix time, to the millisecond. psycopg takes 25 us to make each datetime of many thousands."""
-
-    output_field = FloatField()
-    template = "EXTRACT(EPOCH FROM %(expressions)s)::float8"
-
-    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        return self.as_sql(
-            compiler, connection, template="(julianday(%(expressions)s) - 2440587.5) * 86400.0", **context
-        )
 
 
 @dataclass(frozen=True)
@@ -102,8 +91,8 @@ def processing_times(now: datetime) -> list[ProcessingTime]:
         .order_by("-finished_at")
         .values_list(
             "job_type",
-            _Unix("started_at") - _Unix(Coalesce("queued_at", "started_at")),
-            _Unix("finished_at") - _Unix("started_at"),
+            Unix("started_at") - Unix(Coalesce("queued_at", "started_at")),
+            Unix("finished_at") - Unix("started_at"),
         )
     )
     took: dict[str, list[list[float]]] = {}
@@ -210,9 +199,9 @@ def _logins(now: datetime) -> list[_Login]:
         .values_list(
             "pk",
             "user",
-            _Unix("created_at"),
+            Unix("created_at"),
             "job__status",
-            _Unix("job__finished_at"),
+            Unix("job__finished_at"),
             KeyTextTransform("source", "job__result"),
         )
     )

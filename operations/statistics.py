@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from django.db.models import Count, Exists, Min, OuterRef, Q
+from django.db.models import Count, Exists, Min, OuterRef
 from django.utils import timezone
 
 from market.freshness import stale_at
 from market.models import Stock
 from operations.amounts import age
 from operations.last_hour import ProcessingTime, processing_times
+from operations.moments import Unix, moment
 from operations.processes import WorkerUse, worker_use
 from portfolio.models import Holding, Portfolio
 from tasks import broker
@@ -85,8 +86,8 @@ class HeldStock(NamedTuple):
     symbol: str
     exchange: str
     status: str
-    checked_at: datetime | None
     source: str
+    checked_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -273,7 +274,8 @@ def running_jobs(now: datetime) -> list[RunningJob]:
 def held_stocks() -> list[HeldStock]:
     """The stocks that somebody holds."""
     held = Stock.objects.filter(Exists(Holding.objects.filter(stock=OuterRef("pk"))))
-    return list(map(HeldStock._make, held.values_list(*HeldStock._fields)))
+    rows = held.values_list("pk", "symbol", "exchange", "status", "source", Unix("checked_at"))
+    return [HeldStock._make((*known, moment(checked))) for *known, checked in rows]
 
 
 def freshness(stocks: Sequence[HeldStock], now: datetime) -> Freshness:
@@ -300,16 +302,9 @@ def _is_parked(stock: HeldStock) -> bool:
 def coverage(stocks: Sequence[HeldStock], now: datetime) -> Coverage:
     """The share of each portfolio's holdings that are fresh, which parked ones are not."""
     stale = {stock.pk for stock in stale_at(stocks, now)} | {stock.pk for stock in stocks if _is_parked(stock)}
-    counts = (
-        Holding.objects.order_by()
-        .values_list("portfolio")
-        .annotate(holdings=Count("pk"), stale=Count("pk", filter=Q(stock__in=stale)))
-    )
-    total: Counter[int] = Counter()
-    fresh: Counter[int] = Counter()
-    for portfolio, holdings, not_fresh in counts:
-        total[portfolio] = holdings
-        fresh[portfolio] = holdings - not_fresh
+    holdings = list(Holding.objects.order_by().values_list("portfolio", "stock"))
+    total = Counter(portfolio for portfolio, _ in holdings)
+    fresh = Counter(portfolio for portfolio, stock in holdings if stock not in stale)
     worst = sorted(total, key=lambda portfolio: (fresh[portfolio] / total[portfolio], -total[portfolio], portfolio))
     names = Portfolio.objects.select_related("user").in_bulk(worst[:WORST])
     rows = [

@@ -72,7 +72,7 @@ class JobList(KeysetList):
         if statuses and statuses <= set(Job.UNSUCCESSFUL):
             if end:
                 yield Path(Job.objects.unsuccessful().filter(end).order_by("-finished_at"), _UNSUCCESSFUL)
-            yield Path(Job.objects.unsuccessful(), _UNSUCCESSFUL, is_in_order=True)
+            yield Path(Job.objects.unsuccessful(), _UNSUCCESSFUL, is_in_order=True, is_scattered=True)
         elif _asks_for_active(lookups, statuses):
             active = Job.objects.active().order_by("queue", "status", "priority", "created_at")
             yield Path(active, Q(finished_at=None))

@@ -1,0 +1,22 @@
+"""Moments of thousands of rows as numbers: Django takes 5 us to make each datetime that PostgreSQL sends."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db.models import FloatField, Func
+
+
+class Unix(Func):
+    """A moment as Unix time; to the microsecond on PostgreSQL, to the millisecond on SQLite."""
+
+    output_field = FloatField()
+    template = "EXTRACT(EPOCH FROM %(expressions)s)::float8"
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(
+            compiler, connection, template="(julianday(%(expressions)s) - 2440587.5) * 86400.0", **context
+        )
+
+
+def moment(unix: float | None) -> datetime | None:
+    return None if unix is None else datetime.fromtimestamp(unix, UTC)
