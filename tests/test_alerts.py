@@ -193,12 +193,17 @@ def test_a_killed_worker_is_shown_as_gone_within_a_minute_and_is_an_alert_until_
     monkeypatch.setattr(health, "readiness", lambda: Readiness(health.OK, checks))
     monkeypatch.setattr(health, "database", lambda: health.OK)
     environment = {"CELERY_BROKER_URL": new_redis.url, "STOCKQUEUE_CONFIG": str(configured(**values))}
+
+    def check_ours_after(seconds: float) -> dict[str, str]:
+        forget_other_workers()
+        return check_after(seconds)
+
     ours = ("-n", "lost@%h", "-c", "1", "--without-mingle")
     with start(*WORKER, *ours, ready=" ready.", **environment) as worker:
         wait_until(Worker.objects.filter(pid=worker.pid).exists, "its row")
         worker_id = Worker.objects.get(pid=worker.pid).worker_id
         assert shown_states(worker_id, admin_client, capsys) == ("alive", 0, "alive")
-        assert "workers-gone" not in check_after(0)
+        assert "workers-gone" not in check_ours_after(0)
         kill_group(worker)
         wait_until(
             lambda: shown_states(worker_id, admin_client, capsys) == ("gone", 1, "gone"),
@@ -212,7 +217,12 @@ def test_a_killed_worker_is_shown_as_gone_within_a_minute_and_is_an_alert_until_
             wait_until(Worker.objects.filter(pid=another.pid).exists, "its row")
             assert shown_states(worker_id, admin_client, capsys) == ("replaced", 0, "gone")
 
-    check_that_they_are_raised_and_cleared(["workers-gone"], check_after, mend)
+    check_that_they_are_raised_and_cleared(["workers-gone"], check_ours_after, mend)
+
+
+def forget_other_workers() -> None:
+    """One that all tests share writes its row as rarely as the shipped configuration says, and would count as gone."""
+    Worker.objects.exclude(worker_id__startswith="lost@").delete()
 
 
 def look(client: Client) -> Page:
@@ -222,6 +232,7 @@ def look(client: Client) -> Page:
 
 def shown_states(worker_id: str, client: Client, capsys) -> tuple[str, float, str]:
     """A worker's state on the page "Stock data", how many workers are gone in the metrics, its state in job_stats."""
+    forget_other_workers()
     page = look(client)
     (on_the_page,) = (row.state for row in page.workers if row.worker.text == worker_id)
     (gone,) = re.findall(r'stockqueue_workers{state="gone"} (\S+)', client.get("/metrics").content.decode())
