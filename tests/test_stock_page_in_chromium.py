@@ -37,12 +37,13 @@ def newest_day() -> date:
 
 
 def test_a_login_shows_prices_first_and_then_their_analysis_without_a_reload(
-    browse, user, hold, yahoo, broker, start, configured
+    browse, user, hold, yahoo, new_redis, point_to, start, configured
 ):
     environment = yahoo.server.environment | {
-        "CELERY_BROKER_URL": broker.url,
+        "CELERY_BROKER_URL": new_redis.url,
         "STOCKQUEUE_CONFIG": str(configured(**{"stock_jobs.analysis.at_login": ["technical"]})),
     }
+    point_to(new_redis.url)
     yahoo.serve("AAPL", days=600)
     old = stored("AAPL", 300, until=YESTERDAY - timedelta(days=7))
     analysis = analyse(old)
