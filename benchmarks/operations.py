@@ -31,7 +31,7 @@ from market.keys import write_key
 from market.keyset import NEWER, OLDER
 from operations import last_hour, links
 from tasks import direct
-from tasks.models import Job
+from tasks.models import Job, JobRequest
 
 
 def main() -> None:
@@ -86,6 +86,7 @@ def pages() -> Iterator[tuple[str, str]]:
     """Names and addresses. What links of "Stock data" lead to is written as it writes them."""
     count = Job.objects.count()
     middle = Job.objects.order_by("created_at", "id")[count // 2]
+    somebody = JobRequest.objects.exclude(user__username="user0").filter(user__isnull=False).latest("id")
     newest = Job.objects.latest("created_at").created_at
     hour, day = newest - timedelta(hours=1), newest - timedelta(days=1)
     place = write_key((middle.created_at, middle.pk))
@@ -118,7 +119,7 @@ def pages() -> Iterator[tuple[str, str]]:
     for meaning, text in (
         *(("the most popular symbol", "SPY"), ("a symbol, lower case", middle.symbol.lower() or "aapl")),
         *(("one letter", "A"), ("two letters", "AB")),
-        *(("the busiest user", "user0"), ("a user", "user500")),
+        *(("the busiest user", "user0"), ("a user", str(somebody.user))),
         *(("an id", str(middle.pk)), ("the beginning of an id", str(middle.pk)[:8])),
         *(("nothing that is there", "ZZZZZZ"), ("no symbol", "what is this?")),
     ):

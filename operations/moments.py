@@ -12,6 +12,9 @@ class Unix(Func):
     output_field = FloatField()
     template = "EXTRACT(EPOCH FROM %(expressions)s)::float8"
 
+    def get_db_converters(self, connection: Any) -> list[Any]:
+        return []  # both databases send a float; Django would have each of them made one again
+
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
         return self.as_sql(
             compiler, connection, template="(julianday(%(expressions)s) - 2440587.5) * 86400.0", **context
