@@ -174,7 +174,7 @@ def test_beat_is_silent(new_redis, start, check_after):
             sent = output_of(beat).count(sends)
             beat.send_signal(signal.SIGCONT)
             wait_until(lambda: output_of(beat).count(sends) > sent, "what it sends", process=beat)
-            stop(beat)
+            stop(beat, grace=PATIENCE)  # killed, it would not write that down
 
         check_that_they_are_raised_and_cleared(["beat-silent"], check_after, mend)
 
