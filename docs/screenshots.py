@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -45,9 +46,9 @@ def _running(folder: Path) -> Iterator[str]:
         stop(process)
 
 
-def _log_in(browser: Browser, address: str, name: str, **look: object) -> Page:
+def _log_in(browser: Browser, address: str, name: str, **look: Any) -> Page:
     """A page of a user whose password is the name, as in the demo data."""
-    page: Page = browser.new_context(base_url=address, **look).new_page()  # type: ignore[arg-type]
+    page: Page = browser.new_context(base_url=address, **look).new_page()
     page.set_default_timeout(PATIENCE * 1000)
     page.goto("/accounts/login/")
     page.get_by_label("Username").fill(name)

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from market.freshness import Freshness, stale_at
+from market.freshness import FRESH, NEVER, STALE, Freshness, stale_at
 from market.models import Stock
 from portfolio.factors import factors_for, note_login
 from portfolio.holdings import held_stocks, stocks_of
@@ -33,8 +33,9 @@ def fetch_stale_holdings(user: User) -> Requested:
         note_login(user, now)
         _track(user)
         freshness = Freshness.of(held, now)
-        stale = [stock for stock in held if freshness.is_stale(stock)]
-        fresh = [stock for stock in held if stock.status == Stock.Status.ACTIVE and not freshness.is_stale(stock)]
+        states = [(stock, freshness.state_of(stock)) for stock in held]
+        stale = [stock for stock, state in states if state in (STALE, NEVER)]
+        fresh = [stock for stock, state in states if state == FRESH]
         factors = factors_for(user, held, freshness)
         requested = request_fetches(stale, Job.Trigger.USER_LOGIN, user, factors=factors)
         request_stale_analyses(fresh, user, factors=factors)
