@@ -37,9 +37,8 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from market.admin import ReadOnly
 from market.keyset import KeysetList, Lookups, Path
 from market.models import Stock
+from operations import charts
 from operations.alerts import acknowledge
-from operations.charts import Charts, period_of
-from operations.charts import collect as collect_charts
 from operations.fetch_admin import FetchAdmin
 from operations.filters import HeldFilter, LoginFilter
 from operations.health import Readiness
@@ -49,6 +48,7 @@ from operations.lockout import forget
 from operations.models import Alert, Fetch, StockData
 from operations.page import collect
 from operations.page_views import CHARTS_EVERY, EVERY, FOLDER, needs_database
+from operations.readings import Period
 from tasks.admin import JobRequestAdmin
 from tasks.group_admin import may_request_jobs
 from tasks.models import Job, JobRequest, ScheduleRun
@@ -215,7 +215,7 @@ class StockDataAdmin(ReadOnly, ModelAdmin):
             "title": "Stock data",
             "page": collect(readiness),
             "every": EVERY,
-            "charts": self._charts(request),
+            "charts": charts.awaited(_period(request)),
             "charts_every": CHARTS_EVERY,
             "may_fetch": may_request_jobs(request.user),
         }
@@ -231,13 +231,14 @@ class StockDataAdmin(ReadOnly, ModelAdmin):
         """The same of the charts."""
         if not self._may_see(request):
             return HttpResponseClientRefresh()
-        return render(request, f"{FOLDER}/charts.html", {"charts": self._charts(request)})
+        return render(request, f"{FOLDER}/charts.html", {"charts": charts.collect(_period(request))})
 
     def _may_see(self, request: HttpRequest) -> bool:
         return bool(self.admin_site.has_permission(request) and self.has_view_permission(request))
 
-    def _charts(self, request: HttpRequest) -> Charts:
-        return collect_charts(period_of(request.GET.get("charts", "")))
+
+def _period(request: HttpRequest) -> Period:
+    return charts.period_of(request.GET.get("charts", ""))
 
 
 admin.site.register(Fetch, FetchAdmin)

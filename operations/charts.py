@@ -64,7 +64,10 @@ class Chart:
 
 @dataclass(frozen=True)
 class Charts:
-    """All charts of a period. `at` is when something was measured last, `trouble` why nothing is measured now."""
+    """All charts of a period; none of them where they have still to be asked for.
+
+    `at` is when something was measured last, `trouble` why nothing is measured now.
+    """
 
     period: Period
     periods: Sequence[Period]
@@ -88,6 +91,11 @@ class _Track:
 def period_of(name: str) -> Period:
     """The one that a page's address names, such as `day`; the hour where it names none."""
     return next((period for period in Period if period.title == name), Period.HOUR)
+
+
+def awaited(period: Period) -> Charts:
+    """What a page shows until it has asked for the charts, which take a part of its time. No queries."""
+    return Charts(period=period, periods=list(Period), at=None, trouble="", charts=())
 
 
 def collect(period: Period) -> Charts:

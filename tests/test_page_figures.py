@@ -381,7 +381,9 @@ def test_the_latest_figures_of_the_charts_are_what_the_tables_say_too(page, now,
     check = Check(admin_user)
     alerts.check()  # which measures
     hour = now - timedelta(hours=1)
-    charts = {chart.key: chart for chart in admin_client.get("/admin/operations/stockdata/").context["charts"].charts}
+    charts = {
+        chart.key: chart for chart in admin_client.get("/admin/operations/stockdata/charts/").context["charts"].charts
+    }
     latest = {(key, line.label): line.latest for key, chart in charts.items() for line in chart.lines}
     for card in page.queues:
         check(latest.pop(("waiting", card.queue)), card.waiting.text, int(card.waiting.text))

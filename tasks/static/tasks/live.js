@@ -1,5 +1,5 @@
-// Asks for the changing parts of a page again every now and then: not while that is paused, nobody can see them, or
-// someone reads them, and not any more once a part says that it is over.
+// Asks for the changing parts of a page again every now and then, and at once for those that came without content: not
+// while that is paused, nobody can see them, or someone reads them, and not any more once a part says that it is over.
 (() => {
   const pause = document.querySelector("[data-live-pause]");
   const state = document.querySelector("[data-live-state]");
@@ -103,4 +103,5 @@
   document.addEventListener("visibilitychange", refreshAll);
   tell();
   parts.forEach(stopWhereOver);
+  parts.filter((part) => "atOnce" in part.dataset).forEach(refresh);
 })();
