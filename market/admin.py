@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from market.keyset import KeysetList, Path
-from market.models import LlmDay, NewsItem, PriceBar, SourceState, Stock
+from market.models import Analysis, LlmDay, NewsItem, PriceBar, SourceState, Stock
 from market.sources.budget import usage_of
 from market.symbols import InvalidSymbol, parse_symbol
 
@@ -37,13 +37,10 @@ class StockAdmin(ModelAdmin):
         return None if stock.volatility is None else f"{stock.volatility:.0%}"
 
 
-@admin.register(PriceBar)
-class PriceBarAdmin(ReadOnly, KeysetList):
-    """Stock by stock, those that were added last first; of each the newest day first."""
+class OfStocks(ReadOnly, KeysetList):
+    """What is known of stocks, found by their symbols. `is_in_order`: an index has a stock's rows as the list has."""
 
-    key = ("stock_id", "date")
-    nothing_yet = "They come with the first fetch of a stock."
-    list_display = ("stock", "date", "open", "high", "low", "close", "adj_close", "volume")
+    is_in_order = True
     list_select_related = ("stock",)
     search_fields = ("stock__symbol",)
     search_help_text = "a stock's symbol"
@@ -53,7 +50,17 @@ class PriceBarAdmin(ReadOnly, KeysetList):
             stocks = Stock.objects.filter(symbol=parse_symbol(text))
         except InvalidSymbol:
             return []
-        return [Path(PriceBar.objects.filter(stock=stock), Q(stock=stock), is_in_order=True) for stock in stocks]
+        rows = self.model._default_manager
+        return [Path(rows.filter(stock=stock), Q(stock=stock), is_in_order=self.is_in_order) for stock in stocks]
+
+
+@admin.register(PriceBar)
+class PriceBarAdmin(OfStocks):
+    """Stock by stock, those that were added last first; of each the newest day first."""
+
+    key = ("stock_id", "date")
+    nothing_yet = "They come with the first fetch of a stock."
+    list_display = ("stock", "date", "open", "high", "low", "close", "adj_close", "volume")
 
     def describe_place(self, first_value: Any) -> str:
         return str(Stock.objects.get(pk=first_value))
@@ -79,11 +86,19 @@ class SourceStateAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(NewsItem)
-class NewsItemAdmin(ReadOnly, ModelAdmin):
+class NewsItemAdmin(OfStocks):
+    key = ("published_at", "id")
+    moment = "published_at"
+    nothing_yet = "They come with the first analysis of a stock's sentiment."
     list_display = ("published_at", "stock", "title", "publisher", "sentiment")
-    list_select_related = ("stock",)
-    search_fields = ("stock__symbol", "title")
-    show_full_result_count = False
+
+
+@admin.register(Analysis)
+class AnalysisAdmin(OfStocks):
+    is_in_order = False
+    nothing_yet = "They come with a login, or with “analyse_stock”."
+    list_display = ("created_at", "stock", "kind", "recommendation", "confidence", "data_as_of", "bars", "version")
+    list_filter = ("kind", "recommendation")
 
 
 @admin.register(LlmDay)

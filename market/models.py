@@ -171,7 +171,10 @@ class NewsItem(models.Model):
 
     class Meta:
         ordering = ["-published_at", "-id"]
-        indexes = [models.Index(fields=["stock", "-published_at"], name="news_newest")]
+        indexes = [
+            models.Index(fields=["stock", "-published_at"], name="news_newest"),
+            models.Index(fields=["published_at", "id"], name="news_age"),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["stock", "external_id"], name="one_headline_an_id"),
             models.UniqueConstraint(fields=["stock", "url"], condition=~Q(url=""), name="one_headline_an_address"),

@@ -1,7 +1,7 @@
 """The admin's other long lists: requests, events, prices and task results page, search and look like that of jobs."""
 
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
 import pytest
@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
-from market.models import PriceBar, Stock
+from market.models import Analysis, NewsItem, PriceBar, Stock
 from mqtt_bridge import outbox
 from tasks.models import JobEvent, JobRequest
 from tests.jobs import new_job
@@ -23,6 +23,8 @@ REQUESTS = "/admin/tasks/jobrequest/"
 EVENTS = "/admin/tasks/jobevent/"
 SET_ASIDE = "/admin/mqtt_bridge/setasideevent/"
 PRICES = "/admin/market/pricebar/"
+NEWS = "/admin/market/newsitem/"
+ANALYSES = "/admin/market/analysis/"
 RESULTS = "/admin/django_celery_results/taskresult/"
 
 
@@ -132,6 +134,45 @@ def test_prices_of_another_day_are_looked_for_stock_by_stock(admin_client, pages
     assert "Only price bars with date is 2026-11-20." in shown.words
     assert "None found so far Looked back to MSFT." in shown.words
     assert [page.rows for page in follow(look, "Look further", shown)][-1] == [first]
+
+
+def headline(stock: Stock, day: int) -> NewsItem:
+    moment = datetime(2026, 11, day, tzinfo=UTC)
+    return NewsItem.objects.create(stock=stock, external_id=str(day), title="News", published_at=moment, sentiment=0)
+
+
+def test_news_are_listed_by_their_day_whichever_stock_they_are_of(admin_client, pages_of):
+    first, second = (Stock.objects.create(symbol=symbol) for symbol in ("AAPL", "MSFT"))
+    oldest, newest, same_day, between = (
+        headline(first, 20),
+        headline(first, 24),
+        headline(second, 24),
+        headline(second, 22),
+    )
+    pages_of(2, look_back=1)
+    look = look_with(admin_client, NEWS)
+    there = follow(look, "Older →", look())
+    assert [row for page in there for row in page.rows] == [same_day, newest, between, oldest]
+    assert look(q="aapl").rows == [newest, oldest]
+    assert look(q="News").rows == []
+
+
+def test_analyses_are_found_by_symbol_kind_and_recommendation(admin_client, pages_of):
+    first, second = (Stock.objects.create(symbol=symbol) for symbol in ("AAPL", "MSFT"))
+    buy, sell, mood = (
+        Analysis.objects.create(stock=stock, kind=kind, recommendation=recommendation, version="by hand")
+        for stock, kind, recommendation in (
+            (first, "technical", "BUY"),
+            (second, "technical", "SELL"),
+            (first, "sentiment", "BUY"),
+        )
+    )
+    pages_of(2)
+    look = look_with(admin_client, ANALYSES)
+    there = follow(look, "Older →", look())
+    assert [row for page in there for row in page.rows] == [mood, sell, buy]
+    assert look(q="aapl").rows == [mood, buy]
+    assert look(kind__exact="technical", recommendation__exact="BUY").rows == [buy]
 
 
 def test_task_results_are_found_by_their_jobs_id(admin_client, pages_of):
