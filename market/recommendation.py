@@ -1,11 +1,11 @@
-"""BUY, HOLD or SELL from technical indicators, by a fixed rule that shows its reasons.
+"""BUY, HOLD or SELL from signals that are weighed, and the rule by technical indicators: fixed, with its reasons.
 
-It sums up what the indicators say. It does not know what a price will do, and nothing is traded by it.
+A rule sums up what its signals say. It does not know what a price will do, and nothing is traded by it.
 """
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from django.db import models
 
@@ -16,6 +16,8 @@ VERSION = "technical/1"
 """Changes whenever the same indicators may give another answer."""
 THRESHOLD = 0.25
 """What the sum of the votes has to reach, up or down, for anything but HOLD."""
+
+Subject = TypeVar("Subject")
 
 
 class Action(models.TextChoices):
@@ -43,27 +45,42 @@ class Recommendation(NamedTuple):
     action: Action
     confidence: float
     contributions: tuple[Contribution, ...]
-    version: str = VERSION
+    version: str
 
 
-class _Signal(NamedTuple):
-    """`vote` is in proportion to what is measured, and full at `full`; where that is negative, the other way round."""
+class Signal(NamedTuple, Generic[Subject]):
+    """One thing that a rule looks at, and what it makes of it.
+
+    The vote is in proportion to how far what is measured lies from `middle`: 1 at `full` and beyond, -1 as far on the
+    other side. Where `full` is below `middle`, less speaks for buying.
+    """
 
     name: str
     weight: float
-    measure: "Callable[[Indicators], float | None]"
+    measure: Callable[[Subject], float | None]
     full: float
     describe: Callable[[float], str]
     label: str
+    """What is measured, as the beginning of a sentence."""
+    middle: float = 0.0
 
 
 def recommend(indicators: "Indicators") -> Recommendation:
-    """Weigh the signals. What is not known counts as if it spoke against the answer, whichever that is.
+    """What the indicators speak for, by `weigh`.
 
-    So one value less never makes the answer more confident, and never turns HOLD into something else. A higher MACD
-    histogram never speaks for selling; a higher RSI, or an average of 200 days that is higher, never for buying.
+    A higher MACD histogram never speaks for selling; a higher RSI, or an average of 200 days that is higher, never
+    for buying.
     """
-    contributions = tuple(_contribution(signal, indicators) for signal in _SIGNALS)
+    return weigh(indicators, _SIGNALS, VERSION)
+
+
+def weigh(subject: Subject, signals: Iterable[Signal[Subject]], version: str) -> Recommendation:
+    """Sum up the signals. What is not known counts as if it spoke against the answer, whichever that is.
+
+    So one value less never makes the answer more confident, and never turns HOLD into something else. The confidence
+    of BUY and SELL is 0 at the threshold and 1 where everything says so; that of HOLD is 0 there and 1 in the middle.
+    """
+    contributions = tuple(_contribution(signal, subject) for signal in signals)
     at_least = math.fsum(one.weight * (-1 if one.vote is None else one.vote) for one in contributions)
     at_most = math.fsum(one.weight * (1 if one.vote is None else one.vote) for one in contributions)
     if at_least >= THRESHOLD:
@@ -72,14 +89,14 @@ def recommend(indicators: "Indicators") -> Recommendation:
         action, confidence = Action.SELL, (-at_most - THRESHOLD) / (1 - THRESHOLD)
     else:
         action, confidence = Action.HOLD, 1 - max(at_most, -at_least) / THRESHOLD
-    return Recommendation(action, round(min(max(confidence, 0.0), 1.0), 4), contributions)
+    return Recommendation(action, round(min(max(confidence, 0.0), 1.0), 4), contributions, version)
 
 
-def _contribution(signal: _Signal, indicators: "Indicators") -> Contribution:
-    value = signal.measure(indicators)
+def _contribution(signal: Signal[Subject], subject: Subject) -> Contribution:
+    value = signal.measure(subject)
     if value is None or not math.isfinite(value):
         return Contribution(signal.name, None, None, signal.weight, f"{signal.label} is not known.")
-    vote = min(max(value / signal.full, -1.0), 1.0)
+    vote = min(max((value - signal.middle) / (signal.full - signal.middle), -1.0), 1.0)
     return Contribution(signal.name, value, vote, signal.weight, signal.describe(value))
 
 
@@ -129,8 +146,8 @@ def _describe_place(value: float) -> str:
     return f"The close is {abs(value):.0%} of the way from the middle to the {side} Bollinger band."
 
 
-_SIGNALS = (
-    _Signal(
+_SIGNALS: "tuple[Signal[Indicators], ...]" = (
+    Signal(
         "close_to_sma_200",
         0.25,
         lambda found: _relative(found.close, found.sma_200),
@@ -138,7 +155,7 @@ _SIGNALS = (
         _above("The close", "its average of 200 days"),
         "The close's distance from its average of 200 days",
     ),
-    _Signal(
+    Signal(
         "sma_50_to_sma_200",
         0.20,
         lambda found: _relative(found.sma_50, found.sma_200),
@@ -146,7 +163,7 @@ _SIGNALS = (
         _above("The average of 50 days", "that of 200 days"),
         "The distance of the average of 50 days from that of 200 days",
     ),
-    _Signal(
+    Signal(
         "close_to_sma_50",
         0.15,
         lambda found: _relative(found.close, found.sma_50),
@@ -154,9 +171,7 @@ _SIGNALS = (
         _above("The close", "its average of 50 days"),
         "The close's distance from its average of 50 days",
     ),
-    _Signal("macd_to_signal", 0.20, _macd_of_close, 0.01, _describe_macd, "MACD's distance from its signal line"),
-    _Signal("rsi_to_50", 0.15, _rsi_from_middle, -20.0, _describe_rsi, "RSI"),
-    _Signal(
-        "close_in_bands", 0.05, _place_in_bands, -1.0, _describe_place, "The close's place in the Bollinger bands"
-    ),
+    Signal("macd_to_signal", 0.20, _macd_of_close, 0.01, _describe_macd, "MACD's distance from its signal line"),
+    Signal("rsi_to_50", 0.15, _rsi_from_middle, -20.0, _describe_rsi, "RSI"),
+    Signal("close_in_bands", 0.05, _place_in_bands, -1.0, _describe_place, "The close's place in the Bollinger bands"),
 )
