@@ -36,6 +36,7 @@ from tests.sentiment_jobs import BAD_TITLES
 from tests.servers import MosquittoServer, RedisServer
 from tests.yahoo import ANY_SYMBOL, YahooStandIn, daily_bars
 from tests.yahoo_news import article
+from tests.yahoo_summary import Modules, summary
 
 ROOT = Path(__file__).parents[1]
 _numbers = itertools.count(1)
@@ -108,6 +109,11 @@ class Yahoo:
     def serve_news(self, symbol: str, *articles: Mapping[str, Any]) -> None:
         self.touched.append(symbol)
         self.server.serve_news(symbol, articles)
+
+    def serve_fundamentals(self, symbol: str, modules: Modules | None = None) -> None:
+        """A sound company's, where no others are given."""
+        self.touched.append(symbol)
+        self.server.serve_fundamentals(symbol, summary() if modules is None else modules)
 
     def misbehave(self, how: str, symbol: str = ANY_SYMBOL, **options: Any) -> None:
         self.touched.append(symbol)

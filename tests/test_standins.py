@@ -20,7 +20,8 @@ from curl_cffi.requests.exceptions import HTTPError, Timeout
 from yfinance.data import YfData
 from yfinance.exceptions import YFDataException, YFPricesMissingError, YFRateLimitError, YFTzMissingError
 
-from tests.yahoo import ANY_SYMBOL, Misbehaviour, YahooStandIn, daily_bars
+from tests.yahoo import ANY_SYMBOL, SUMMARY, Misbehaviour, YahooStandIn, daily_bars
+from tests.yahoo_summary import CRUMB, summary
 
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "yahoo-recorded"
 
@@ -304,6 +305,42 @@ def test_the_answer_for_an_unknown_symbol_has_the_shape_of_a_quoted_one(yahoo, s
 
     assert answer.status_code == 404
     assert answer.json() == json.loads((RECORDED / "chart-UNKNOWN.transcribed.json").read_text())
+
+
+def ask_for_summary(session: Session[Any], symbol: str, **params: str) -> Any:
+    return session.get(f"https://query2.finance.yahoo.com{SUMMARY}/{symbol}", params=params)
+
+
+def test_a_summary_needs_a_crumb_and_has_the_modules_asked_for(yahoo, session, symbol):
+    yahoo.serve_fundamentals(symbol, summary(marketCap=7))
+    for params in ({}, {"crumb": "stale"}):
+        assert ask_for_summary(session, symbol, modules="summaryDetail", **params).status_code == 401
+    answer = ask_for_summary(session, symbol, modules="summaryDetail,price", crumb=CRUMB)
+    (found,) = answer.json()["quoteSummary"]["result"]
+    assert found.keys() == {"summaryDetail"}
+    assert found["summaryDetail"]["marketCap"] == 7
+
+
+@pytest.mark.skipif(not RECORDED.is_dir(), reason="no recorded answers beside this checkout")
+def test_a_summary_has_nothing_that_a_recorded_one_has_not(yahoo, session, symbol):
+    yahoo.serve_fundamentals(symbol, summary())
+    ours = ask_for_summary(session, symbol, modules=",".join(summary()), crumb=CRUMB).json()
+    recorded = json.loads((RECORDED / "quoteSummary-all-AAPL.json").read_text())["body"]
+    assert ours.keys() == recorded.keys()
+    assert ours["quoteSummary"].keys() == recorded["quoteSummary"].keys()
+    (modules,), (recorded_modules,) = ours["quoteSummary"]["result"], recorded["quoteSummary"]["result"]
+    for module, values in modules.items():
+        for name, value in values.items():
+            if value is not None:
+                assert shape(value) == shape(recorded_modules[module][name]) or value == [], name
+
+
+@pytest.mark.skipif(not RECORDED.is_dir(), reason="no recorded answers beside this checkout")
+def test_a_summary_of_what_is_no_company_is_the_recorded_one(yahoo, session, symbol):
+    yahoo.serve_fundamentals(symbol, {})
+    recorded = json.loads((RECORDED / "quoteSummary-assetProfile-EURUSD=X.json").read_text())
+    answer = ask_for_summary(session, symbol, modules="assetProfile", crumb=CRUMB)
+    assert (answer.status_code, answer.json()) == (recorded["status"], recorded["body"])
 
 
 def shape(value: Any) -> Any:

@@ -17,13 +17,17 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from tests.https_proxy import Answer, HttpsProxy, bomb, endless
 from tests.yahoo_chart import Bar, ChartError, Listing, chart_body, daily_bars
 from tests.yahoo_news import news_body, symbol_asked_for
+from tests.yahoo_summary import CRUMB, Modules, summary_answer
 
-__all__ = ["ANY_SYMBOL", "NEWS", "Bar", "Misbehaviour", "Request", "YahooStandIn", "daily_bars"]
+__all__ = ["ANY_SYMBOL", "NEWS", "SUMMARY", "Bar", "Misbehaviour", "Request", "YahooStandIn", "daily_bars"]
 
 ANY_SYMBOL = "*"
 NEWS = "/xhr/ncp"
 """In place of a symbol: what `misbehave` does to the news of all stocks."""
+SUMMARY = "/v10/finance/quoteSummary"
+"""The same for the fundamentals of all stocks."""
 _CHART = re.compile(r"/v8/finance/chart/(.+)")
+_SUMMARY = re.compile(SUMMARY + "/(.+)")
 _CONSENT_FORM = (
     '<html><form><input name="csrfToken" value="token"><input name="sessionId" value="session"></form></html>'
 )
@@ -79,6 +83,8 @@ class Request:
     status: int | None
     news_of: str | None = None
     """The symbol that news were asked for."""
+    summary_of: str | None = None
+    """The symbol that fundamentals were asked for."""
 
     @property
     def is_lookup(self) -> bool:
@@ -96,7 +102,8 @@ class _Plan:
 
 
 class YahooStandIn:
-    """Yahoo's chart endpoint, cookie and crumb, for the symbols that `serve()` was given; and news of any symbol.
+    """Yahoo's chart endpoint, cookie and crumb, for the symbols that `serve()` was given; news of any symbol, and
+    fundamentals of those that `serve_fundamentals()` was given.
 
     Clients reach it through `proxy_url` at Yahoo's own addresses and trust `ca_bundle`. Any other host
     is refused with 403. `latency` seconds pass before each answer. Use it as a context manager.
@@ -106,6 +113,7 @@ class YahooStandIn:
         self.latency = latency
         self._listings: dict[str, Listing] = {}
         self._news: dict[str, Sequence[Mapping[str, Any]]] = {}
+        self._fundamentals: dict[str, Modules] = {}
         self._plans: dict[str, _Plan] = {}
         self._requests: list[Request] = []
         self._changed = threading.Condition()
@@ -160,10 +168,15 @@ class YahooStandIn:
         """Have these articles (`tests.yahoo_news`) about `symbol`, in this order, in place of earlier ones."""
         self._news[symbol] = articles
 
+    def serve_fundamentals(self, symbol: str, modules: Modules) -> None:
+        """Have these modules (`tests.yahoo_summary`) of `symbol`, in place of earlier ones."""
+        self._fundamentals[symbol] = modules
+
     def forget(self, symbol: str) -> None:
-        """Answer 404 for `symbol` from now on, and have no news of it."""
+        """Answer 404 for `symbol` from now on, and have no news and no fundamentals of it."""
         self._listings.pop(symbol, None)
         self._news.pop(symbol, None)
+        self._fundamentals.pop(symbol, None)
 
     def misbehave(
         self,
@@ -216,6 +229,10 @@ class YahooStandIn:
         """The requests for news."""
         return [request for request in self.requests if request.news_of is not None]
 
+    def summary_requests(self) -> list[Request]:
+        """The requests for fundamentals."""
+        return [request for request in self.requests if request.summary_of is not None]
+
     def wait_for_requests(self, count: int, symbol: str | None = None, timeout: float = 10.0) -> list[Request]:
         """The chart requests once there are at least `count`; TimeoutError after `timeout` seconds."""
         with self._changed:
@@ -228,11 +245,25 @@ class YahooStandIn:
         arrived = time.monotonic()
         parts = urlsplit(target)
         path, params = unquote(parts.path), dict(parse_qsl(parts.query, keep_blank_values=True))
-        chart = _CHART.fullmatch(path)
+        chart, summary = _CHART.fullmatch(path), _SUMMARY.fullmatch(path)
         is_news = (method, host, path) == ("POST", "finance.yahoo.com", NEWS)
-        asked_for = symbol_asked_for(body) if is_news else None
-        request = Request(arrived, method, host, path, chart[1] if chart else None, params, None, asked_for)
-        answer = self._chart(request) if chart else self._news_of(request) if is_news else _formality(host, path)
+        request = Request(
+            arrived,
+            method,
+            host,
+            path,
+            chart[1] if chart else None,
+            params,
+            None,
+            news_of=symbol_asked_for(body) if is_news else None,
+            summary_of=summary[1] if summary else None,
+        )
+        if chart:
+            answer = self._chart(request)
+        elif summary:
+            answer = self._summary(summary[1], params)
+        else:
+            answer = self._news_of(request) if is_news else _formality(host, path)
         self._record(replace(request, status=answer.status))
         if chart:
             self._released.wait()
@@ -268,12 +299,20 @@ class YahooStandIn:
             return _json(error.status, error.body)
 
     def _news_of(self, request: Request) -> Answer:
-        plan = self._plans.get(NEWS)
-        if plan is not None and next(plan.answers, self) is not self and (answer := _failure(plan)) is not None:
+        if (answer := self._failure_of(NEWS)) is not None:
             return answer
         if request.params.get("queryRef") != "latestNews" or request.params.get("serviceKey") != "ncp_fin":
             return _json(400, {"status": "ERROR", "data": None})
         return _json(200, news_body(self._news.get(request.news_of or "", ())))
+
+    def _summary(self, symbol: str, params: Mapping[str, str]) -> Answer:
+        answer = self._failure_of(SUMMARY)
+        return answer or _json(*summary_answer(symbol, self._fundamentals.get(symbol), params))
+
+    def _failure_of(self, kind: str) -> Answer | None:
+        """What was ordered for NEWS or SUMMARY, as long as it is to be so."""
+        plan = self._plans.get(kind)
+        return _failure(plan) if plan is not None and next(plan.answers, self) is not self else None
 
 
 def _failure(plan: _Plan) -> Answer | None:
@@ -314,13 +353,12 @@ def _formality(host: str, path: str) -> Answer:
         cookie = "A3=d=stand-in; Max-Age=31557600; Domain=.yahoo.com; Path=/; SameSite=None; Secure; HttpOnly"
         return Answer(404, b"<html>Not Found</html>", "text/html", {"Set-Cookie": cookie})
     if path == "/v1/test/getcrumb":
-        return Answer(200, b"stand-in", "text/plain;charset=utf-8")
+        return Answer(200, CRUMB.encode(), "text/plain;charset=utf-8")
     if host == "guce.yahoo.com" and path == "/consent":
         return Answer(200, _CONSENT_FORM.encode(), "text/html")
     if host in ("guce.yahoo.com", "consent.yahoo.com"):
         return Answer(200, b"<html></html>", "text/html")
-    kind = "quoteSummary" if path.startswith("/v10/finance/quoteSummary/") else "finance"
-    return _json(404, {kind: {"result": None, "error": {"code": "Not Found", "description": "Quote not found"}}})
+    return _json(404, {"finance": {"result": None, "error": {"code": "Not Found", "description": "Quote not found"}}})
 
 
 def _json(status: int, body: Any) -> Answer:

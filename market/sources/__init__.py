@@ -1,13 +1,25 @@
 """Where market data comes from, in the order that `stock_jobs.data_fetch.sources` gives."""
 
+from collections.abc import Iterable
 from datetime import date
 from functools import cache
+from typing import TypeVar
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 
 from market.models import PriceBar
-from market.sources.base import Headline, History, NewsSource, NotOffered, Source, SourceError, SymbolNotFound
+from market.sources.base import (
+    Fundamentals,
+    FundamentalsSource,
+    Headline,
+    History,
+    NewsSource,
+    NotOffered,
+    Source,
+    SourceError,
+    SymbolNotFound,
+)
 from market.sources.budget import Budget
 
 CACHED = "cached"
@@ -19,6 +31,8 @@ _SOURCES = {
     "alpha_vantage": "market.sources.alpha_vantage.AlphaVantage",
     "sample": "market.sources.sample.SampleSource",
 }
+
+_Offering = TypeVar("_Offering")
 
 
 def fetch_history(symbol: str, start: date, end: date | None = None) -> History:
@@ -45,10 +59,23 @@ def fetch_news(symbol: str, count: int) -> list[Headline]:
 
     NotOffered where none has.
     """
-    for source in configured_sources():
-        if isinstance(source, NewsSource):
-            return source.news(symbol, count)
-    raise NotOffered("None of stock_jobs.data_fetch.sources has news")
+    offering = (source for source in configured_sources() if isinstance(source, NewsSource))
+    return _first(offering, "news").news(symbol, count)
+
+
+def fetch_fundamentals(symbol: str) -> Fundamentals:
+    """What is known of a company, from the first of the configured sources that has fundamentals at all.
+
+    NotOffered where none has.
+    """
+    offering = (source for source in configured_sources() if isinstance(source, FundamentalsSource))
+    return _first(offering, "fundamentals").fundamentals(symbol)
+
+
+def _first(offering: Iterable[_Offering], what: str) -> _Offering:
+    for source in offering:
+        return source
+    raise NotOffered(f"None of stock_jobs.data_fetch.sources has {what}")
 
 
 @cache

@@ -42,6 +42,75 @@ class Headline(NamedTuple):
     """With a time zone."""
 
 
+class Fundamentals(NamedTuple):
+    """What a source says of a company at one time. Numbers are finite; None is not known.
+
+    A fraction of 0.25 is 25 %. Amounts of the statements (revenue, debt, cash) are in `currency`. The others are in
+    the currency that the source thinks fit: a share may be priced in pence, and all of them in pounds. Only ratios and
+    fractions are sure to compare with those of other companies.
+    """
+
+    currency: str = ""
+    """Of the statements: USD. This and the next three texts are short and clean, and may be empty."""
+    price_currency: str = ""
+    """Of the price, which may be a hundredth of another: GBp."""
+    sector: str = ""
+    industry: str = ""
+    most_recent_quarter: date | None = None
+    """The last day of the newest quarter that there are statements of."""
+
+    market_cap: float | None = None
+    """An amount: the price of all shares."""
+    enterprise_value: float | None = None
+    """An amount: `market_cap` with the debt and without the cash."""
+    trailing_pe: float | None = None
+    """A ratio: the price to the earnings of the last four quarters. As a rule there is none where those are losses."""
+    forward_pe: float | None = None
+    """A ratio: the price to the earnings that analysts expect."""
+    price_to_book: float | None = None
+    """A ratio. This and the next are not known where the statements are in another currency than the price."""
+    price_to_sales: float | None = None
+    """A ratio, to the revenue of the last four quarters."""
+    ev_to_ebitda: float | None = None
+    """A ratio, of the enterprise value."""
+    trailing_eps: float | None = None
+    """An amount for each share: the earnings of the last four quarters; below 0, a loss."""
+
+    gross_margin: float | None = None
+    """A fraction of the revenue, as the next two."""
+    operating_margin: float | None = None
+    profit_margin: float | None = None
+    return_on_equity: float | None = None
+    """A fraction: a year's profit of the equity."""
+
+    revenue_growth: float | None = None
+    """A fraction: the last quarter's against the same quarter a year before."""
+    earnings_growth: float | None = None
+    """A fraction, as that."""
+    total_revenue: float | None = None
+    """An amount: of the last four quarters."""
+
+    total_debt: float | None = None
+    """An amount."""
+    total_cash: float | None = None
+    """An amount."""
+    debt_to_equity: float | None = None
+    """A ratio: at 1.5 there is half as much debt again as equity."""
+    current_ratio: float | None = None
+    """A ratio: what can be had within a year to what is owed within it."""
+    free_cashflow: float | None = None
+    """An amount: of the last four quarters."""
+
+    dividend_rate: float | None = None
+    """An amount for each share and year."""
+    dividend_yield: float | None = None
+    """A fraction of the price, for a year."""
+    payout_ratio: float | None = None
+    """A fraction of the earnings."""
+    ex_dividend_date: date | None = None
+    """Who buys on that day or later does not get the dividend, be it the last one or the next."""
+
+
 AS_TRADED = frozenset(["alpha_vantage"])
 """Sources whose prices are as they were traded, without later splits and dividends. They have no `adj_close`."""
 
@@ -65,6 +134,15 @@ class NewsSource(Protocol):
 
     def news(self, symbol: str, count: int) -> list[Headline]:
         """About `count` of the newest headlines about a stock; none where there are none. Raises SourceError."""
+        ...
+
+
+@runtime_checkable
+class FundamentalsSource(Protocol):
+    """A place to get fundamentals from, too."""
+
+    def fundamentals(self, symbol: str) -> Fundamentals:
+        """At least one number. SymbolNotFound where it has none, as of an exchange rate; raises SourceError."""
         ...
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import date, timedelta
 from json import JSONDecodeError
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import pandas as pd
 import yfinance
@@ -21,6 +22,7 @@ from yfinance.exceptions import YFException, YFRateLimitError, YFTickerMissingEr
 from market.sources.base import (
     Allowance,
     Bar,
+    Fundamentals,
     Headline,
     History,
     MalformedAnswer,
@@ -33,9 +35,11 @@ from market.sources.base import (
 )
 from market.sources.http import reason_of
 from market.sources.yahoo_news import read_articles
-from market.sources.yahoo_session import LABEL, YahooSession, no_data
+from market.sources.yahoo_session import LABEL, YahooSession, no_data, no_fundamentals
+from market.sources.yahoo_summary import MODULES, read_summary
 
 PROBE = "https://query1.finance.yahoo.com/v8/finance/chart/AAPL?range=1d&interval=1d"
+SUMMARIES = "https://query2.finance.yahoo.com/v10/finance/quoteSummary/"
 
 _COLUMNS = ("Open", "High", "Low", "Close", "Adj Close", "Volume")
 """Of yfinance's tables, in the order of Bar."""
@@ -81,6 +85,9 @@ class YahooFinance:
     def news(self, symbol: str, count: int) -> list[Headline]:
         return _whatever_the_cache(lambda: self._ask_for_news(symbol, count))
 
+    def fundamentals(self, symbol: str) -> Fundamentals:
+        return _whatever_the_cache(lambda: self._ask_for_fundamentals(symbol))
+
     def _ask(self, symbol: str, start: date, end: date | None) -> History:
         before = end and end + timedelta(days=1)  # Yahoo's end is not included
         if end is not None:
@@ -106,6 +113,16 @@ class YahooFinance:
     def _ask_for_news(self, symbol: str, count: int) -> list[Headline]:
         with self._naming_errors(symbol):
             return read_articles(self._ticker(symbol).get_news(count=count))
+
+    def _ask_for_fundamentals(self, symbol: str) -> Fundamentals:
+        # One request. yfinance's own way, `Ticker.info`, takes three of a scarce budget: a quote and a series as well.
+        params = {"modules": ",".join(MODULES), "corsDomain": "finance.yahoo.com", "formatted": "false"}
+        with self._naming_errors(symbol):
+            url = SUMMARIES + quote(self._ticker(symbol).ticker, safe="")
+            found = read_summary(YfData(session=self._session).get_raw_json(url, params=params, timeout=self._limit))
+        if found is None:
+            raise no_fundamentals(symbol)
+        return found
 
     @contextmanager
     def _naming_errors(self, symbol: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""The HTTP session under yfinance, which names what Yahoo's charts and news mean.
+"""The HTTP session under yfinance, which names what Yahoo's charts, news and summaries mean.
 
 yfinance turns many failures into an empty table or an exception about something else, and memoises some bad
 answers. Here they are told apart by status and body, before yfinance sees them.
@@ -19,6 +19,7 @@ from market.sources.http import SourceSession
 LABEL = "Yahoo Finance"
 
 _CHART = re.compile(r"/v8/finance/chart/([^/?]+)")
+_SUMMARY = re.compile(r"/v10/finance/quoteSummary/([^/?]+)")
 _NEWS = "/xhr/ncp?"
 
 
@@ -32,9 +33,9 @@ class YahooSession(SourceSession):
         self._refused = threading.local()
 
     def subject_of(self, url: str) -> str:
-        """The symbol of a chart, "news", or else the host."""
-        chart = _CHART.search(url)
-        return unquote(chart[1]) if chart else "news" if _NEWS in url else super().subject_of(url)
+        """The symbol of a chart or summary, "news", or else the host."""
+        of_symbol = _CHART.search(url) or _SUMMARY.search(url)
+        return unquote(of_symbol[1]) if of_symbol else "news" if _NEWS in url else super().subject_of(url)
 
     def request(self, method: Any, url: str, **kwargs: Any) -> Response:  # type: ignore[override]
         response = super().request(method, url, **kwargs)
@@ -42,6 +43,8 @@ class YahooSession(SourceSession):
         # An answer from elsewhere, such as the form that asks for consent to cookies, is yfinance's to deal with.
         if _CHART.search(url) and (chart := _CHART.search(response.url)):
             self._check(unquote(chart[1]), response, _check_chart)
+        elif _SUMMARY.search(url) and (summary := _SUMMARY.search(response.url)):
+            self._check(unquote(summary[1]), response, _check_summary)
         elif _NEWS in url and _NEWS in response.url:
             self._check("news", response, _check_news)
         return response
@@ -58,6 +61,11 @@ class YahooSession(SourceSession):
 def no_data(symbol: str) -> SymbolNotFound:
     """The error for a symbol that Yahoo has nothing of."""
     return SymbolNotFound(f"{LABEL} has no data for {symbol}")
+
+
+def no_fundamentals(symbol: str) -> SymbolNotFound:
+    """The error for a symbol that Yahoo has no numbers of a company of."""
+    return SymbolNotFound(f"{LABEL} has no fundamentals of {symbol}")
 
 
 def _check_status(subject: str, response: Response) -> None:
@@ -92,3 +100,19 @@ def _check_news(subject: str, response: Response) -> None:
         stream = None
     if not isinstance(stream, list) or not all(isinstance(article, dict) for article in stream):
         raise MalformedAnswer(f"{LABEL} sent an answer for {subject} that has none")
+
+
+def _check_summary(symbol: str, response: Response) -> None:
+    """Raise what an answer with a summary stands for, unless it is one that yfinance can read."""
+    status = response.status_code
+    if status >= 400 and status != 404:
+        raise SourceError(f"{LABEL} answered {status} for {symbol}")
+    try:
+        summary = json.loads(response.content)["quoteSummary"]
+        result, error = summary["result"], summary["error"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        result = error = None
+    if status == 404 and error:
+        raise no_fundamentals(symbol)
+    if status == 404 or not isinstance(result, list) or not all(isinstance(found, dict) for found in result):
+        raise MalformedAnswer(f"{LABEL} sent an answer for {symbol} that is not a summary")
