@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from market.models import NewsItem, Stock
+from market.models import Analysis, NewsItem, Stock
 from market.sentiment import sentiment_of
 from market.sources import fetch_news
 from market.sources.base import Headline
@@ -15,24 +15,49 @@ ASKED_FOR = 20
 """Headlines that a source is asked for."""
 KEPT = timedelta(days=90)
 """How long headlines stay. Older ones are not stored, and go with the next that come."""
+RECENT = timedelta(days=7)
+"""Older headlines say nothing about today."""
+MOST = 20
+"""Headlines that an analysis looks at; the newest."""
+VERSION = "news/1"
+"""Of a digest."""
 AHEAD = timedelta(days=1)
 """A headline may be dated later than now by that, for clocks and time zones; not by more."""
 
 
-def refresh_news(stock: Stock, now: datetime) -> None:
-    """Ask a source for the newest headlines about a stock, and store them. Raises SourceError.
+def refresh_news(stock: Stock, now: datetime) -> int:
+    """Ask a source for the newest headlines about a stock, and store them; how many are new. Raises SourceError.
 
     One request (and what a source needs before it), counted as every other one. Doing it twice changes nothing.
     """
-    store_news(stock, fetch_news(stock.symbol, ASKED_FOR), now)
+    return store_news(stock, fetch_news(stock.symbol, ASKED_FOR), now)
 
 
-def store_news(stock: Stock, headlines: Iterable[Headline], now: datetime) -> None:
-    """Store what is fit to be shown and not there yet, by its id and by its address. What is too old goes."""
+def store_news(stock: Stock, headlines: Iterable[Headline], now: datetime) -> int:
+    """Store what is fit to be shown and new by its id and its address; how many that is. What is too old goes."""
     items = [item for headline in headlines if (item := _item(stock, headline, now)) is not None]
     stock.news.filter(published_at__lt=now - KEPT).delete()
+    before = stock.news.count()
     # In this order, so that two who store the same wait for each other instead of deadlocking.
     NewsItem.objects.bulk_create(sorted(items, key=lambda item: item.external_id), ignore_conflicts=True)
+    return stock.news.count() - before
+
+
+def digest(stock: Stock, new: int, now: datetime) -> Analysis:
+    """What is in the news of the last days, not saved yet; `new` headlines came just now. It recommends nothing."""
+    news = recent_news(stock, now)
+    return Analysis(
+        stock=stock,
+        kind=Analysis.Kind.NEWS,
+        data_as_of=news[0].published_at.date() if news else None,
+        values={"new": new, "headlines": [{"id": item.pk, "title": item.title} for item in news]},
+        version=VERSION,
+    )
+
+
+def recent_news(stock: Stock, now: datetime) -> list[NewsItem]:
+    """The headlines that an analysis is of, the newest first."""
+    return newest_news(stock, MOST, since=now - RECENT)
 
 
 def newest_news(stock: Stock, count: int, *, since: datetime | None = None) -> list[NewsItem]:

@@ -1,7 +1,7 @@
 """The sentiment analysis of a stock: its newest headlines become a recommendation, by a fixed rule or by the LLM."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from market.llm import ask, cost_of
@@ -9,21 +9,10 @@ from market.llm.reply import Usage
 from market.llm.sentiment import VERSION as LLM_VERSION
 from market.llm.sentiment import question_about
 from market.models import Analysis, NewsItem, Stock
-from market.news import newest_news
 from market.recommendation import Contribution
 from market.sentiment import VERSION as RULE_VERSION
 from market.sentiment import recommend_by_headlines, score_of
 from stockqueue.llm_address import LlmServer
-
-RECENT = timedelta(days=7)
-"""Older headlines say nothing about today."""
-MOST = 20
-"""Headlines that are looked at; the newest."""
-
-
-def recent_news(stock: Stock, now: datetime) -> list[NewsItem]:
-    """The headlines that an analysis is of, the newest first."""
-    return newest_news(stock, MOST, since=now - RECENT)
 
 
 def version_wanted(server: LlmServer | None) -> str:

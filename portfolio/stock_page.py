@@ -13,6 +13,7 @@ from django.utils import timezone
 from market.freshness import Freshness
 from market.models import Analysis, NewsItem, Stock
 from market.news import newest_news
+from portfolio.fundamentals import Group, groups_of
 from portfolio.holdings import last_error
 from portfolio.models import Holding
 from tasks.models import Job
@@ -57,6 +58,11 @@ class StockPage:
     def is_updating(self) -> bool:
         """Whether something of it is on its way."""
         return self.is_fetching or self.is_analysing
+
+    @property
+    def fundamentals(self) -> list[Group]:
+        """What the newest snapshot says; none where there is none."""
+        return groups_of(self.analyses.get(Analysis.Kind.FUNDAMENTAL))
 
     @property
     def value(self) -> Decimal | None:

@@ -331,7 +331,7 @@ class Analysis(Section):
     """Seconds for the LLM's whole answer."""
     analysis_priority: KindsOfAnalysis = ("sentiment", "technical", "fundamental", "news")
     """Kinds of analysis in the order in which they run."""
-    at_login: KindsOfAnalysis = ("technical", "sentiment")
+    at_login: KindsOfAnalysis = ("technical", "sentiment", "fundamental")
     """Kinds that follow the prices which a user waits for, where they are due; none: only by hand."""
     cache_ttl: Annotated[float, Field(ge=0, le=8760)] = 6.0
     """Hours that an analysis stays valid."""

@@ -1,13 +1,19 @@
-"""What all kinds of analysis have in common: the stock, what was found out lately, and what a job tells of it."""
+"""What all kinds of analysis have in common: the stock, its sources, what was found out lately, what a job tells."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 
 from market.models import Analysis, Stock
+from market.sources.base import SourceBusy, SourceError
+from market.sources.budget import spending
 from tasks.models import Job
-from tasks.work import Done, WorkFailed
+from tasks.retries import retries_left
+from tasks.work import Done, WorkFailed, WorkPostponed
+
+_Answer = TypeVar("_Answer")
 
 
 def find_stock(symbol: str) -> Stock:
@@ -18,6 +24,22 @@ def find_stock(symbol: str) -> Stock:
     if stock.status != Stock.Status.ACTIVE:
         raise WorkFailed(f"{stock.symbol} is parked as {stock.status}; a fetch by hand that finds it ends that")
     return stock
+
+
+def ask_source(job: Job, ask: Callable[[], _Answer]) -> _Answer:
+    """What a source answers, out of the budget for work of this queue. SourceError where it is of no use to ask again.
+
+    WorkPostponed while the source is busy, and WorkFailed where another attempt may help and there is one left.
+    """
+    try:
+        with spending(background=job.queue != Job.Queue.FOREGROUND):
+            return ask()
+    except SourceBusy as busy:
+        raise WorkPostponed(str(busy), busy.until) from busy
+    except SourceError as error:
+        if error.passes and retries_left(job):
+            raise WorkFailed(str(error), passes=True) from error
+        raise
 
 
 def last_analysis(stock: Stock, kind: Analysis.Kind, now: datetime) -> Analysis | None:

@@ -1,4 +1,4 @@
-"""The work of analysis jobs, each of one kind."""
+"""The work of jobs that analyse and research, each of one kind."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -8,8 +8,9 @@ from django.utils import timezone
 from pydantic import BaseModel, Field
 
 from market.models import Analysis, Stock
-from tasks import sentiment_analysis, technical_analysis
+from tasks import research, sentiment_analysis, technical_analysis
 from tasks.models import Job
+from tasks.requests import job_type_of
 from tasks.work import Done, Store, WorkFailed, does, read_parameters
 
 
@@ -23,8 +24,9 @@ class KindOfAnalysis(NamedTuple):
 KINDS = {
     Analysis.Kind.TECHNICAL: KindOfAnalysis(technical_analysis.analyse_technically, technical_analysis.holds),
     Analysis.Kind.SENTIMENT: KindOfAnalysis(sentiment_analysis.analyse_sentiment, sentiment_analysis.holds),
+    Analysis.Kind.FUNDAMENTAL: KindOfAnalysis(research.research_fundamentals, research.fundamentals_hold),
+    Analysis.Kind.NEWS: KindOfAnalysis(research.research_news, research.news_hold),
 }
-"""What this version does."""
 
 
 class AnalysisParameters(BaseModel):
@@ -34,9 +36,10 @@ class AnalysisParameters(BaseModel):
 
 
 @does(Job.Type.STOCK_ANALYSIS)
+@does(Job.Type.STOCK_RESEARCH)
 def analyse_stock(job: Job) -> Store | Done:
-    """Analyse a stock, unless that was done lately and would say the same."""
+    """Find out what a job wants to know about a stock, unless that was done lately and would say the same."""
     (kind,) = read_parameters(AnalysisParameters, job).analysis_types
-    if kind not in KINDS:
-        raise WorkFailed(f"parameters.analysis_types: {kind} is not done by this version; {' and '.join(KINDS)} are")
+    if job_type_of(kind) != job.job_type:
+        raise WorkFailed(f"parameters.analysis_types: {kind} is not found out by {job.job_type} jobs")
     return KINDS[kind].analyse(job, timezone.now())

@@ -35,6 +35,8 @@ _SUBTYPES = {
     Job.Trigger.SCHEDULED_UPDATE: "scheduled_update",
 }
 
+_RESEARCHED = (Analysis.Kind.FUNDAMENTAL, Analysis.Kind.NEWS)
+
 # A job that is found in flight can end before it is joined, and leave its place free again.
 _ROUNDS = 3
 
@@ -131,7 +133,7 @@ def request_analyses(
     analysis_types: Sequence[Analysis.Kind] = (Analysis.Kind.TECHNICAL,),
     factors: Mapping[str, Factors] | None = None,
 ) -> Requested:
-    """Ask for a `stock_analysis` of each stock and kind. Where one is on its way, there is no second one.
+    """Ask for the job of each stock and kind. Where one is on its way, there is no second one.
 
     The kinds are done in the order of `analysis_priority`. `factors`, by symbol, move the priorities.
     """
@@ -139,11 +141,17 @@ def request_analyses(
     return request_jobs(wanted, trigger, user)
 
 
+def job_type_of(kind: Analysis.Kind) -> Job.Type:
+    """Fundamentals and news are researched, and the rest is analysed."""
+    return Job.Type.STOCK_RESEARCH if kind in _RESEARCHED else Job.Type.STOCK_ANALYSIS
+
+
 def wanted_analysis(stock: Stock, kind: Analysis.Kind, factors: Mapping[str, Factors] | None = None) -> Wanted:
-    """A `stock_analysis` of one kind; `factors`, by symbol, move its priority."""
+    """A job that finds out one kind of thing; `factors`, by symbol, move its priority."""
+    job_type = job_type_of(kind)
     return Wanted(
-        job_type=Job.Type.STOCK_ANALYSIS,
-        unique_key=f"{Job.Type.STOCK_ANALYSIS}:{stock.symbol}:{kind}",
+        job_type=job_type,
+        unique_key=f"{job_type}:{stock.symbol}:{kind}",
         symbol=stock.symbol,
         parameters={"symbol": stock.symbol, "analysis_types": [kind]},
         factors=(factors or {}).get(stock.symbol, NOTHING_KNOWN),

@@ -10,14 +10,12 @@ from django.conf import settings
 from market.freshness import Freshness
 from market.llm.reply import LlmError
 from market.models import Analysis, NewsItem, Stock
-from market.news import refresh_news
-from market.news_sentiment import RECENT, analyse_by_llm, analyse_by_rule, recent_news, version_wanted
-from market.sources.base import SourceBusy, SourceError
-from market.sources.budget import spending
-from tasks.analyses import find_stock, last_analysis, result_of, unchanged
+from market.news import RECENT, recent_news, refresh_news
+from market.news_sentiment import analyse_by_llm, analyse_by_rule, version_wanted
+from market.sources.base import NotOffered, SourceError
+from tasks.analyses import ask_source, find_stock, last_analysis, result_of, unchanged
 from tasks.models import Job
-from tasks.retries import retries_left
-from tasks.work import Done, Store, WorkFailed, WorkPostponed
+from tasks.work import Done, Store, WorkFailed
 
 
 def analyse_sentiment(job: Job, now: datetime) -> Store | Done:
@@ -26,11 +24,12 @@ def analyse_sentiment(job: Job, now: datetime) -> Store | Done:
     last = last_analysis(stock, Analysis.Kind.SENTIMENT, now)
     if last is not None and holds(last, stock):
         return unchanged(last, "and news are not looked at more often", **_details(last))
-    problem = _refresh(job, stock, now)
+    error = _refresh(job, stock, now)
     news = recent_news(stock, now)
-    if not news and problem:
-        raise WorkFailed(f"no news of {stock.symbol} are stored, and none could be fetched: {problem}")
-    return partial(_store, _analyse(stock, news, wanted, problem, now))
+    # That no source has news at all is kept as an answer: the next login would hear the same.
+    if not news and error is not None and not isinstance(error, NotOffered):
+        raise WorkFailed(f"no news of {stock.symbol} are stored, and none could be fetched: {error}")
+    return partial(_store, _analyse(stock, news, wanted, str(error or ""), now))
 
 
 def holds(last: Analysis, _stock: Stock) -> bool:
@@ -38,23 +37,18 @@ def holds(last: Analysis, _stock: Stock) -> bool:
     return bool(last.values.get("wanted") == version_wanted(settings.LLM))
 
 
-def _refresh(job: Job, stock: Stock, now: datetime) -> str:
-    """Fetch the newest headlines; why that failed for good, or empty. What may pass is tried again first."""
+def _refresh(job: Job, stock: Stock, now: datetime) -> SourceError | None:
+    """Fetch the newest headlines; why that failed for good. What may pass is tried again first."""
     try:
-        with spending(background=job.queue != Job.Queue.FOREGROUND):
-            refresh_news(stock, now)
-    except SourceBusy as busy:
-        raise WorkPostponed(str(busy), busy.until) from busy
+        ask_source(job, lambda: refresh_news(stock, now))
     except SourceError as error:
-        if error.passes and retries_left(job):
-            raise WorkFailed(str(error), passes=True) from error
-        return str(error)
-    return ""
+        return error
+    return None
 
 
 def _analyse(stock: Stock, news: Sequence[NewsItem], wanted: str, problem: str, now: datetime) -> Analysis:
     if not news:
-        return analyse_by_rule(stock, news, wanted, fallback=f"no news of the last {RECENT.days} days")
+        return analyse_by_rule(stock, news, wanted, fallback=problem or f"no news of the last {RECENT.days} days")
     if settings.LLM is None:
         return analyse_by_rule(stock, news, wanted, fallback=problem)
     usage = None

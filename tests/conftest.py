@@ -143,8 +143,9 @@ def yahoo(yahoo_server: YahooStandIn, settings: Any) -> Iterator[Yahoo]:
 
 @pytest.fixture
 def real_analyses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Test files that work with jobs of this type in their own way are imported in the same process."""
-    monkeypatch.setitem(work._work, Job.Type.STOCK_ANALYSIS, analysing.analyse_stock)
+    """Test files that work with jobs of these types in their own way are imported in the same process."""
+    for job_type in (Job.Type.STOCK_ANALYSIS, Job.Type.STOCK_RESEARCH):
+        monkeypatch.setitem(work._work, job_type, analysing.analyse_stock)
 
 
 @pytest.fixture(scope="session")

@@ -325,7 +325,7 @@ def test_a_symbol_that_no_source_knows_has_nothing_to_analyse(yahoo):
 @pytest.mark.parametrize(
     ("types", "error"),
     [
-        (["news"], "parameters.analysis_types: news is not done by this version; technical and sentiment are"),
+        (["news"], "parameters.analysis_types: news is not found out by stock_analysis jobs"),
         (["gossip"], "parameters.analysis_types.0: 'gossip': Input should be 'technical', "),
         ([], "parameters.analysis_types: []: List should have at least 1 item"),
         (

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market.models import Analysis, Stock
-from market.news_sentiment import MOST
+from market.news import MOST
 from market.sentiment import DOUBT, THRESHOLD, recommend_by_headlines, score_of, sentiment_of
 from tasks.models import Job
 from tasks.requests import request_analyses
@@ -338,5 +338,6 @@ def test_analyse_stock_asks_for_the_kind_that_is_named(stock):
 
 
 def test_analyse_stock_names_the_kinds_that_there_are():
-    refusal = refused("analyse_stock", "AAPL", "--kind", "fundamental")
-    assert (refusal.returncode, str(refusal)) == (2, "--kind fundamental is not one of technical, sentiment")
+    refusal = refused("analyse_stock", "AAPL", "--kind", "gossip")
+    assert refusal.returncode == 2
+    assert str(refusal) == "--kind gossip is not one of technical, sentiment, fundamental, news"

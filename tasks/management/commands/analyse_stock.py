@@ -12,9 +12,10 @@ from tasks.requests import request_analyses
 class Command(RequestCommand):
     help = (
         "Queue a stock_analysis for each SYMBOL, or join the one that is on its way: of its prices (technical; where "
-        "there is too little of its history, that is fetched first) or of its news (sentiment). Stocks that are not "
-        "known yet are created. Exit code 0; 1 when a job failed, expired or was cancelled, or the time was up (with "
-        "--wait); 2 for bad arguments."
+        "there is too little of its history, that is fetched first) or of its news (sentiment); or a stock_research "
+        "of its fundamentals (fundamental), or of its news without judging them (news). Stocks that are not known yet "
+        "are created. Exit code 0; 1 when a job failed, expired or was cancelled, or the time was up (with --wait); "
+        "2 for bad arguments."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -23,7 +24,7 @@ class Command(RequestCommand):
             "--kind",
             metavar="K",
             default=Analysis.Kind.TECHNICAL.value,
-            help=f"what to find out: {' or '.join(KINDS)} (default: technical)",
+            help=f"what to find out: {', '.join(KINDS)} (default: technical)",
         )
 
     def handle(self, *args: Any, symbols: Sequence[str], **options: Any) -> None:

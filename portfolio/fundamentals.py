@@ -1,0 +1,118 @@
+"""How the fundamentals of a stock are written on its page."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from typing import Any, NamedTuple
+
+from django.contrib.humanize.templatetags.humanize import intword
+
+from market.models import Analysis
+
+NOT_KNOWN = "not known"
+
+
+class Group(NamedTuple):
+    """What belongs together: a title, and rows of a label and a text."""
+
+    title: str
+    rows: Sequence[tuple[str, str]]
+
+
+class _Row(NamedTuple):
+    label: str
+    name: str
+    """Of the value."""
+    write: Callable[[Any, Mapping[str, Any]], str]
+
+
+def groups_of(analysis: Analysis | None) -> list[Group]:
+    """The values of a snapshot; none where there is no snapshot, or the source had nothing."""
+    if analysis is None or not analysis.values:
+        return []
+    return [Group(title, [_written(row, analysis.values) for row in rows]) for title, rows in _GROUPS]
+
+
+def _written(row: _Row, values: Mapping[str, Any]) -> tuple[str, str]:
+    value = values.get(row.name)
+    return row.label, NOT_KNOWN if value is None else row.write(value, values)
+
+
+def _ratio(value: float, _values: Mapping[str, Any]) -> str:
+    return f"{value:,.2f}"
+
+
+def _part(value: float, _values: Mapping[str, Any]) -> str:
+    return f"{value:,.1%}".replace("%", "\xa0%")
+
+
+def _change(value: float, _values: Mapping[str, Any]) -> str:
+    return f"{value:+,.1%}".replace("%", "\xa0%")
+
+
+def _day(value: str, _values: Mapping[str, Any]) -> str:
+    return date.fromisoformat(value).isoformat()
+
+
+def _amount(currency: str) -> Callable[[float, Mapping[str, Any]], str]:
+    """Large amounts in words; `currency` is the name of the value that says which."""
+
+    def write(value: float, values: Mapping[str, Any]) -> str:
+        number = f"{value:,.2f}" if abs(value) < 1e6 else str(intword(round(value)))
+        return f"{number} {values.get(currency) or ''}".strip()
+
+    return write
+
+
+_of_prices, _of_statements = _amount("price_currency"), _amount("currency")
+
+_GROUPS: Sequence[tuple[str, Sequence[_Row]]] = (
+    (
+        "Valuation",
+        (
+            _Row("Market value", "market_cap", _of_prices),
+            _Row("Enterprise value", "enterprise_value", _of_prices),
+            _Row("Price to earnings", "trailing_pe", _ratio),
+            _Row("Price to expected earnings", "forward_pe", _ratio),
+            _Row("Price to book value", "price_to_book", _ratio),
+            _Row("Price to sales", "price_to_sales", _ratio),
+            _Row("Enterprise value to EBITDA", "ev_to_ebitda", _ratio),
+            _Row("Earnings a share", "trailing_eps", _of_prices),
+        ),
+    ),
+    (
+        "Margins",
+        (
+            _Row("Gross margin", "gross_margin", _part),
+            _Row("Operating margin", "operating_margin", _part),
+            _Row("Profit margin", "profit_margin", _part),
+            _Row("Return on equity", "return_on_equity", _part),
+        ),
+    ),
+    (
+        "Growth in a year",
+        (
+            _Row("Revenue of the quarter", "revenue_growth", _change),
+            _Row("Earnings of the quarter", "earnings_growth", _change),
+            _Row("Revenue of twelve months", "total_revenue", _of_statements),
+        ),
+    ),
+    (
+        "Debt",
+        (
+            _Row("Total debt", "total_debt", _of_statements),
+            _Row("Cash", "total_cash", _of_statements),
+            _Row("Debt to equity", "debt_to_equity", _ratio),
+            _Row("Current assets to current liabilities", "current_ratio", _ratio),
+            _Row("Free cash flow", "free_cashflow", _of_statements),
+        ),
+    ),
+    (
+        "Dividends",
+        (
+            _Row("A share in a year", "dividend_rate", _of_prices),
+            _Row("Yield", "dividend_yield", _part),
+            _Row("Part of the earnings", "payout_ratio", _part),
+            _Row("Last day without the next one", "ex_dividend_date", _day),
+        ),
+    ),
+)

@@ -1,0 +1,78 @@
+"""The work of research jobs: what a source knows of a stock beside its prices becomes an analysis."""
+
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from market.fundamental_rule import VERSION as FUNDAMENTAL_VERSION
+from market.fundamentals import analyse_fundamentals
+from market.models import Analysis, Stock
+from market.news import VERSION as NEWS_VERSION
+from market.news import digest, refresh_news
+from market.sources import fetch_fundamentals
+from market.sources.base import NotOffered, SourceError, SymbolNotFound
+from tasks.analyses import ask_source, find_stock, last_analysis, result_of, unchanged
+from tasks.models import Job
+from tasks.work import Done, Store, WorkFailed
+
+
+def research_fundamentals(job: Job, now: datetime) -> Store | Done:
+    """Take a snapshot of a stock's fundamentals, unless there is one of lately.
+
+    That a source has none is an answer, too, and kept: an exchange rate is not asked for again with each login.
+    """
+    stock = find_stock(job.symbol)
+    last = last_analysis(stock, Analysis.Kind.FUNDAMENTAL, now)
+    if last is not None and fundamentals_hold(last, stock):
+        return unchanged(last, "and fundamentals are not looked at more often", **_fundamentals_in(last))
+    found, reason = None, ""
+    try:
+        found = ask_source(job, lambda: fetch_fundamentals(stock.symbol))
+    except (SymbolNotFound, NotOffered) as nothing:
+        reason = str(nothing)
+    except SourceError as error:
+        raise WorkFailed(str(error)) from error
+    return partial(_store_fundamentals, analyse_fundamentals(stock, found, now), reason)
+
+
+def fundamentals_hold(last: Analysis, _stock: Stock) -> bool:
+    """Whether a snapshot was judged by today's rule; within `cache_ttl` it is not taken again."""
+    return last.version == FUNDAMENTAL_VERSION
+
+
+def _store_fundamentals(analysis: Analysis, reason: str) -> Done:
+    analysis.save()
+    outcome = Job.Outcome.PARTIAL if reason else Job.Outcome.UPDATED
+    return Done(outcome, result_of(analysis, reason, **_fundamentals_in(analysis)))
+
+
+def _fundamentals_in(analysis: Analysis) -> dict[str, Any]:
+    """How many of the values are known."""
+    return {"values": sum(value not in (None, "") for value in analysis.values.values())}
+
+
+def research_news(job: Job, now: datetime) -> Store | Done:
+    """Fetch and keep a stock's newest headlines, unless that was done lately."""
+    stock = find_stock(job.symbol)
+    last = last_analysis(stock, Analysis.Kind.NEWS, now)
+    if last is not None and news_hold(last, stock):
+        return unchanged(last, "and news are not looked at more often", **_headlines_in(last))
+    try:
+        new = ask_source(job, lambda: refresh_news(stock, now))
+    except SourceError as error:
+        raise WorkFailed(str(error)) from error
+    return partial(_store_news, digest(stock, new, now))
+
+
+def news_hold(last: Analysis, _stock: Stock) -> bool:
+    """Whether a digest was made as one would be now."""
+    return last.version == NEWS_VERSION
+
+
+def _store_news(analysis: Analysis) -> Done:
+    analysis.save()
+    return Done(Job.Outcome.UPDATED, result_of(analysis, **_headlines_in(analysis)))
+
+
+def _headlines_in(analysis: Analysis) -> dict[str, Any]:
+    return {"headlines": len(analysis.values["headlines"]), "new": analysis.values["new"]}
