@@ -126,7 +126,7 @@ class Analysis(models.Model):
     kind = models.CharField(max_length=12, choices=Kind)
     created_at = models.DateTimeField(default=timezone.now)
     data_as_of = models.DateField(
-        null=True, blank=True, help_text="The day of the newest bar, or headline, that it is of."
+        null=True, blank=True, help_text="The day of the newest bar or headline, or of the snapshot."
     )
     bars = models.PositiveIntegerField(null=True, blank=True, help_text="How many bars it is of.")
     bars_changed_at = models.DateTimeField(

@@ -69,14 +69,14 @@ _GROUPS: Sequence[tuple[str, Sequence[_Row]]] = (
     (
         "Valuation",
         (
-            _Row("Market value", "market_cap", _of_prices),
+            _Row("Market capitalisation", "market_cap", _of_prices),
             _Row("Enterprise value", "enterprise_value", _of_prices),
-            _Row("Price to earnings", "trailing_pe", _ratio),
-            _Row("Price to expected earnings", "forward_pe", _ratio),
-            _Row("Price to book value", "price_to_book", _ratio),
-            _Row("Price to sales", "price_to_sales", _ratio),
-            _Row("Enterprise value to EBITDA", "ev_to_ebitda", _ratio),
-            _Row("Earnings a share", "trailing_eps", _of_prices),
+            _Row("Price/earnings", "trailing_pe", _ratio),
+            _Row("Forward price/earnings", "forward_pe", _ratio),
+            _Row("Price/book", "price_to_book", _ratio),
+            _Row("Price/sales", "price_to_sales", _ratio),
+            _Row("EV/EBITDA", "ev_to_ebitda", _ratio),
+            _Row("Earnings per share", "trailing_eps", _of_prices),
         ),
     ),
     (
@@ -91,9 +91,9 @@ _GROUPS: Sequence[tuple[str, Sequence[_Row]]] = (
     (
         "Growth in a year",
         (
-            _Row("Revenue of the quarter", "revenue_growth", _change),
-            _Row("Earnings of the quarter", "earnings_growth", _change),
-            _Row("Revenue of twelve months", "total_revenue", _of_statements),
+            _Row("Quarterly revenue", "revenue_growth", _change),
+            _Row("Quarterly earnings", "earnings_growth", _change),
+            _Row("Revenue, twelve months", "total_revenue", _of_statements),
         ),
     ),
     (
@@ -101,18 +101,18 @@ _GROUPS: Sequence[tuple[str, Sequence[_Row]]] = (
         (
             _Row("Total debt", "total_debt", _of_statements),
             _Row("Cash", "total_cash", _of_statements),
-            _Row("Debt to equity", "debt_to_equity", _ratio),
-            _Row("Current assets to current liabilities", "current_ratio", _ratio),
+            _Row("Debt/equity", "debt_to_equity", _ratio),
+            _Row("Current ratio", "current_ratio", _ratio),
             _Row("Free cash flow", "free_cashflow", _of_statements),
         ),
     ),
     (
         "Dividends",
         (
-            _Row("A share in a year", "dividend_rate", _of_prices),
+            _Row("Per share and year", "dividend_rate", _of_prices),
             _Row("Yield", "dividend_yield", _part),
-            _Row("Part of the earnings", "payout_ratio", _part),
-            _Row("Last day without the next one", "ex_dividend_date", _day),
+            _Row("Payout ratio", "payout_ratio", _part),
+            _Row("Ex-dividend date", "ex_dividend_date", _day),
         ),
     ),
 )
