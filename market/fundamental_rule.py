@@ -39,9 +39,9 @@ def recommend_by_fundamentals(found: Fundamentals) -> Recommendation:
 
 
 def _earnings_yield(found: Fundamentals) -> float | None:
-    """A year's earnings as a part of the price; 0 for a loss."""
+    """A year's earnings as a part of the price; 0 for a loss of which no more is known."""
     if found.trailing_pe:
-        return 1 / found.trailing_pe if found.trailing_pe > 0 else 0.0
+        return 1 / found.trailing_pe
     return 0.0 if found.trailing_eps is not None and found.trailing_eps < 0 else None
 
 
@@ -50,7 +50,7 @@ def _debt_to_equity(found: Fundamentals) -> float | None:
 
 
 def _describe_yield(value: float) -> str:
-    if value == 0:
+    if value <= 0:
         return "It made a loss in the last four quarters."
     return f"A year's earnings are {value:.1%} of the price (P/E {1 / value:.1f})."
 

@@ -122,6 +122,11 @@ def test_a_loss_is_fully_against_and_without_earnings_and_price_there_is_no_vote
     assert vote(Fundamentals(**known), "earnings_yield") == (None if expected is None else pytest.approx(expected))
 
 
+def test_a_price_of_losses_is_told_as_a_loss():
+    of_losses = recommend_by_fundamentals(Fundamentals(trailing_pe=-8.0)).contributions[0]
+    assert (of_losses.value, of_losses.reason) == (-0.125, "It made a loss in the last four quarters.")
+
+
 def test_a_debt_to_an_equity_that_is_used_up_is_not_known():
     assert vote(Fundamentals(debt_to_equity=-3.0), "debt_to_equity") is None
     assert vote(Fundamentals(debt_to_equity=0.0), "debt_to_equity") == 1

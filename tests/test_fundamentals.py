@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from yfinance.cache import get_isin_cache
 
 from market.fundamental_rule import VERSION, recommend_by_fundamentals
 from market.fundamentals import analyse_fundamentals
@@ -142,6 +143,17 @@ def test_what_looks_like_an_isin_that_yahoo_does_not_know_is_an_unknown_symbol(y
         fetch_fundamentals("US0378331005")
 
 
+def test_an_isin_stands_for_the_symbol_that_yahoo_says_whatever_is_in_it(yahoo):
+    yahoo.serve_fundamentals("ODD?/#%2F")
+    fetch_fundamentals("ODD?/#%2F")  # the caches of yfinance are where the source has put them
+    isins = get_isin_cache()
+    isins.store("US5949181045", "ODD?/#%2F")
+    try:
+        assert fetch_fundamentals("US5949181045") == SOUND
+    finally:
+        isins.store("US5949181045", None)
+
+
 @pytest.mark.parametrize(
     ("how", "error", "message"),
     [
@@ -206,12 +218,19 @@ def test_what_yahoo_fails_at_is_not_asked_twice_and_works_when_it_does(yahoo, ho
         {"quoteSummary": {"result": None, "error": None}},
         {"quoteSummary": {"result": {"financialData": {}}, "error": None}},
         {"quoteSummary": {"result": [1, None, "text"], "error": None}},
+        {"quoteSummary": {"result": [[]], "error": None}},
         {"finance": {"result": None, "error": {"code": "Not Found"}}},
     ],
 )
 @pytest.mark.parametrize("status", [200, 404])
 def test_an_answer_of_another_shape_is_malformed(yahoo, monkeypatch, status, body):
     monkeypatch.setattr("tests.yahoo.summary_answer", lambda *_asked: (status, body))
+    with pytest.raises(MalformedAnswer, match="sent an answer for AAPL that is not a summary"):
+        fetch_fundamentals("AAPL")
+
+
+def test_fundamentals_that_come_as_not_found_are_malformed(yahoo, monkeypatch):
+    monkeypatch.setattr("tests.yahoo.summary_answer", lambda *_asked: (404, summary_body(summary())))
     with pytest.raises(MalformedAnswer, match="sent an answer for AAPL that is not a summary"):
         fetch_fundamentals("AAPL")
 
