@@ -53,23 +53,23 @@ def _day(value: str, _values: Mapping[str, Any]) -> str:
     return date.fromisoformat(value).isoformat()
 
 
-def _amount(currency: str) -> Callable[[float, Mapping[str, Any]], str]:
-    """Large amounts in words; `currency` is the name of the value that says which."""
-
-    def write(value: float, values: Mapping[str, Any]) -> str:
-        number = f"{value:,.2f}" if abs(value) < 1e6 else str(intword(round(value)))
-        return f"{number} {values.get(currency) or ''}".strip()
-
-    return write
+def _of_statements(value: float, values: Mapping[str, Any]) -> str:
+    """An amount in the currency of the statements; a large one in words."""
+    number = f"{value:,.2f}" if abs(value) < 1e6 else str(intword(round(value)))
+    return f"{number} {values.get('currency') or ''}".strip()
 
 
-_of_prices, _of_statements = _amount("price_currency"), _amount("currency")
+def _of_prices(value: float, values: Mapping[str, Any]) -> str:
+    """An amount of the market or a share. Where it might be in either of two currencies, none is named."""
+    is_told = values.get("price_currency") == values.get("currency")
+    return _of_statements(value, values if is_told else {})
+
 
 _GROUPS: Sequence[tuple[str, Sequence[_Row]]] = (
     (
         "Valuation",
         (
-            _Row("Market capitalisation", "market_cap", _of_prices),
+            _Row("Market cap", "market_cap", _of_prices),
             _Row("Enterprise value", "enterprise_value", _of_prices),
             _Row("Price/earnings", "trailing_pe", _ratio),
             _Row("Forward price/earnings", "forward_pe", _ratio),

@@ -278,6 +278,14 @@ def test_what_is_not_known_is_shown_so(page, stock, yahoo):
     assert page().count("<dd>not known</dd>") == 3
 
 
+def test_amounts_that_may_be_in_either_of_two_currencies_name_none(page, stock, yahoo):
+    yahoo.serve_fundamentals("AAPL", summary(currency="GBp", financialCurrency="GBP"))
+    run_once(request(stock))
+    shown = page()
+    assert "<dd>30.0 billion GBP</dd>" in shown
+    assert "<dd>180.0 billion</dd>" in shown
+
+
 def test_a_page_without_fundamentals_says_why(page, stock, yahoo):
     assert "Not looked at yet." in page()
     job = request(stock)
