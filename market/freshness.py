@@ -6,6 +6,7 @@ from typing import Protocol, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.db.models import Case, CharField, Q, Value, When
 
 from market.exchanges import NEVER_CLOSES, exchange_of
 from market.models import Stock
@@ -43,16 +44,24 @@ class Freshness:
     `stock_jobs.portfolio_priority.data_staleness_threshold`.
     """
 
-    def __init__(self, now: datetime, markets: dict[str, Market]) -> None:
+    def __init__(self, now: datetime, exchanges: Iterable[str]) -> None:
+        """For stocks at these exchanges, in one query (none where none of them ever closes)."""
         self.now = now
-        self._markets = markets
+        self._exchanges = frozenset(exchanges)
+        self._markets = markets_at(now, {exchange_of(exchange).calendar for exchange in self._exchanges})
         self._schedule = settings.JOB_PROCESSOR.portfolio.freshness_schedule
         self._limit = timedelta(minutes=settings.JOB_PROCESSOR.stock_jobs.portfolio_priority.data_staleness_threshold)
+        self._fresh_from: dict[tuple[str, bool], datetime] = {}
 
     @classmethod
     def of(cls, stocks: Iterable[Checked], now: datetime) -> Self:
-        """For these stocks, in one query (none where no exchange of theirs ever closes)."""
-        return cls(now, markets_at(now, {exchange_of(stock.exchange).calendar for stock in stocks}))
+        """For these stocks."""
+        return cls(now, (stock.exchange for stock in stocks))
+
+    @classmethod
+    def of_all(cls, now: datetime) -> Self:
+        """For all stocks that there are, in one query more."""
+        return cls(now, Stock.objects.order_by().values_list("exchange", flat=True).distinct())
 
     def is_stale(self, stock: Checked) -> bool:
         """Whether the stock has to be fetched. One that is parked has not."""
@@ -60,7 +69,7 @@ class Freshness:
             return False
         if stock.checked_at is None:
             return True
-        return self.now - stock.checked_at >= self.limit_of(stock) and self.closed_since(stock) is None
+        return stock.checked_at < self.fresh_from(stock.exchange, is_settled=stock.source not in _NOT_SETTLED)
 
     def state_of(self, stock: Checked) -> str:
         """One of STATES."""
@@ -70,33 +79,73 @@ class Freshness:
             return FRESH
         return NEVER if stock.checked_at is None else STALE
 
+    def state_in_sql(self) -> Case:
+        """`state_of`, as the database finds it out for the rows of stocks."""
+        fresh: dict[tuple[bool, datetime], list[str]] = {}
+        for exchange in sorted(self._exchanges):
+            for is_settled in (True, False):
+                moment = self.fresh_from(exchange, is_settled=is_settled)
+                fresh.setdefault((is_settled, moment), []).append(exchange)
+        not_settled = Q(source__in=_NOT_SETTLED)
+        return Case(
+            When(~Q(status=Stock.Status.ACTIVE), then=Value(PARKED)),
+            When(checked_at=None, then=Value(NEVER)),
+            *(
+                When(
+                    Q(exchange__in=exchanges, checked_at__gte=moment) & (~not_settled if is_settled else not_settled),
+                    then=Value(FRESH),
+                )
+                for (is_settled, moment), exchanges in fresh.items()
+            ),
+            default=Value(STALE),
+            output_field=CharField(),
+        )
+
     def closed_since(self, stock: Checked) -> datetime | None:
         """When its exchange closed, where nothing can have changed since the stock was checked; else None."""
-        market = self._market_of(stock)
-        if market is None or market.closed_since is None or stock.checked_at is None:
+        closed = self._closed_since(stock.exchange)
+        if closed is None or stock.checked_at is None or stock.source in _NOT_SETTLED:
             return None
-        if stock.source in _NOT_SETTLED:
-            return None
-        return market.closed_since if stock.checked_at >= market.closed_since + SETTLED_AFTER else None
+        return closed if stock.checked_at >= closed + SETTLED_AFTER else None
 
     def limit_of(self, stock: Checked) -> timedelta:
         """How old a check may be before the stock is stale, while its exchange is as it is."""
+        return self._limit_at(stock.exchange)
+
+    def fresh_from(self, exchange: str, *, is_settled: bool) -> datetime:
+        """The earliest check that counts, of a stock at the exchange.
+
+        `is_settled`: its source has a day's last prices by an hour after the close.
+        """
+        key = exchange, is_settled
+        if key not in self._fresh_from:
+            earliest = self.now - self._limit_at(exchange) + timedelta.resolution  # as old as the limit is too old
+            closed = self._closed_since(exchange) if is_settled else None
+            self._fresh_from[key] = earliest if closed is None else min(earliest, closed + SETTLED_AFTER)
+        return self._fresh_from[key]
+
+    def _closed_since(self, exchange: str) -> datetime | None:
+        """None while it trades, and where that is not known."""
+        market = self._market_at(exchange)
+        return None if market is None else market.closed_since
+
+    def _limit_at(self, exchange: str) -> timedelta:
         if self._schedule is None:
             return self._limit
-        if self._is_day_without_trading(stock):
+        if self._is_day_without_trading(exchange):
             minutes = self._schedule.weekend
-        elif (market := self._market_of(stock)) is None or market.closed_since is None:
+        elif self._closed_since(exchange) is None:
             minutes = self._schedule.market_open
         else:
             minutes = self._schedule.market_closed
         return timedelta(minutes=minutes)
 
-    def _market_of(self, stock: Checked) -> Market | None:
-        return self._markets.get(exchange_of(stock.exchange).calendar)
+    def _market_at(self, exchange: str) -> Market | None:
+        return self._markets.get(exchange_of(exchange).calendar)
 
-    def _is_day_without_trading(self, stock: Checked) -> bool:
-        """At its exchange; where its sessions are not known yet, Saturday and Sunday."""
-        exchange, market = exchange_of(stock.exchange), self._market_of(stock)
+    def _is_day_without_trading(self, code: str) -> bool:
+        """At this exchange; where its sessions are not known yet, Saturday and Sunday."""
+        exchange, market = exchange_of(code), self._market_at(code)
         if exchange.calendar == NEVER_CLOSES:
             return False
         zone = ZoneInfo(exchange.timezone)
@@ -113,10 +162,3 @@ def stale_at(stocks: Iterable[_Checked], now: datetime) -> list[_Checked]:
     stocks = list(stocks)
     freshness = Freshness.of(stocks, now)
     return [stock for stock in stocks if freshness.is_stale(stock)]
-
-
-def states_at(stocks: Iterable[_Checked], now: datetime) -> list[tuple[_Checked, str]]:
-    """Each of the stocks with its state, in the order given."""
-    stocks = list(stocks)
-    freshness = Freshness.of(stocks, now)
-    return [(stock, freshness.state_of(stock)) for stock in stocks]

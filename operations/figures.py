@@ -2,6 +2,7 @@
 
 from django.utils import timezone
 
+from market.freshness import Freshness
 from mqtt_bridge.statistics import Figures, OutboxState, PriorityDepth, QueueDepth, StockCounts, WorkerCounts
 from operations import statistics
 from operations.processes import workforce
@@ -11,16 +12,16 @@ def collect_figures() -> Figures:
     """What is true now. Asks the database alone, no broker."""
     now = timezone.now()
     queues: dict[str, list[PriorityDepth]] = {}
-    for depth in statistics.depths():
+    for depth in statistics.active_jobs().depths():
         one = PriorityDepth(depth.priority, depth.pending, depth.queued, depth.running)
         queues.setdefault(depth.queue, []).append(one)
     workers = workforce()
     outbox = statistics.outbox(now)
-    freshness = statistics.freshness(statistics.held_stocks(), now)
+    held = statistics.held(Freshness.of_all(now))
     return Figures(
         at=now,
         queues=[QueueDepth(queue, priorities) for queue, priorities in queues.items()],
         workers=WorkerCounts(workers.alive, workers.gone),
         outbox=OutboxState(outbox.unpublished, outbox.oldest_age),
-        stocks=StockCounts(freshness.fresh, freshness.stale),
+        stocks=StockCounts(held.fresh, held.stale),
     )

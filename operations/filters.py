@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from market.freshness import states_at
+from market.freshness import Freshness
 from market.models import Stock
 from operations import last_hour, statistics
 from tasks.models import JobRequest
@@ -31,8 +31,10 @@ class HeldFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Stock]) -> QuerySet[Stock]:
         if self.value() is None:
             return queryset
-        states = states_at(statistics.held_stocks(), timezone.now())
-        return queryset.filter(pk__in=[stock.pk for stock, state in states if self.value() in ("any", state)])
+        held = statistics.held_stocks(Freshness.of_all(timezone.now()))
+        return queryset.filter(
+            pk__in=(held if self.value() == "any" else held.filter(state=self.value())).values("pk")
+        )
 
 
 class LoginFilter(admin.SimpleListFilter):

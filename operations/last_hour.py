@@ -61,8 +61,9 @@ class ProcessingTime:
 
 @dataclass(frozen=True)
 class Ended:
-    """Jobs that ended so, and how many failed attempts they had before."""
+    """Jobs that ended so at one worker (empty: at none), and how many failed attempts they had before."""
 
+    worker_id: str
     job_type: str
     status: str
     jobs: int
@@ -106,27 +107,27 @@ def processing_times(now: datetime) -> list[ProcessingTime]:
 
 
 def ended(now: datetime) -> list[Ended]:
-    """How jobs ended, by type; each of the kinds that there were."""
+    """How jobs ended, by worker and type; each of the kinds that there were."""
     rows = (
         Job.objects.ended_since(now - HOUR)
         .order_by()
-        .values_list("job_type", "status")
+        .values_list("worker_id", "job_type", "status")
         .annotate(jobs=Count("pk"), failures=Sum("retries"))
     )
     return [Ended(*row) for row in rows]
 
 
-def efficiency(ends: Iterable[Ended]) -> float | None:
+def efficiency(ends: Iterable[Ended], failures: int) -> float | None:
     """The share of attempts that succeeded, 0 to 1; None where there was none.
 
-    Counted are the attempts at jobs that ended in the last hour, and those that failed before of jobs that have not
-    ended. An attempt that had to wait for a source's budget, or was handed back by a worker that stops, is no failure.
+    Counted are the attempts at jobs that ended in the last hour, and the `failures` of jobs that have not ended. An
+    attempt that had to wait for a source's budget, or was handed back by a worker that stops, is no failure.
     """
     ends = list(ends)
     succeeded = sum(end.jobs for end in ends if end.status == Job.Status.COMPLETED)
     failed = sum(end.jobs for end in ends if end.status == Job.Status.FAILED) + sum(end.retries for end in ends)
-    failed += Job.objects.active().aggregate(failures=Sum("retries"))["failures"] or 0
-    return succeeded / (succeeded + failed) if succeeded + failed else None
+    attempts = succeeded + failed + failures
+    return succeeded / attempts if attempts else None
 
 
 def logins(now: datetime) -> Logins:

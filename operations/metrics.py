@@ -14,15 +14,15 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from market.freshness import states_at
+from market.freshness import Freshness
 from market.sources import available_sources
 from market.sources.budget import usage_of
 from operations import last_hour, statistics
 from operations.amounts import age, share
 from operations.last_hour import Spread
 from operations.plans import plain_plans
-from operations.processes import signs_of_life, workforce
-from operations.statistics import HeldStock
+from operations.processes import Workforce, signs_of_life, workforce
+from operations.statistics import ActiveJobs
 from tasks.models import Job, Worker
 
 SCHEMA = "stockqueue.metrics/1"
@@ -38,22 +38,26 @@ Values = Mapping[Any, float | None]
 class JobMetrics(Collector):
     """All metrics at `now`; made anew for each answer, and of no registry."""
 
-    def __init__(self, now: datetime, stocks: Sequence[HeldStock]) -> None:
-        self._now, self._stocks = now, stocks
+    def __init__(self, now: datetime) -> None:
+        self._now = now
 
     def collect(self) -> Iterator[Metric]:
         """The switched-on families; the number of queries does not depend on what is in the database."""
         switches = settings.JOB_PROCESSOR.monitoring.stock_metrics
+        active = statistics.active_jobs()
         if switches.queue_depth:
-            yield from _queues(self._now)
+            yield from _queues(active, self._now)
         if switches.fetch_latency:
             yield from _job_times(self._now)
         if switches.portfolio_timing:
             yield from _logins(self._now)
         ends = last_hour.ended(self._now)
         yield _ended(ends)
-        yield from _workers(ends if switches.worker_efficiency else None)
-        yield from _stocks(self._stocks, self._now)
+        found = workforce()
+        yield from _workers(found)
+        if switches.worker_efficiency:
+            yield from _efficiency(found, last_hour.efficiency(ends, active.failures))
+        yield from _stocks(self._now)
         yield from _sources()
         meaning = "Jobs that wait because the broker did not take them when their turn came."
         yield _one("refused_jobs", meaning, Job.objects.refused().count())
@@ -67,29 +71,29 @@ def samples(now: datetime) -> Samples:
     with plain_plans():
         return {
             family.name: [(sample.labels, sample.value) for sample in family.samples]
-            for family in JobMetrics(now, statistics.held_stocks()).collect()
+            for family in JobMetrics(now).collect()
         }
 
 
 def as_text() -> bytes:
     """All metrics in Prometheus' text format."""
     with plain_plans():
-        return generate_latest(JobMetrics(timezone.now(), statistics.held_stocks()))
+        return generate_latest(JobMetrics(timezone.now()))
 
 
 def as_json() -> dict[str, Any]:
     """The same metrics for programs, and what text has no room for: each held stock by its symbol."""
     with plain_plans():
-        now, stocks = timezone.now(), statistics.held_stocks()
+        now = timezone.now()
         return {
             "schema": SCHEMA,
             "timestamp": int(now.timestamp()),
             "at": now.isoformat(),
             "metrics": {
                 family.name: [{"labels": sample.labels, "value": sample.value} for sample in family.samples]
-                for family in JobMetrics(now, stocks).collect()
+                for family in JobMetrics(now).collect()
             },
-            "symbols": _by_symbol(stocks, now),
+            "symbols": _by_symbol(now),
         }
 
 
@@ -106,14 +110,14 @@ def _one(name: str, meaning: str, value: float | None) -> Metric:
     return _gauge(name, meaning, {(): value})
 
 
-def _queues(now: datetime) -> Iterator[Metric]:
+def _queues(active: ActiveJobs, now: datetime) -> Iterator[Metric]:
     depths = {
         (depth.queue, depth.priority, state): getattr(depth, state)
-        for depth in statistics.depths()
+        for depth in active.depths()
         for state in map(str, Job.ACTIVE)
     }
     yield _gauge("jobs", "Jobs that have not ended.", depths, ["queue", "priority", "state"])
-    ages = {(queue,): age(oldest, now) or 0 for queue, (_, oldest) in statistics.waiting_jobs().items()}
+    ages = {(queue,): age(oldest, now) or 0 for queue, (_, oldest) in active.waiting().items()}
     meaning = "Since the oldest job that waits was asked for; 0: none waits."
     yield _gauge("oldest_waiting_job_age_seconds", meaning, ages, ["queue"])
 
@@ -148,27 +152,27 @@ def _logins(now: datetime) -> Iterator[Metric]:
 
 def _ended(ends: Iterable[last_hour.Ended]) -> Metric:
     found: dict[Any, float] = {(str(job_type), str(status)): 0 for job_type in Job.Type for status in _ENDS}
-    found |= {(end.job_type, end.status): end.jobs for end in ends}
+    for end in ends:
+        found[end.job_type, end.status] += end.jobs
     return _gauge("ended_jobs", "Jobs that ended in the last hour.", found, ["job_type", "status"])
 
 
-def _workers(ends: Iterable[last_hour.Ended] | None) -> Iterator[Metric]:
-    """`ends` is what efficiency is computed from; None where it is not wanted."""
-    found = workforce()
+def _workers(found: Workforce) -> Iterator[Metric]:
     counts = {(str(Worker.State.ALIVE),): found.alive, (str(Worker.State.GONE),): found.gone}
     yield _gauge("workers", "Celery workers, without those that stopped in good order.", counts, ["state"])
     yield _one("worker_processes", "Jobs that the workers can do at the same time.", found.processes)
     yield _one("worker_processes_busy", "Jobs that these workers are doing.", found.busy)
-    if ends is None:
-        return
+
+
+def _efficiency(found: Workforce, efficiency: float | None) -> Iterator[Metric]:
     meaning = "Busy processes of the workers among all of them."
     yield _one("worker_utilisation_ratio", meaning, found.utilisation)
     meaning = "Attempts that succeeded among all at jobs that ended in the last hour or have not ended."
-    yield _one("worker_efficiency_ratio", meaning, last_hour.efficiency(ends))
+    yield _one("worker_efficiency_ratio", meaning, efficiency)
 
 
-def _stocks(stocks: Sequence[HeldStock], now: datetime) -> Iterator[Metric]:
-    found = statistics.freshness(stocks, now)
+def _stocks(now: datetime) -> Iterator[Metric]:
+    found = statistics.held(Freshness.of_all(now))
     counts = {
         ("fresh",): found.fresh,
         ("stale",): found.stale - found.never,
@@ -180,13 +184,12 @@ def _stocks(stocks: Sequence[HeldStock], now: datetime) -> Iterator[Metric]:
         "Since the check of the held stock that has been stale for longest; 0: none is, but for those never checked."
     )
     yield _one("stale_stock_age_seconds", meaning, found.oldest_age or 0)
-    yield _one("coverage_ratio", "Fresh stocks among those that somebody holds.", share(found.fresh, len(stocks)))
+    yield _one("coverage_ratio", "Fresh stocks among those that somebody holds.", share(found.fresh, found.all))
 
 
-def _by_symbol(stocks: Sequence[HeldStock], now: datetime) -> dict[str, dict[str, object]]:
-    return {
-        stock.symbol: {"state": state, "age": age(stock.checked_at, now)} for stock, state in states_at(stocks, now)
-    }
+def _by_symbol(now: datetime) -> dict[str, dict[str, object]]:
+    stocks = statistics.held_stocks(Freshness.of_all(now)).values_list("symbol", "state", "checked_at")
+    return {symbol: {"state": state, "age": age(checked_at, now)} for symbol, state, checked_at in stocks}
 
 
 def _sources() -> Iterator[Metric]:

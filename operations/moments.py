@@ -1,6 +1,5 @@
 """Moments of thousands of rows as numbers: Django takes 5 us to make each datetime that PostgreSQL sends."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from django.db.models import FloatField, Func
@@ -19,7 +18,3 @@ class Unix(Func):
         return self.as_sql(
             compiler, connection, template="(julianday(%(expressions)s) - 2440587.5) * 86400.0", **context
         )
-
-
-def moment(unix: float | None) -> datetime | None:
-    return None if unix is None else datetime.fromtimestamp(unix, UTC)

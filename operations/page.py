@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from django.db.models import Count
 from django.utils import timezone
 
+from market.freshness import Freshness
 from market.models import Stock
 from operations import last_hour, links, statistics
 from operations.amounts import age, share
@@ -17,7 +18,7 @@ from operations.links import Figure
 from operations.models import Alert
 from operations.plans import plain_plans
 from operations.processes import WorkerUse, worker_use, workforce
-from operations.statistics import A_DAY, FailureReason, HeldStock, PortfolioCoverage, StaleStock
+from operations.statistics import A_DAY, ActiveJobs, FailureReason, HeldStocks, PortfolioCoverage, StaleStock
 from operations.tracked import TrackedStock, most_tracked
 from tasks.models import Job, Worker
 from tasks.wording import describe_duration
@@ -25,16 +26,10 @@ from tasks.wording import describe_duration
 PACE = timedelta(minutes=5)
 """How far back the pace of a queue is measured."""
 
-_AGES = (
-    ("under 5 minutes", timedelta(minutes=5)),
-    ("5 to 30 minutes", timedelta(minutes=30)),
-    ("30 to 60 minutes", timedelta(hours=1)),
-    ("1 to 6 hours", timedelta(hours=6)),
-    ("6 to 24 hours", timedelta(days=1)),
-    ("1 to 7 days", timedelta(days=7)),
-    ("over 7 days", None),
-)
-"""Names of the bands of the histogram, and up to which age each one goes."""
+_AGES = ("under 5 minutes", "5 to 30 minutes", "30 to 60 minutes", "1 to 6 hours", "6 to 24 hours", "1 to 7 days")
+"""Names of the bands of the histogram, each up to one of `statistics.AGES`."""
+_OLDER = "over 7 days"
+"""The last one, which goes up to any."""
 
 
 @dataclass(frozen=True)
@@ -142,13 +137,13 @@ def collect(readiness: Readiness) -> Page:
 
 
 def _collect(readiness: Readiness, now: datetime) -> Page:
-    stocks = statistics.held_stocks()
-    uses = worker_use(now)
+    rule, active, ended = Freshness.of_all(now), statistics.active_jobs(), last_hour.ended(now)
+    uses = worker_use(ended, now)
     found = list(lights(readiness, now))
     banner, banner_jobs = direct_processing(readiness, uses)
     alerts = list(Alert.objects.filter(state=Alert.State.RAISED).select_related("acknowledged_by"))
-    freshness = statistics.freshness(stocks, now)
-    coverage = statistics.coverage(stocks, now)
+    held = statistics.held(rule)
+    coverage = statistics.coverage(rule)
     return Page(
         at=now,
         summary=_summary(banner, found, alerts),
@@ -157,22 +152,22 @@ def _collect(readiness: Readiness, now: datetime) -> Page:
         alerts=[_alert(alert) for alert in alerts],
         alert_count=Figure(str(len(alerts)), links.alerts(state__exact=Alert.State.RAISED)),
         lights=found,
-        queues=_queues(now),
+        queues=_queues(active, now),
         workers=[_worker(use, now) for use in uses],
-        workforce=list(_workforce(now)),
+        workforce=list(_workforce(ended, active, now)),
         logins=_logins(now),
         stock_states=[
             (words, Figure(str(count), links.stocks(held=state)))
             for words, state, count in (
-                ("fresh", "fresh", freshness.fresh),
-                ("stale", "stale", freshness.stale - freshness.never),
-                ("never checked", "never", freshness.never),
-                ("parked", "parked", freshness.parked),
+                ("fresh", "fresh", held.fresh),
+                ("stale", "stale", held.stale - held.never),
+                ("never checked", "never", held.never),
+                ("parked", "parked", held.parked),
             )
         ],
-        ages=_ages(stocks, now),
-        worst_stocks=[_stale(one) for one in freshness.worst],
-        share_covered=Figure(_per_cent(share(freshness.fresh, len(stocks))), links.stocks(held="fresh")),
+        ages=_ages(held, now),
+        worst_stocks=[_stale(one) for one in held.worst],
+        share_covered=Figure(_per_cent(share(held.fresh, held.all)), links.stocks(held="fresh")),
         covered=Figure(f"{coverage.fresh} of {coverage.holdings}", links.holdings()),
         coverage=[_covered(one) for one in coverage.worst],
         all_tracked=Figure("All scores", links.priorities(is_active__exact=1)),
@@ -181,8 +176,8 @@ def _collect(readiness: Readiness, now: datetime) -> Page:
     )
 
 
-def _queues(now: datetime) -> list[QueueCard]:
-    depths = statistics.depths()
+def _queues(active: ActiveJobs, now: datetime) -> list[QueueCard]:
+    depths = active.depths()
     longest = max((one.pending + one.queued + one.running for one in depths), default=0)
     since = now - PACE
     ended = dict(Job.objects.ended_since(since).order_by().values_list("queue").annotate(jobs=Count("pk")))
@@ -197,7 +192,7 @@ def _queues(now: datetime) -> list[QueueCard]:
             empty=Figure(_empty(waiting, ended.get(queue, 0)), _waiting(queue)),
             ended=Figure(str(ended.get(queue, 0)), links.ended_jobs(since, queue__exact=queue)),
         )
-        for queue, (waiting, oldest) in statistics.waiting_jobs().items()
+        for queue, (waiting, oldest) in active.waiting().items()
     ]
 
 
@@ -244,15 +239,15 @@ def _worker(use: WorkerUse, now: datetime) -> WorkerRow:
     )
 
 
-def _workforce(now: datetime) -> Iterator[tuple[str, Figure]]:
+def _workforce(ended: Iterable[last_hour.Ended], active: ActiveJobs, now: datetime) -> Iterator[tuple[str, Figure]]:
     force = workforce()
     alive = links.workers(state=Worker.State.ALIVE)
-    ended = links.ended_jobs(now - HOUR)
+    efficiency = last_hour.efficiency(ended, active.failures)
     yield "alive", Figure(str(force.alive), alive)
     yield "gone", Figure(str(force.gone), links.workers(state="missing"))
     yield "processes busy", Figure(f"{force.busy} of {force.processes}", alive)
     yield "use", Figure(_per_cent(force.utilisation), alive)
-    yield "efficiency", Figure(_per_cent(last_hour.efficiency(last_hour.ended(now))), ended)
+    yield "efficiency", Figure(_per_cent(efficiency), links.ended_jobs(now - HOUR))
 
 
 def _logins(now: datetime) -> LoginTimes:
@@ -265,28 +260,23 @@ def _logins(now: datetime) -> LoginTimes:
     return LoginTimes(results, [(words, Figure(_age(seconds), links_of[FRESH])) for words, seconds in times])
 
 
-def _ages(stocks: Sequence[HeldStock], now: datetime) -> list[Bar]:
+def _ages(held: HeldStocks, now: datetime) -> list[Bar]:
     """How many of the stocks, without parked ones, were checked how long ago."""
-    active = [stock for stock in stocks if stock.status == Stock.Status.ACTIVE]
-    never = sum(stock.checked_at is None for stock in active)
-    bands = [("never", never, links.stocks(held="never"))]
-    younger: datetime | None = None
-    for label, limit in _AGES:
-        older = None if limit is None else now - limit
-        count = sum(
-            (younger is None or stock.checked_at <= younger) and (older is None or stock.checked_at > older)
-            for stock in active
-            if stock.checked_at is not None
-        )
-        lookups: dict[str, object] = {"held": "any", "status__exact": Stock.Status.ACTIVE}
-        if younger is not None:
-            lookups["checked_at__lte"] = younger.isoformat()
-        if older is not None:
-            lookups["checked_at__gt"] = older.isoformat()
-        bands.append((label, count, links.stocks(**lookups)))
-        younger = older
-    longest = max(count for _, count, _ in bands)
-    return [Bar(label, [Figure(str(count), link)], [_share(count, longest)]) for label, count, link in bands]
+    counted = [("never", held.never, links.stocks(held="never"))]
+    younger: dict[str, object] = {}
+    before = 0
+    for label, (seconds, within) in zip(_AGES, held.checked_within.items(), strict=True):
+        moment = (now - timedelta(seconds=seconds)).isoformat()
+        counted.append((label, within - before, _checked(checked_at__gt=moment, **younger)))
+        younger, before = {"checked_at__lte": moment}, within
+    counted.append((_OLDER, held.fresh + held.stale - held.never - before, _checked(**younger)))
+    longest = max(count for _, count, _ in counted)
+    return [Bar(label, [Figure(str(count), link)], [_share(count, longest)]) for label, count, link in counted]
+
+
+def _checked(**lookups: object) -> str:
+    """Held stocks that are not parked, by their check."""
+    return links.stocks(held="any", status__exact=Stock.Status.ACTIVE, **lookups)
 
 
 def _covered(one: PortfolioCoverage) -> CoverageRow:

@@ -1,6 +1,7 @@
 """Which processes there are, and what they do."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -9,7 +10,7 @@ from django_celery_beat.models import PeriodicTask
 
 from mqtt_bridge import leadership
 from operations.amounts import age, share
-from operations.last_hour import HOUR
+from operations.last_hour import HOUR, Ended
 from tasks import presence
 from tasks.models import Job, Worker
 
@@ -77,8 +78,8 @@ def signs_of_life(now: datetime) -> SignsOfLife:
     return SignsOfLife(None if bridge is None else bridge.total_seconds(), age(beat, now))
 
 
-def worker_use(now: datetime) -> list[WorkerUse]:
-    """What each worker does, and how much it has done; the busiest first."""
+def worker_use(ended: Iterable[Ended], now: datetime) -> list[WorkerUse]:
+    """What each worker does, and how much of what `ended` in the last hour it has done; the busiest first."""
     running = {
         worker: (jobs, heartbeat)
         for worker, jobs, heartbeat in Job.objects.active()
@@ -88,14 +89,9 @@ def worker_use(now: datetime) -> list[WorkerUse]:
         .annotate(jobs=Count("pk"), heartbeat=Min("heartbeat_at"))
     }
     ends: dict[str, Counter[str]] = {}
-    for worker, status, jobs in (
-        Job.objects.ended_since(now - HOUR)
-        .exclude(worker_id="")
-        .order_by()
-        .values_list("worker_id", "status")
-        .annotate(jobs=Count("pk"))
-    ):
-        ends.setdefault(worker, Counter())[status] = jobs
+    for end in ended:
+        if end.worker_id:
+            ends.setdefault(end.worker_id, Counter())[end.status] += end.jobs
     known = {worker.worker_id: worker for worker in presence.workers()}
     missing = {worker.worker_id for worker in presence.missing(known.values())}
     there = {worker.worker_id for worker in known.values() if worker.state != Worker.State.STOPPED}
@@ -104,18 +100,18 @@ def worker_use(now: datetime) -> list[WorkerUse]:
     for worker in running.keys() | ends.keys() | there:
         jobs, heartbeat = running.get(worker, (0, None))
         row = known.get(worker)
-        ended = ends.get(worker, Counter())
-        succeeded = ended[Job.Status.COMPLETED]
+        done = ends.get(worker, Counter())
+        succeeded = done[Job.Status.COMPLETED]
         use = WorkerUse(
             worker_id=worker,
             state=row.state if row else "",
             was_replaced=row is not None and row.state == Worker.State.GONE and worker not in missing,
             running=jobs,
             heartbeat_age=age(heartbeat, now),
-            jobs_per_minute=round(ended.total() / minutes, 2),
+            jobs_per_minute=round(done.total() / minutes, 2),
             concurrency=row.concurrency if row else None,
-            ended=ended.total(),
-            efficiency=share(succeeded, succeeded + ended[Job.Status.FAILED]),
+            ended=done.total(),
+            efficiency=share(succeeded, succeeded + done[Job.Status.FAILED]),
         )
         uses.append(use)
     return sorted(uses, key=lambda use: (-use.running, -use.jobs_per_minute, use.worker_id))[:MOST_WORKERS]

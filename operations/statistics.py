@@ -1,20 +1,20 @@
 """What the system is doing, as figures: one function each. The queries stay fast with 1,000,000 jobs in the table."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from django.db.models import Count, Exists, Min, OuterRef
+from django.db.models import Count, Exists, F, Min, OuterRef, Q, QuerySet, Sum
 from django.utils import timezone
 
-from market.freshness import stale_at
+from market.freshness import FRESH, NEVER, PARKED, STALE, Freshness
 from market.models import Stock
+from operations import last_hour
 from operations.amounts import age
 from operations.last_hour import ProcessingTime, processing_times
-from operations.moments import Unix, moment
 from operations.processes import WorkerUse, worker_use
 from portfolio.models import Holding, Portfolio
 from tasks import broker
@@ -24,6 +24,8 @@ from tasks.priority import BANDS
 A_DAY = timedelta(hours=24)
 WORST = 10
 """Rows of a list that names the worst."""
+AGES = tuple(timedelta(minutes=minutes) for minutes in (5, 30, 60, 6 * 60, 24 * 60, 7 * 24 * 60))
+"""Of the last check of a stock, for a histogram."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +81,45 @@ class RunningJob:
     requesters: Sequence[str]
 
 
-class HeldStock(NamedTuple):
-    """What is needed here of a stock that somebody holds; thousands of model instances take twice the time."""
+class _Active(NamedTuple):
+    """Jobs that have not ended, of one queue, priority and status; `failures` are the attempts that failed before."""
 
-    pk: int
-    symbol: str
-    exchange: str
+    queue: str
+    priority: int
     status: str
-    source: str
-    checked_at: datetime | None
+    jobs: int
+    oldest: datetime
+    failures: int
+
+
+class ActiveJobs:
+    """The jobs that have not ended, as one look at the table found them."""
+
+    def __init__(self, found: Sequence[_Active]) -> None:
+        self._found = found
+
+    def depths(self) -> list[Depth]:
+        """Pending, queued and running jobs of each priority, the most urgent first."""
+        jobs = Counter({(one.priority, one.status): one.jobs for one in self._found})
+        return [
+            Depth(priority, str(queue), *(jobs[priority, status] for status in Job.ACTIVE))
+            for queue, band in BANDS.items()
+            for priority in band
+        ]
+
+    def waiting(self) -> dict[str, tuple[int, datetime | None]]:
+        """How many jobs wait in each queue, and when the oldest was asked for."""
+        waits = {queue: [one for one in self._found if one.queue == queue] for queue in Job.Queue.values}
+        waits = {queue: [one for one in found if one.status in Job.WAITING] for queue, found in waits.items()}
+        return {
+            queue: (sum(one.jobs for one in found), min((one.oldest for one in found), default=None))
+            for queue, found in waits.items()
+        }
+
+    @property
+    def failures(self) -> int:
+        """Attempts at them that failed."""
+        return sum(one.failures for one in self._found)
 
 
 @dataclass(frozen=True)
@@ -99,11 +131,12 @@ class StaleStock:
 
 
 @dataclass(frozen=True)
-class Freshness:
+class HeldStocks:
     """Held stocks, each counted once; `never` are those never checked, which are stale as well.
 
     `parked` are those that no source knows any more, and nobody asks for. `oldest_age` is how long the check of the
-    longest stale one is ago, in seconds; None where no stock that was ever checked is stale.
+    longest stale one is ago, in seconds; None where no stock that was ever checked is stale. `checked_within` is how
+    many of those that are not parked were checked within each of AGES, by its seconds.
     """
 
     fresh: int
@@ -111,7 +144,12 @@ class Freshness:
     never: int
     parked: int
     oldest_age: float | None
+    checked_within: Mapping[int, int]
     worst: Sequence[StaleStock]
+
+    @property
+    def all(self) -> int:
+        return self.fresh + self.stale + self.parked
 
 
 @dataclass(frozen=True)
@@ -157,7 +195,7 @@ class Statistics:
     failures: Sequence[FailureReason]
     workers: Sequence[WorkerUse]
     running: Sequence[RunningJob]
-    freshness: Freshness
+    freshness: HeldStocks
     coverage: Coverage
     outbox: Outbox
 
@@ -165,60 +203,40 @@ class Statistics:
 def collect() -> Statistics:
     """Every figure, now. A broker that is away costs two seconds."""
     now = timezone.now()
-    stocks = held_stocks()
+    rule, active = Freshness.of_all(now), active_jobs()
     return Statistics(
         at=now,
-        depths=depths(),
-        queues=queue_states(now),
+        depths=active.depths(),
+        queues=queue_states(active, now),
         processing_times=processing_times(now),
         ends=ends(now),
         failures=failures(now),
-        workers=worker_use(now),
+        workers=worker_use(last_hour.ended(now), now),
         running=running_jobs(now),
-        freshness=freshness(stocks, now),
-        coverage=coverage(stocks, now),
+        freshness=held(rule),
+        coverage=coverage(rule),
         outbox=outbox(now),
     )
 
 
-def depths() -> list[Depth]:
-    """Pending, queued and running jobs of each priority, the most urgent first."""
-    found = Counter(
-        {
-            (priority, status): jobs
-            for priority, status, jobs in Job.objects.active()
-            .order_by()
-            .values_list("priority", "status")
-            .annotate(jobs=Count("pk"))
-        }
+def active_jobs() -> ActiveJobs:
+    """What has not ended, now."""
+    rows = (
+        Job.objects.active()
+        .order_by()
+        .values_list("queue", "priority", "status")
+        .annotate(jobs=Count("pk"), oldest=Min("created_at"), failures=Sum("retries"))
     )
-    return [
-        Depth(priority, str(queue), *(found[priority, status] for status in Job.ACTIVE))
-        for queue, band in BANDS.items()
-        for priority in band
-    ]
+    return ActiveJobs([_Active._make(row) for row in rows])
 
 
-def queue_states(now: datetime) -> list[QueueState]:
+def queue_states(active: ActiveJobs, now: datetime) -> list[QueueState]:
     """What waits in each queue, and what the broker says it holds."""
     messages = _broker_depths()
     return [
         QueueState(queue, jobs, age(oldest, now), messages.get(queue))
-        for queue, (jobs, oldest) in waiting_jobs().items()
+        for queue, (jobs, oldest) in active.waiting().items()
     ]
-
-
-def waiting_jobs() -> dict[str, tuple[int, datetime | None]]:
-    """How many jobs wait in each queue, and when the oldest was asked for."""
-    found = {
-        queue: (jobs, oldest)
-        for queue, jobs, oldest in Job.objects.active()
-        .filter(status__in=Job.WAITING)
-        .order_by()
-        .values_list("queue")
-        .annotate(jobs=Count("pk"), oldest=Min("created_at"))
-    }
-    return {queue: found.get(queue, (0, None)) for queue in Job.Queue.values}
 
 
 def ends(now: datetime) -> list[Ends]:
@@ -271,55 +289,71 @@ def running_jobs(now: datetime) -> list[RunningJob]:
     ]
 
 
-def held_stocks() -> list[HeldStock]:
-    """The stocks that somebody holds."""
-    held = Stock.objects.filter(Exists(Holding.objects.filter(stock=OuterRef("pk"))))
-    rows = held.values_list("pk", "symbol", "exchange", "status", "source", Unix("checked_at"))
-    return [HeldStock._make((*known, moment(checked))) for *known, checked in rows]
-
-
-def freshness(stocks: Sequence[HeldStock], now: datetime) -> Freshness:
-    """How many of the stocks are fresh, and the ten that are not for longest."""
-    stale = stale_at(stocks, now)
-    never = [stock for stock in stale if stock.checked_at is None]
-    checked = sorted((stock for stock in stale if stock.checked_at), key=lambda stock: stock.checked_at or now)
-    worst = [StaleStock(stock.symbol, age(stock.checked_at, now)) for stock in (never + checked)[:WORST]]
-    parked = sum(_is_parked(stock) for stock in stocks)
-    return Freshness(
-        fresh=len(stocks) - len(stale) - parked,
-        stale=len(stale),
-        never=len(never),
-        parked=parked,
-        oldest_age=age(checked[0].checked_at, now) if checked else None,
-        worst=worst,
+def held_stocks(rule: Freshness) -> QuerySet[Any]:
+    """The stocks that somebody holds, each with its `state` of freshness."""
+    return Stock.objects.filter(Exists(Holding.objects.filter(stock=OuterRef("pk")))).annotate(
+        state=rule.state_in_sql()
     )
 
 
-def _is_parked(stock: HeldStock) -> bool:
-    return stock.status != Stock.Status.ACTIVE
+def held(rule: Freshness) -> HeldStocks:
+    """How fresh the stocks are that somebody holds."""
+    within = {f"within_{number}": Q(checked_at__gt=rule.now - limit) for number, limit in enumerate(AGES)}
+    rows = (
+        held_stocks(rule)
+        .order_by()
+        .values_list("state")
+        .annotate(
+            stocks=Count("pk"),
+            oldest=Min("checked_at"),
+            **{name: Count("pk", filter=one) for name, one in within.items()},
+        )
+    )
+    found = {state: (stocks, oldest, counts) for state, stocks, oldest, *counts in rows}
+    stocks = Counter({state: count for state, (count, *_) in found.items()})
+    checked = [counts for state, (*_, counts) in found.items() if state != PARKED]
+    return HeldStocks(
+        fresh=stocks[FRESH],
+        stale=stocks[STALE] + stocks[NEVER],
+        never=stocks[NEVER],
+        parked=stocks[PARKED],
+        oldest_age=age(found[STALE][1], rule.now) if STALE in found else None,
+        checked_within={
+            int(limit.total_seconds()): sum(counts[number] for counts in checked) for number, limit in enumerate(AGES)
+        },
+        worst=_stalest(rule),
+    )
 
 
-def coverage(stocks: Sequence[HeldStock], now: datetime) -> Coverage:
+def _stalest(rule: Freshness) -> list[StaleStock]:
+    stale = held_stocks(rule).filter(state__in=(NEVER, STALE))
+    rows = stale.order_by(F("checked_at").asc(nulls_first=True), "symbol").values_list("symbol", "checked_at")
+    return [StaleStock(symbol, age(checked_at, rule.now)) for symbol, checked_at in rows[:WORST]]
+
+
+def coverage(rule: Freshness) -> Coverage:
     """The share of each portfolio's holdings that are fresh, which parked ones are not."""
-    stale = {stock.pk for stock in stale_at(stocks, now)} | {stock.pk for stock in stocks if _is_parked(stock)}
-    holdings = list(Holding.objects.order_by().values_list("portfolio", "stock"))
-    total = Counter(portfolio for portfolio, _ in holdings)
-    fresh = Counter(portfolio for portfolio, stock in holdings if stock not in stale)
-    worst = sorted(total, key=lambda portfolio: (fresh[portfolio] / total[portfolio], -total[portfolio], portfolio))
-    names = Portfolio.objects.select_related("user").in_bulk(worst[:WORST])
+    are_fresh = Stock.objects.annotate(state=rule.state_in_sql()).filter(state=FRESH).order_by().values("pk")
+    found = list(
+        Holding.objects.order_by()
+        .values_list("portfolio")
+        .annotate(holdings=Count("pk"), fresh=Count("pk", filter=Q(stock__in=are_fresh)))
+    )
+    worst = sorted(found, key=lambda one: (one[2] / one[1], -one[1], one[0]))[:WORST]
+    names = Portfolio.objects.select_related("user").in_bulk([portfolio for portfolio, *_ in worst])
     rows = [
         PortfolioCoverage(
-            user=names[pk].user.get_username(),
-            portfolio=names[pk].name,
-            holdings=total[pk],
-            fresh=fresh[pk],
-            share=round(fresh[pk] / total[pk], 4),
-            portfolio_id=pk,
+            user=names[portfolio].user.get_username(),
+            portfolio=names[portfolio].name,
+            holdings=holdings,
+            fresh=fresh,
+            share=round(fresh / holdings, 4),
+            portfolio_id=portfolio,
         )
-        for pk in worst[:WORST]
-        if pk in names
+        for portfolio, holdings, fresh in worst
+        if portfolio in names
     ]
-    return Coverage(len(total), total.total(), fresh.total(), rows)
+    return Coverage(len(found), sum(holdings for _, holdings, _ in found), sum(fresh for *_, fresh in found), rows)
 
 
 def outbox(now: datetime) -> Outbox:

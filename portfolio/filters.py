@@ -3,11 +3,11 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from market.freshness import states_at
+from market.freshness import Freshness
 from market.models import Stock
 from portfolio.models import PortfolioPriority
 from portfolio.tracking import WORDS
@@ -25,6 +25,5 @@ class DataFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[PortfolioPriority]) -> QuerySet[PortfolioPriority]:
         if self.value() is None:
             return queryset
-        tracked = Stock.objects.filter(Exists(PortfolioPriority.objects.filter(stock=OuterRef("pk"))))
-        states = states_at(tracked.only("exchange", "status", "checked_at", "source"), timezone.now())
-        return queryset.filter(stock__in=[stock.pk for stock, state in states if state == self.value()])
+        stocks = Stock.objects.annotate(state=Freshness.of_all(timezone.now()).state_in_sql())
+        return queryset.filter(stock__in=stocks.filter(state=self.value()).values("pk"))

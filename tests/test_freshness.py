@@ -1,5 +1,6 @@
 """What is fresh while exchanges trade, after their close, on weekends and on holidays."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from django.utils import timezone
 from market import sessions
 from market.calendars import sessions as sessions_of
 from market.exchanges import EXCHANGES, NEVER_CLOSES, exchange_of
-from market.freshness import Freshness
+from market.freshness import STATES, Freshness
 from market.models import Stock, TradingSession
 from market.sessions import keep_sessions
 from portfolio.models import Holding, Portfolio
@@ -102,6 +103,37 @@ def test_freshness_takes_one_query_however_many_stocks(thanksgiving, django_asse
     with django_assert_num_queries(1):
         freshness = Freshness.of(stocks, at("2026-11-25 12:00"))
         assert sum(map(freshness.is_stale, stocks)) == 80
+
+
+@pytest.mark.parametrize("schedule", [None, {"market_open": 7, "market_closed": 90, "weekend": 3_000}])
+@pytest.mark.parametrize(
+    "now",
+    ["2026-11-24 15:00", "2026-11-24 21:45", "2026-11-24 22:30", "2026-11-26 15:00", "2026-11-28 12:00.000001"],
+)
+def test_the_database_finds_the_same_state_as_python(thanksgiving, configured, now, schedule):
+    configured(**{"portfolio.freshness_schedule": schedule})
+    write_sessions("XTKS", "2026-11-15", "2026-12-10")
+    moment = at(now)
+    around = [moment - age for age in (timedelta(minutes=minutes) for minutes in (7, 30, 90, 3_000))]
+    around += [at(text) for text in ("2026-11-20 22:00", "2026-11-23 22:00", "2026-11-24 07:00", "2026-11-25 22:00")]
+    tick = timedelta(microseconds=1)
+    checks = [None, *(one + shift for one in around for shift in (-tick, timedelta(), tick))]
+    kinds = itertools.product(
+        ("", "NMS", "JPX", "LSE", "CCC", "CCY"), ("", "yahoo_finance", "alpha_vantage"), ("active", "delisted"), checks
+    )
+    Stock.objects.bulk_create(
+        Stock(symbol=f"S{number}", exchange=exchange, source=source, status=status, checked_at=checked)
+        for number, (exchange, source, status, checked) in enumerate(kinds)
+    )
+    rule = Freshness.of_all(moment)
+    stocks = list(Stock.objects.annotate(state=rule.state_in_sql()))
+    assert {stock.pk: stock.state for stock in stocks} == {stock.pk: rule.state_of(stock) for stock in stocks}
+    assert {rule.state_of(stock) for stock in stocks} == set(STATES)
+
+
+def test_without_any_stock_there_is_no_state_to_find(django_assert_num_queries):
+    with django_assert_num_queries(2):
+        assert list(Stock.objects.annotate(state=Freshness.of_all(timezone.now()).state_in_sql())) == []
 
 
 @pytest.mark.parametrize(

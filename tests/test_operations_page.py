@@ -565,7 +565,7 @@ def test_while_the_database_is_away_both_the_page_and_its_figures_say_so(client,
 
 
 def test_a_database_that_is_lost_half_way_is_told_the_same_way_and_found_again(admin_client, servers, monkeypatch):
-    def fail() -> None:
+    def fail(_rule: object) -> None:
         raise OperationalError("the address of the server\nand more")
 
     with monkeypatch.context() as patch:

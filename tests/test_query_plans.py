@@ -138,8 +138,7 @@ def test_the_sweeper_reads_active_jobs_alone(jobs, reads_of_all_jobs, monkeypatc
 
 def test_the_page_of_a_user_and_the_depths_of_queues_read_no_ended_jobs_of_others(jobs, user, reads_of_all_jobs):
     statements(user)
-    statistics.depths()
-    statistics.queue_states(timezone.now())
+    statistics.queue_states(statistics.active_jobs(), timezone.now())
     statistics.running_jobs(timezone.now())
     assert reads_of_all_jobs == []
 
@@ -148,8 +147,7 @@ def test_metrics_read_what_is_active_and_what_the_last_hour_brought(jobs, reads_
     lifecycle.mark_queued([job.pk for job in jobs])
     assert run_job(jobs[0].pk, "worker")
     reads_of_all_jobs.clear()
-    stocks = statistics.held_stocks()
-    assert list(JobMetrics(timezone.now(), stocks).collect())
+    assert list(JobMetrics(timezone.now()).collect())
     assert reads_of_all_jobs == []
 
 
