@@ -134,6 +134,7 @@ def pages() -> Iterator[tuple[str, str]]:
     yield "events that are set aside", links.set_aside_events()
     yield "Stock data", reverse("admin:operations_stockdata_changelist")
     yield "Stock data, its figures", reverse("admin:operations_stockdata_figures")
+    yield "Stock data, its charts", reverse("admin:operations_stockdata_charts")
     yield "/metrics", reverse("metrics")
 
 
