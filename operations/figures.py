@@ -5,6 +5,7 @@ from django.utils import timezone
 from market.freshness import Freshness
 from mqtt_bridge.statistics import Figures, OutboxState, PriorityDepth, QueueDepth, StockCounts, WorkerCounts
 from operations import statistics
+from operations.held import count_held
 from operations.processes import workforce
 
 
@@ -17,7 +18,7 @@ def collect_figures() -> Figures:
         queues.setdefault(depth.queue, []).append(one)
     workers = workforce()
     outbox = statistics.outbox(now)
-    held = statistics.held(Freshness.of_all(now))
+    held = count_held(Freshness.of_all(now))
     return Figures(
         at=now,
         queues=[QueueDepth(queue, priorities) for queue, priorities in queues.items()],

@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from market.freshness import Freshness
 from market.models import Stock
-from operations import last_hour, statistics
+from operations import last_hour
+from operations.held import held_stocks
 from tasks.models import JobRequest
 
 
@@ -31,7 +32,7 @@ class HeldFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Stock]) -> QuerySet[Stock]:
         if self.value() is None:
             return queryset
-        held = statistics.held_stocks(Freshness.of_all(timezone.now()))
+        held = held_stocks(Freshness.of_all(timezone.now()))
         return queryset.filter(
             pk__in=(held if self.value() == "any" else held.filter(state=self.value())).values("pk")
         )

@@ -19,6 +19,7 @@ from market.sources import available_sources
 from market.sources.budget import usage_of
 from operations import last_hour, statistics
 from operations.amounts import age, share
+from operations.held import count_held, held_stocks
 from operations.last_hour import Spread
 from operations.plans import plain_plans
 from operations.processes import Workforce, signs_of_life, workforce
@@ -172,7 +173,7 @@ def _efficiency(found: Workforce, efficiency: float | None) -> Iterator[Metric]:
 
 
 def _stocks(now: datetime) -> Iterator[Metric]:
-    found = statistics.held(Freshness.of_all(now))
+    found = count_held(Freshness.of_all(now))
     counts = {
         ("fresh",): found.fresh,
         ("stale",): found.stale - found.never,
@@ -188,7 +189,7 @@ def _stocks(now: datetime) -> Iterator[Metric]:
 
 
 def _by_symbol(now: datetime) -> dict[str, dict[str, object]]:
-    stocks = statistics.held_stocks(Freshness.of_all(now)).values_list("symbol", "state", "checked_at")
+    stocks = held_stocks(Freshness.of_all(now)).values_list("symbol", "state", "checked_at")
     return {symbol: {"state": state, "age": age(checked_at, now)} for symbol, state, checked_at in stocks}
 
 

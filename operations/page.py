@@ -12,13 +12,14 @@ from market.models import Stock
 from operations import last_hour, links, statistics
 from operations.amounts import age, share
 from operations.health import Readiness
+from operations.held import HeldStocks, PortfolioCoverage, StaleStock, count_held, coverage_of
 from operations.last_hour import FRESH, HOUR, INCOMPLETE, WAITING
 from operations.lights import BAD, Light, direct_processing, lights
 from operations.links import Figure
 from operations.models import Alert
 from operations.plans import plain_plans
 from operations.processes import WorkerUse, worker_use, workforce
-from operations.statistics import A_DAY, ActiveJobs, FailureReason, HeldStocks, PortfolioCoverage, StaleStock
+from operations.statistics import A_DAY, ActiveJobs, FailureReason
 from operations.tracked import TrackedStock, most_tracked
 from tasks.models import Job, Worker
 from tasks.wording import describe_duration
@@ -27,7 +28,7 @@ PACE = timedelta(minutes=5)
 """How far back the pace of a queue is measured."""
 
 _AGES = ("under 5 minutes", "5 to 30 minutes", "30 to 60 minutes", "1 to 6 hours", "6 to 24 hours", "1 to 7 days")
-"""Names of the bands of the histogram, each up to one of `statistics.AGES`."""
+"""Names of the bands of the histogram, each up to one of `operations.held.AGES`."""
 _OLDER = "over 7 days"
 """The last one, which goes up to any."""
 
@@ -142,8 +143,8 @@ def _collect(readiness: Readiness, now: datetime) -> Page:
     found = list(lights(readiness, now))
     banner, banner_jobs = direct_processing(readiness, uses)
     alerts = list(Alert.objects.filter(state=Alert.State.RAISED).select_related("acknowledged_by"))
-    held = statistics.held(rule)
-    coverage = statistics.coverage(rule)
+    held = count_held(rule)
+    coverage = coverage_of(rule)
     return Page(
         at=now,
         summary=_summary(banner, found, alerts),
