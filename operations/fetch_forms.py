@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
-from django.contrib.admin.widgets import AutocompleteSelect
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
@@ -17,6 +16,7 @@ from market.symbols import InvalidSymbol, parse_symbol
 from portfolio.admin import may_fetch_portfolios, name_portfolios
 from portfolio.holdings import stocks_of
 from portfolio.models import Holding, Portfolio
+from portfolio.widgets import KeySelect
 from tasks.forms import BackfillForm
 
 LONGEST_TEXT = 20_000
@@ -50,14 +50,10 @@ class SymbolsField(forms.CharField):
         super().run_validators(", ".join(value))
 
 
-class PortfolioSelect(AutocompleteSelect):
+class PortfolioSelect(KeySelect):
     """Finds portfolios by their names and their users' names, and shows both."""
 
     url_name = "%s:operations_fetch_portfolios"
-
-    def optgroups(self, name: str, value: Any, attr: Any = None) -> Any:
-        """Without what is no key, which Django would look up all the same, and fail."""
-        return super().optgroups(name, [one for one in value if re.fullmatch("[0-9]{1,18}", str(one))], attr)
 
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.widgets import AutocompleteSelect
 from django.contrib.auth.models import User
 from django.core import signing
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextInputWidget
 
 from portfolio.imports import PORTFOLIO, Imported
 from portfolio.models import Portfolio
+from portfolio.widgets import KeySelect
 
 LARGEST_UPLOAD = 1_800_000
 """Bytes. In the worst case the signed text is a third longer, and a form may have 2.5 MiB (Django's default)."""
@@ -41,7 +41,7 @@ class Upload:
 class UploadForm(forms.Form):
     user = forms.ModelChoiceField(
         User.objects.all(),
-        widget=AutocompleteSelect(Portfolio._meta.get_field("user"), admin.site),
+        widget=KeySelect(Portfolio._meta.get_field("user"), admin.site),
         help_text="Whose portfolio it is.",
     )
     portfolio = forms.CharField(

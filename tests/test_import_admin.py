@@ -266,6 +266,8 @@ def test_every_wrong_line_is_told_up_to_a_thousand(admin_client, user):
         ({"portfolio": " "}, "This field is required."),
         ({"portfolio": "x" * 101}, "at most 100 characters"),
         ({"user": 0}, "Select a valid choice."),
+        ({"user": "no key"}, "Select a valid choice."),
+        ({"user": "9" * 30}, "Select a valid choice."),
     ],
 )
 def test_a_form_that_is_wrong_says_where(fields, problem, admin_client, user):
