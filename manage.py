@@ -2,10 +2,25 @@
 """Django's command line for stockqueue."""
 
 import os
+import re
 import sys
 
 from django.core.management import execute_from_command_line
+from django.db import InterfaceError, OperationalError, ProgrammingError
+
+
+def main() -> None:
+    """Run the command. A database that is away, or not migrated, is told in one line; `--traceback` shows the rest."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stockqueue.settings")
+    try:
+        execute_from_command_line(sys.argv)
+    except (InterfaceError, OperationalError, ProgrammingError) as error:
+        if "--traceback" in sys.argv:
+            raise
+        reason = str(error).partition("\n")[0]
+        is_behind = re.search(r"no such (table|column)|(relation|column) .* does not exist", reason)
+        sys.exit(f"database: {reason}{'; python manage.py migrate brings it up to date' if is_behind else ''}")
+
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stockqueue.settings")
-    execute_from_command_line(sys.argv)
+    main()

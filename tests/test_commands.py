@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -13,6 +14,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from market.models import Stock
+from stockqueue.processes import free_port
 from tasks import lifecycle
 from tasks.models import Job
 from tasks.requests import request_fetches
@@ -330,3 +332,18 @@ def test_job_stats_says_that_the_broker_does_not_answer_and_works_on_an_empty_da
     figures = json.loads(call("job_stats", "--json"))
     assert [queue["broker_messages"] for queue in figures["queues"]] == [None, None, None]
     assert figures["outbox"] == {"unpublished": 0, "oldest_age": None, "set_aside": 0}
+
+
+@pytest.mark.parametrize("words", [("fetch_stock", "AAPL"), ("job_stats",), ("scheduled_portfolio_update",)])
+def test_a_database_that_was_not_migrated_is_told_in_one_line(words, tmp_path):
+    done = run(*words, DATABASE_URL=f"sqlite:///{tmp_path}/new.sqlite3", STOCKQUEUE_VAR=str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "database: no such table: market_stock; python manage.py migrate brings it up to date\n"
+
+
+def test_a_database_that_is_away_is_told_in_one_line_and_in_full_where_that_is_asked_for():
+    away = f"postgres://127.0.0.1:{free_port()}/stockqueue"
+    done = run("fetch_stock", "AAPL", DATABASE_URL=away)
+    assert done.returncode == 1
+    assert re.fullmatch(r"database: connection failed: .*Connection refused\n", done.stderr)
+    assert "Traceback" in run("fetch_stock", "AAPL", "--traceback", DATABASE_URL=away).stderr
