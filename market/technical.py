@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from market.models import Analysis, Stock
-from market.recommendation import recommend
+from market.technical_rule import recommend_by_indicators
 
 if TYPE_CHECKING:
     from market.indicators import Indicators
@@ -23,7 +23,7 @@ def analyse(stock: Stock) -> Analysis | None:
         return None
     indicators = import_module("market.indicators")
     found: Indicators = indicators.latest(indicators.Prices(*zip(*reversed(newest_first), strict=True)))
-    recommended = recommend(found)
+    recommended = recommend_by_indicators(found)
     return Analysis(
         stock=stock,
         kind=Analysis.Kind.TECHNICAL,

@@ -7,8 +7,8 @@ from typing import Any
 
 from market.gaps import missing_days
 from market.models import Analysis, Stock
-from market.recommendation import VERSION
 from market.technical import ENOUGH_BARS, analyse
+from market.technical_rule import VERSION
 from tasks.analyses import find_stock, last_analysis, result_of, unchanged
 from tasks.backfill import Mode
 from tasks.models import Job

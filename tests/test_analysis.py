@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from market.indicators import NEEDED, Prices, latest
 from market.models import Analysis, PriceBar, Stock
-from market.recommendation import recommend
 from market.technical import ENOUGH_BARS, HISTORY_BARS, analyse
+from market.technical_rule import recommend_by_indicators
 from tasks import lifecycle, technical_analysis
 from tasks.execution import run_job
 from tasks.models import Job
@@ -57,8 +57,8 @@ def test_an_analysis_stores_indicators_recommendation_and_reasons():
     assert (found.stock, found.kind, found.data_as_of, found.bars) == (stock, "technical", LAST, 300)
     assert found.values == {"close": expected.close, **expected.values()}
     assert None not in found.values.values()
-    assert (found.recommendation, found.confidence) == recommend(expected)[:2]
-    assert found.contributions == [one._asdict() for one in recommend(expected).contributions]
+    assert (found.recommendation, found.confidence) == recommend_by_indicators(expected)[:2]
+    assert found.contributions == [one._asdict() for one in recommend_by_indicators(expected).contributions]
     assert (found.version, found.tokens, found.bars_changed_at) == ("technical/1", None, stock.bars_changed_at)
     assert (job.status, job.outcome) == ("completed", "updated")
     assert job.result == {

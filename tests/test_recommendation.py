@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market.indicators import NEEDED, Indicators
-from market.recommendation import VERSION, Action, recommend
+from market.recommendation import Action
+from market.technical_rule import VERSION
+from market.technical_rule import recommend_by_indicators as recommend
 
 prices = st.floats(0.01, 1e6)
 some_prices = st.none() | prices
