@@ -29,6 +29,11 @@ def describe_fetch(subject: str) -> str:
     return f"Fetch of {subject}"
 
 
+def describe_analysis(subject: str) -> str:
+    """`Analysis of AAPL`."""
+    return f"Analysis of {subject}"
+
+
 def describe_backfill(subject: str, start: date, end: date | None, mode: Mode) -> str:
     """`Backfill of AAPL, 2024-01-01 to 2024-01-31, gaps`."""
     return f"Backfill of {subject}, {start} to {end or timezone.now().date()}, {mode}"

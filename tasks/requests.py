@@ -87,9 +87,10 @@ class Requested:
 
 
 def _name(jobs: Sequence[Job]) -> str:
-    names = [job.subject for job in jobs[:SHOWN]]
-    more = [f"{len(jobs) - SHOWN} more"] if len(jobs) > SHOWN else []
-    return ", ".join(names + more)
+    """Each subject once, however many jobs are about it."""
+    names = list(dict.fromkeys(job.subject for job in jobs))
+    more = [f"{len(names) - SHOWN} more"] if len(names) > SHOWN else []
+    return ", ".join(names[:SHOWN] + more)
 
 
 def request_fetches(

@@ -11,12 +11,12 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from market.admin import StockAdmin as MarketStockAdmin
-from market.models import Stock
+from market.models import Analysis, Stock
 from tasks.forms import BackfillForm
 from tasks.group_admin import follow, may_request_jobs
-from tasks.groups import describe_backfill, describe_fetch, name_stocks
+from tasks.groups import describe_analysis, describe_backfill, describe_fetch, name_stocks
 from tasks.models import Job
-from tasks.requests import request_fetches
+from tasks.requests import request_analyses, request_fetches
 
 AT_ONCE = 500
 """Rows that one action is for; more hidden fields than that, a form may not have."""
@@ -42,7 +42,7 @@ def queue_backfill(
 
 
 class StockAdmin(MarketStockAdmin):
-    actions = ("fetch_now", "backfill")
+    actions = ("fetch_now", "backfill", "analyse_now")
 
     @admin.action(description="Fetch now", permissions=["fetch"])
     def fetch_now(self, request: HttpRequest, stocks: QuerySet[Stock]) -> HttpResponse | None:
@@ -70,6 +70,17 @@ class StockAdmin(MarketStockAdmin):
                 return queue_backfill(request, form, name_stocks(chosen), chosen, chosen)
             context |= form.shown(chosen)
         return TemplateResponse(request, "admin/market/stock/backfill.html", context)
+
+    @admin.action(description="Analyse now", permissions=["fetch"])
+    def analyse_now(self, request: HttpRequest, stocks: QuerySet[Stock]) -> HttpResponse | None:
+        """Asks for all that can be found out; what still holds is not done again."""
+        assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+        chosen = list(stocks)
+        with transaction.atomic():
+            requested = request_analyses(
+                chosen, Job.Trigger.USER_REQUEST, request.user, analysis_types=list(Analysis.Kind)
+            )
+            return follow(request, describe_analysis(name_stocks(chosen)), requested, chosen)
 
     def has_fetch_permission(self, request: HttpRequest) -> bool:
         return may_request_jobs(request.user)

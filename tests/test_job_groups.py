@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from market.models import Stock
+from market.models import Analysis, Stock
 from portfolio.models import Portfolio
 from tasks import lifecycle
 from tasks.execution import run_job
@@ -75,6 +75,20 @@ def test_fetch_now_leads_to_the_progress_of_what_it_queued_and_joined(admin_clie
     shown = words(admin_client.get(answer.url))
     assert "Queued MSFT; already on the way: AAPL." in shown
     assert "0 of 2 ended" in shown
+
+
+def test_analyse_now_asks_for_all_that_can_be_found_out(admin_client, admin_user):
+    stocks = Stock.objects.find_or_create(["AAPL", "MSFT"])
+    answer = act(admin_client, "market_stock", "analyse_now", stocks)
+    group = JobGroup.objects.get()
+    assert answer.url == page_of(group)
+    assert (group.what, group.user) == ("Analysis of AAPL, MSFT", admin_user)
+    assert "Queued AAPL, MSFT." in words(admin_client.get(answer.url))
+    assert sorted(group.jobs.values_list("symbol", "subtype", "trigger")) == sorted(
+        (symbol, kind, "user_request") for symbol in ("AAPL", "MSFT") for kind in Analysis.Kind
+    )
+    act(admin_client, "market_stock", "analyse_now", stocks)
+    assert Job.objects.count() == 8
 
 
 def test_fetch_now_of_portfolios_does_too(admin_client, user, hold, django_user_model):
