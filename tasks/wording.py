@@ -74,7 +74,7 @@ def describe_result(result: dict[str, Any]) -> str:
     """A completed job's result: what was found, how much was stored, or why nothing was."""
     if result.get("recommendation"):
         found = f"{result['recommendation']}, confidence {result['confidence']:.2f}"
-        return f"{found}, of {_basis(result)} until {result['data_as_of']}{_because(result)}"
+        return f"{found}{_basis(result)}{_because(result)}"
     if "reason" in result:
         return str(result["reason"])
     if "days_fetched" in result:
@@ -84,11 +84,22 @@ def describe_result(result: dict[str, Any]) -> str:
             f"{result.get('successful_symbols', 0)} of {result['symbols_processed']} stocks, "
             f"{result.get('records_stored', 0)} bars stored"
         )
+    if "new" in result:
+        return f"{_count(result, 'headlines')} of the last days, {result['new']} new"
     return ""
 
 
 def _basis(result: dict[str, Any]) -> str:
-    return f"{result['headlines']} headlines" if "headlines" in result else f"{result['bars']} bars"
+    """What a recommendation is of, as far as the result tells."""
+    for name, of in (("bars", "until"), ("headlines", "until"), ("values", "of")):
+        if name in result:
+            return f", of {_count(result, name)} {of} {result.get('data_as_of')}"
+    return ""
+
+
+def _count(result: dict[str, Any], name: str) -> str:
+    """`1 headline`, `2 headlines`."""
+    return f"{result[name]} {name if result[name] != 1 else name.removesuffix('s')}"
 
 
 def _because(result: dict[str, Any]) -> str:

@@ -83,7 +83,9 @@ def test_analyse_now_asks_for_all_that_can_be_found_out(admin_client, admin_user
     group = JobGroup.objects.get()
     assert answer.url == page_of(group)
     assert (group.what, group.user) == ("Analysis of AAPL, MSFT", admin_user)
-    assert "Queued AAPL, MSFT." in words(admin_client.get(answer.url))
+    shown = words(admin_client.get(answer.url))
+    assert "Queued AAPL, MSFT." in shown
+    assert all(f"{symbol} {kind}" in shown for symbol in ("AAPL", "MSFT") for kind in Analysis.Kind)
     assert sorted(group.jobs.values_list("symbol", "subtype", "trigger")) == sorted(
         (symbol, kind, "user_request") for symbol in ("AAPL", "MSFT") for kind in Analysis.Kind
     )

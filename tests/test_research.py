@@ -11,9 +11,12 @@ from market.models import Analysis, SourceUse, Stock
 from market.sources import configured_sources
 from mqtt_bridge.payloads import lifecycle_payload
 from portfolio.fetching import fetch_stale_holdings
+from tasks.groups import group_jobs
 from tasks.models import Job
 from tasks.requests import request_analyses
+from tasks.wording import describe_end
 from tests.jobs import result_of, run_once
+from tests.prices import stored
 from tests.test_commands import call
 from tests.yahoo import NEWS, SUMMARY
 from tests.yahoo_news import article
@@ -214,6 +217,29 @@ def test_the_end_of_research_is_told_under_its_own_topic_with_its_result(stock):
     payload = lifecycle_payload(event)
     assert (payload["job_type"], payload["subtype"]) == ("stock_research", "fundamental")
     assert payload["result"]["recommendation"] == "BUY"
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (Kind.FUNDAMENTAL, f"updated: BUY, confidence 0.35, of 29 values of {TODAY}"),
+        (Kind.NEWS, "updated: 1 headline of the last days, 1 new"),
+        (Kind.SENTIMENT, f"updated: BUY, confidence 0.13, of 1 headline until {TODAY}"),
+        (Kind.TECHNICAL, "unchanged: "),
+    ],
+)
+def test_the_admin_tells_what_came_of_a_job_of_each_kind(kind, told, stock, yahoo, admin_client, admin_user):
+    yahoo.serve_news("AAPL", article("Apple wins a great award"))
+    if kind == Kind.TECHNICAL:
+        run_once(request(stored(), kind))
+    requested = request_analyses([stock], Job.Trigger.USER_REQUEST, admin_user, analysis_types=[kind])
+    job = run_once(requested.jobs[0])
+    group = group_jobs("Analysis of AAPL", requested, admin_user)
+    assert describe_end(job).startswith(told)
+    for page in (f"job/{job.pk}", f"jobgroup/{group.pk}"):
+        shown = admin_client.get(f"/admin/tasks/{page}/change/").content.decode()
+        assert told.partition(": ")[2] in shown
+    assert admin_client.get("/admin/tasks/job/").status_code == 200
 
 
 def test_a_login_is_followed_by_research_of_fresh_stocks_once(user, hold, stock, configured):
