@@ -15,10 +15,12 @@ def main() -> None:
     try:
         execute_from_command_line(sys.argv)
     except (InterfaceError, OperationalError, ProgrammingError) as error:
-        if "--traceback" in sys.argv:
-            raise
         reason = str(error).partition("\n")[0]
-        is_behind = re.search(r"no such (table|column)|(relation|column) .* does not exist", reason)
+        is_behind = re.search(
+            r"no such (table|column)|has no column named|(relation|column) .* does not exist", reason
+        )
+        if "--traceback" in sys.argv or (isinstance(error, ProgrammingError) and not is_behind):
+            raise
         sys.exit(f"database: {reason}{'; python manage.py migrate brings it up to date' if is_behind else ''}")
 
 

@@ -89,14 +89,14 @@ class SourceStateAdmin(ReadOnly, ModelAdmin):
 class NewsItemAdmin(OfStocks):
     key = ("published_at", "id")
     moment = "published_at"
-    nothing_yet = "They come with the first analysis of a stock's sentiment."
+    nothing_yet = "They come with the first analysis of a stock's sentiment, or research of its news."
     list_display = ("published_at", "stock", "title", "publisher", "sentiment")
 
 
 @admin.register(Analysis)
 class AnalysisAdmin(OfStocks):
     is_in_order = False
-    nothing_yet = "They come with a login, or with “analyse_stock”."
+    nothing_yet = "They come with a login, “Analyse now” on stocks, or “analyse_stock”."
     list_display = ("created_at", "stock", "kind", "recommendation", "confidence", "data_as_of", "bars", "version")
     list_filter = ("kind", "recommendation")
 

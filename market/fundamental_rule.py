@@ -13,8 +13,8 @@ Each signal votes from -1 (sell) to 1 (buy), in proportion to how far it lies fr
 
 The earnings yield is 1 / P/E: unlike that, it does not jump where a small profit becomes a loss. A company that makes
 a loss has no P/E; its yield counts as 0, which is fully against. A debt to equity below 0 means that the equity is
-used up, and counts as not known. The votes are summed up and judged as in every rule (`market.recommendation.weigh`):
-from 0.25 on BUY, down from -0.25 SELL, and what is not known speaks against the answer.
+used up, and counts as not known. The votes are summed up and judged as in `technical/1` (`recommendation.weigh`): from
+0.25 on BUY, down from -0.25 SELL, and what is not known speaks against the answer.
 
 So a higher margin, return or growth never speaks for selling, and neither does a lower P/E above 0; more debt never
 speaks for buying. The limits are the same for all sectors: a bank, whose debt is its trade, often has no such figure

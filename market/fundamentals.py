@@ -8,7 +8,7 @@ from market.sources.base import Fundamentals
 
 
 def analyse_fundamentals(stock: Stock, found: Fundamentals | None, now: datetime) -> Analysis:
-    """The analysis of what a source had at `now`, not saved yet; without any, there is no recommendation.
+    """The analysis of what a source had at `now`, not saved yet; where no signal is known, it recommends nothing.
 
     `values` are the fundamentals by name, dates as ISO texts; empty where the source had none.
     """
@@ -20,6 +20,7 @@ def analyse_fundamentals(stock: Stock, found: Fundamentals | None, now: datetime
         analysis.values = {
             name: value.isoformat() if isinstance(value, date) else value for name, value in found._asdict().items()
         }
-        analysis.recommendation, analysis.confidence = recommended.action, recommended.confidence
-        analysis.contributions = [one._asdict() for one in recommended.contributions]
+        if any(one.vote is not None for one in recommended.contributions):
+            analysis.recommendation, analysis.confidence = recommended.action, recommended.confidence
+            analysis.contributions = [one._asdict() for one in recommended.contributions]
     return analysis

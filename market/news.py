@@ -40,7 +40,7 @@ def store_news(stock: Stock, headlines: Iterable[Headline], now: datetime) -> in
     before = stock.news.count()
     # In this order, so that two who store the same wait for each other instead of deadlocking.
     NewsItem.objects.bulk_create(sorted(items, key=lambda item: item.external_id), ignore_conflicts=True)
-    return stock.news.count() - before
+    return max(0, stock.news.count() - before)  # another who stores them at the same time may count them, too
 
 
 def digest(stock: Stock, new: int, now: datetime) -> Analysis:

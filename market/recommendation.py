@@ -1,4 +1,4 @@
-"""BUY, HOLD or SELL from signals that are weighed: what all fixed rules have in common.
+"""BUY, HOLD or SELL from signals that are weighed: what rules of several signals have in common.
 
 A rule sums up what its signals say. It does not know what a price will do, and nothing is traded by it.
 """

@@ -3,6 +3,7 @@
 Every figure comes from the database, so that all web servers say the same. All are gauges: nothing is counted here.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -152,7 +153,7 @@ def _logins(now: datetime) -> Iterator[Metric]:
 
 
 def _ended(ends: Iterable[last_hour.Ended]) -> Metric:
-    found: dict[Any, float] = {(str(job_type), str(status)): 0 for job_type in Job.Type for status in _ENDS}
+    found: Counter[Any] = Counter({(str(job_type), str(status)): 0 for job_type in Job.Type for status in _ENDS})
     for end in ends:
         found[end.job_type, end.status] += end.jobs
     return _gauge("ended_jobs", "Jobs that ended in the last hour.", found, ["job_type", "status"])

@@ -95,7 +95,9 @@ class ActiveJobs:
 
     def depths(self) -> list[Depth]:
         """Pending, queued and running jobs of each priority, the most urgent first."""
-        jobs = Counter({(one.priority, one.status): one.jobs for one in self._found})
+        jobs = Counter[tuple[int, str]]()
+        for one in self._found:
+            jobs[one.priority, one.status] += one.jobs
         return [
             Depth(priority, str(queue), *(jobs[priority, status] for status in Job.ACTIVE))
             for queue, band in BANDS.items()

@@ -280,7 +280,7 @@ class JobEvent(models.Model):
 
 
 class JobGroup(models.Model):
-    """What one user asked for at once: a fetch, one of a portfolio, a backfill. Joined jobs are among its `jobs`.
+    """What one user asked for at once: fetches, a backfill, analyses. Joined jobs are among its `jobs`.
 
     The admin shows its user how far it is, and whoever may see jobs. The user gets a mail when the last job has ended,
     where that took long.

@@ -54,16 +54,22 @@ def _subject(group: JobGroup, jobs: list[Job]) -> str:
 
 def _text(group: JobGroup, jobs: list[Job]) -> str:
     counts = Counter(job.outcome or job.status for job in jobs)
-    bars = sum((job.result or {}).get("records_stored", 0) for job in jobs)
+    stored = [result["records_stored"] for job in jobs if "records_stored" in (result := job.result or {})]
+    bars = f" Bars written: {sum(stored)}." if stored else ""
     failed = _failed(jobs)
     lines = [
         f"Asked for on {group.created_at:%Y-%m-%d at %H:%M} UTC.",
-        f"Jobs: {', '.join(f'{count} {what}' for what, count in sorted(counts.items()))}. Bars written: {bars}.",
+        f"Jobs: {', '.join(f'{count} {what}' for what, count in sorted(counts.items()))}.{bars}",
     ]
-    lines += [f"{job.subject} {job.status}: {job.error}" for job in failed[:FAILURES_NAMED]]
+    lines += [f"{_name(job)} {job.status}: {job.error}" for job in failed[:FAILURES_NAMED]]
     if len(failed) > FAILURES_NAMED:
         lines.append(f"and {len(failed) - FAILURES_NAMED} more")
     return "\n".join(lines) + "\n"
+
+
+def _name(job: Job) -> str:
+    """`AAPL`, or `AAPL, sentiment`: a stock may have an analysis of each kind."""
+    return f"{job.subject}, {job.subtype}" if "analysis_types" in job.parameters else job.subject
 
 
 def _failed(jobs: list[Job]) -> list[Job]:

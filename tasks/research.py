@@ -1,5 +1,6 @@
 """The work of research jobs: what a source knows of a stock beside its prices becomes an analysis."""
 
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -14,6 +15,8 @@ from market.sources.base import NotOffered, SourceError, SymbolNotFound
 from tasks.analyses import ask_source, find_stock, last_analysis, result_of, unchanged
 from tasks.models import Job
 from tasks.work import Done, Store, WorkFailed
+
+NOTHING_TO_JUDGE = "nothing is known of what the rule looks at"
 
 
 def research_fundamentals(job: Job, now: datetime) -> Store | Done:
@@ -32,18 +35,15 @@ def research_fundamentals(job: Job, now: datetime) -> Store | Done:
         reason = str(nothing)
     except SourceError as error:
         raise WorkFailed(str(error)) from error
-    return partial(_store_fundamentals, analyse_fundamentals(stock, found, now), reason)
+    analysis = analyse_fundamentals(stock, found, now)
+    if not analysis.recommendation:
+        reason = reason or NOTHING_TO_JUDGE
+    return partial(_store, analysis, reason, _fundamentals_in)
 
 
 def fundamentals_hold(last: Analysis, _stock: Stock) -> bool:
     """Whether a snapshot was judged by today's rule; within `cache_ttl` it is not taken again."""
     return last.version == FUNDAMENTAL_VERSION
-
-
-def _store_fundamentals(analysis: Analysis, reason: str) -> Done:
-    analysis.save()
-    outcome = Job.Outcome.PARTIAL if reason else Job.Outcome.UPDATED
-    return Done(outcome, result_of(analysis, reason, **_fundamentals_in(analysis)))
 
 
 def _fundamentals_in(analysis: Analysis) -> dict[str, Any]:
@@ -57,11 +57,14 @@ def research_news(job: Job, now: datetime) -> Store | Done:
     last = last_analysis(stock, Analysis.Kind.NEWS, now)
     if last is not None and news_hold(last, stock):
         return unchanged(last, "and news are not looked at more often", **_headlines_in(last))
+    new, reason = 0, ""
     try:
         new = ask_source(job, lambda: refresh_news(stock, now))
+    except NotOffered as nothing:
+        reason = str(nothing)
     except SourceError as error:
         raise WorkFailed(str(error)) from error
-    return partial(_store_news, digest(stock, new, now))
+    return partial(_store, digest(stock, new, now), reason, _headlines_in)
 
 
 def news_hold(last: Analysis, _stock: Stock) -> bool:
@@ -69,10 +72,12 @@ def news_hold(last: Analysis, _stock: Stock) -> bool:
     return last.version == NEWS_VERSION
 
 
-def _store_news(analysis: Analysis) -> Done:
-    analysis.save()
-    return Done(Job.Outcome.UPDATED, result_of(analysis, **_headlines_in(analysis)))
-
-
 def _headlines_in(analysis: Analysis) -> dict[str, Any]:
     return {"headlines": len(analysis.values["headlines"]), "new": analysis.values["new"]}
+
+
+def _store(analysis: Analysis, reason: str, describe: Callable[[Analysis], dict[str, Any]]) -> Done:
+    """`reason` is why there is less than was asked for; empty where there is not."""
+    analysis.save()
+    outcome = Job.Outcome.PARTIAL if reason else Job.Outcome.UPDATED
+    return Done(outcome, result_of(analysis, reason, **describe(analysis)))

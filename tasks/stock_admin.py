@@ -1,4 +1,4 @@
-"""Stocks in the admin, and what can be fetched of them."""
+"""Stocks in the admin, and what can be fetched and found out of them."""
 
 from collections.abc import Sequence
 
@@ -51,9 +51,8 @@ class StockAdmin(MarketStockAdmin):
     @admin.action(description="Backfill", permissions=["fetch"])
     def backfill(self, request: HttpRequest, stocks: QuerySet[Stock]) -> HttpResponse | None:
         """Asks for the days, shows what they would cost, and queues them when that is confirmed."""
-        chosen = list(stocks[: AT_ONCE + 1])
-        if len(chosen) > AT_ONCE:
-            self.message_user(request, f"More than {AT_ONCE} stocks are chosen; choose fewer.", messages.ERROR)
+        chosen = self._few(request, stocks)
+        if not chosen:
             return None
         form = BackfillForm(request.POST if "start" in request.POST else None)
         context = {
@@ -75,12 +74,22 @@ class StockAdmin(MarketStockAdmin):
     def analyse_now(self, request: HttpRequest, stocks: QuerySet[Stock]) -> HttpResponse | None:
         """Asks for all that can be found out; what still holds is not done again."""
         assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
-        chosen = list(stocks)
+        chosen = self._few(request, stocks)
+        if not chosen:
+            return None
         with transaction.atomic():
             requested = request_analyses(
                 chosen, Job.Trigger.USER_REQUEST, request.user, analysis_types=list(Analysis.Kind)
             )
             return follow(request, describe_analysis(name_stocks(chosen)), requested, chosen)
+
+    def _few(self, request: HttpRequest, stocks: QuerySet[Stock]) -> list[Stock]:
+        """The chosen stocks; none, and an error, where they are more than AT_ONCE."""
+        chosen = list(stocks[: AT_ONCE + 1])
+        if len(chosen) <= AT_ONCE:
+            return chosen
+        self.message_user(request, f"More than {AT_ONCE} stocks are chosen; choose fewer.", messages.ERROR)
+        return []
 
     def has_fetch_permission(self, request: HttpRequest) -> bool:
         return may_request_jobs(request.user)

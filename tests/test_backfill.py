@@ -16,7 +16,7 @@ from django.test import Client, override_settings
 from django.utils import timezone
 
 from market.gaps import count_missing_days, missing_days
-from market.models import PriceBar, Stock
+from market.models import Analysis, PriceBar, Stock
 from market.sources import base
 from market.store import store_history, upsert_bars
 from stockqueue.addresses import email_settings
@@ -27,7 +27,7 @@ from tasks.execution import JobFailed, run_job
 from tasks.groups import group_jobs
 from tasks.models import Job, JobGroup
 from tasks.notices import tell_ended_groups
-from tasks.requests import request_batches, request_fetches
+from tasks.requests import request_analyses, request_batches, request_fetches
 from tests.yahoo import daily_bars
 from tests.yahoo_chart import Bar
 
@@ -461,6 +461,20 @@ def test_a_short_backfill_and_one_of_somebody_without_an_address_cause_no_mail(a
     User.objects.update(email="")
     assert tell_ended_groups() == 1
     assert mailoutbox == []
+
+
+def test_a_mail_about_analyses_tells_kinds_and_no_bars(aapl, user, mailoutbox):
+    user.email = "user@example.org"
+    user.save()
+    kinds = [Analysis.Kind.NEWS, Analysis.Kind.SENTIMENT]
+    requested = request_analyses([aapl], Job.Trigger.USER_REQUEST, user, analysis_types=kinds)
+    group_jobs("Analysis of AAPL", requested, user)
+    Job.objects.update(status="failed", error="no answer", finished_at=timezone.now())
+    JobGroup.objects.update(created_at=timezone.now() - timedelta(minutes=10))
+    assert tell_ended_groups() == 1
+    (mail,) = mailoutbox
+    assert "Jobs: 2 failed.\n" in mail.body
+    assert all(f"AAPL, {kind} failed: no answer" in mail.body for kind in kinds)
 
 
 def test_a_mail_that_cannot_be_sent_is_tried_again(asked, mailoutbox, caplog):

@@ -93,6 +93,13 @@ def test_analyse_now_asks_for_all_that_can_be_found_out(admin_client, admin_user
     assert Job.objects.count() == 8
 
 
+def test_analyse_now_is_for_a_limited_number_of_stocks(admin_client, monkeypatch):
+    monkeypatch.setattr("tasks.stock_admin.AT_ONCE", 1)
+    answer = act(admin_client, "market_stock", "analyse_now", Stock.objects.find_or_create(["AAPL", "MSFT"]))
+    assert "More than 1 stocks are chosen; choose fewer." in words(admin_client.get(answer.url))
+    assert not Job.objects.exists()
+
+
 def test_fetch_now_of_portfolios_does_too(admin_client, user, hold, django_user_model):
     hold(user, "AAPL", "MSFT")
     answer = act(admin_client, "portfolio_portfolio", "fetch_now", Portfolio.objects.all())

@@ -9,12 +9,14 @@ from django.utils import timezone
 
 from market.models import Analysis, SourceUse, Stock
 from market.sources import configured_sources
-from mqtt_bridge.payloads import lifecycle_payload
+from mqtt_bridge.payloads import for_topic, lifecycle_payload
+from mqtt_bridge.topics import lifecycle_targets
 from portfolio.fetching import fetch_stale_holdings
 from tasks.groups import group_jobs
 from tasks.models import Job
 from tasks.requests import request_analyses
 from tasks.wording import describe_end
+from tests import asyncapi
 from tests.jobs import result_of, run_once
 from tests.prices import stored
 from tests.test_commands import call
@@ -107,6 +109,18 @@ def test_where_no_source_has_fundamentals_that_is_an_answer_too(stock, configure
     assert result_of(job)["reason"].startswith("None of stock_jobs.data_fetch.sources has")
 
 
+def test_of_what_the_rule_knows_nothing_it_recommends_nothing(stock, yahoo, page):
+    yahoo.serve_fundamentals("AAPL", {"summaryDetail": {"marketCap": 2_000_000_000_000, "currency": "USD"}})
+    job = run_once(request(stock))
+    found = Analysis.objects.get()
+    assert (job.outcome, result_of(job)["recommendation"]) == ("partial", "")
+    assert result_of(job)["reason"] == "nothing is known of what the rule looks at"
+    assert (found.recommendation, found.confidence, found.contributions) == ("", None, [])
+    shown = page()
+    assert "No recommendation: nothing is known of what the rule looks at." in shown
+    assert "2.0 trillion" in shown
+
+
 @pytest.mark.parametrize("how", ["server_error", "timeout", "drop", "html"])
 def test_what_may_pass_is_tried_again_and_then_fails_with_its_reason(how, stock, yahoo, configured):
     configured(**{"jobs.max_retries": 1, "integration.apis.yahoo_finance.timeout": 1})
@@ -183,6 +197,16 @@ def test_no_news_are_an_answer(stock):
     assert Analysis.objects.get().data_as_of is None
 
 
+def test_where_no_source_has_news_that_is_an_answer_too(stock, configured):
+    configured(**{"stock_jobs.data_fetch.sources": ["sample"]})
+    configured_sources.cache_clear()
+    for kind in (Kind.NEWS, Kind.SENTIMENT):
+        job = run_once(request(stock, kind))
+        assert (job.status, job.outcome) == ("completed", "partial"), job.error
+        assert result_of(job)["reason"] == "None of stock_jobs.data_fetch.sources has news"
+        assert run_once(request(stock, kind)).outcome == "unchanged"
+
+
 def test_news_that_cannot_be_read_fail_the_job(stock, yahoo):
     yahoo.misbehave("malformed", NEWS)
     job = run_once(request(stock, Kind.NEWS))
@@ -211,12 +235,18 @@ def test_a_second_request_joins_the_first_and_each_kind_has_a_job_of_its_own(sto
     assert [job.subtype for job in again.created] == ["news"]
 
 
-def test_the_end_of_research_is_told_under_its_own_topic_with_its_result(stock):
-    job = run_once(request(stock))
+@pytest.mark.parametrize("kind", list(Kind))
+def test_the_end_of_each_kind_is_told_on_its_topic_as_the_asyncapi_document_says(kind, stock, yahoo):
+    stored()
+    yahoo.serve_news("AAPL", article("Apple opens a shop"))
+    job = run_once(request(stock, kind))
     event = job.events.get(event="completed")
     payload = lifecycle_payload(event)
-    assert (payload["job_type"], payload["subtype"]) == ("stock_research", "fundamental")
-    assert payload["result"]["recommendation"] == "BUY"
+    told = {target.template: target.topic for target in lifecycle_targets(event, [])}
+    assert told[job.job_type] == f"stock/{job.job_type.removeprefix('stock_')}/AAPL"
+    for template, topic in told.items():
+        asyncapi.check(topic, for_topic(payload, template))
+    assert (payload["subtype"], payload["result"]["analysis_types"]) == (kind, [kind])
 
 
 @pytest.mark.parametrize(
