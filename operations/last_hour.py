@@ -8,14 +8,13 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import chain
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from django.db.models import Count, Sum
+from django.db.models import Count, FloatField, Func, Sum
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Coalesce
 
 from market.sources import CACHED
-from operations.moments import Unix
 from tasks.models import Job, JobRequest
 
 HOUR = timedelta(hours=1)
@@ -28,6 +27,24 @@ FRESH, INCOMPLETE, WAITING = "fresh", "incomplete", "waiting"
 """What becomes of logins: see `Logins`."""
 
 _RAN = (Job.Status.COMPLETED, Job.Status.FAILED)
+
+
+class _Unix(Func):
+    """A moment as Unix time: Django takes 5 us to make each datetime that PostgreSQL sends.
+
+    To the microsecond on PostgreSQL, to the millisecond on SQLite.
+    """
+
+    output_field = FloatField()
+    template = "EXTRACT(EPOCH FROM %(expressions)s)::float8"
+
+    def get_db_converters(self, connection: Any) -> list[Any]:
+        return []  # both databases send a float; Django would have each of them made one again
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(
+            compiler, connection, template="(julianday(%(expressions)s) - 2440587.5) * 86400.0", **context
+        )
 
 
 @dataclass(frozen=True)
@@ -92,8 +109,8 @@ def processing_times(now: datetime) -> list[ProcessingTime]:
         .order_by("-finished_at")
         .values_list(
             "job_type",
-            Unix("started_at") - Unix(Coalesce("queued_at", "started_at")),
-            Unix("finished_at") - Unix("started_at"),
+            _Unix("started_at") - _Unix(Coalesce("queued_at", "started_at")),
+            _Unix("finished_at") - _Unix("started_at"),
         )
     )
     took: dict[str, list[list[float]]] = {}
@@ -200,9 +217,9 @@ def _logins(now: datetime) -> list[_Login]:
         .values_list(
             "pk",
             "user",
-            Unix("created_at"),
+            _Unix("created_at"),
             "job__status",
-            Unix("job__finished_at"),
+            _Unix("job__finished_at"),
             KeyTextTransform("source", "job__result"),
         )
     )

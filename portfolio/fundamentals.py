@@ -1,7 +1,6 @@
 """How the fundamentals of a stock are written on its page."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
 from typing import Any, NamedTuple
 
 from django.contrib.humanize.templatetags.humanize import intword
@@ -50,7 +49,8 @@ def _change(value: float, _values: Mapping[str, Any]) -> str:
 
 
 def _day(value: str, _values: Mapping[str, Any]) -> str:
-    return date.fromisoformat(value).isoformat()
+    """A day is kept as it is written."""
+    return value
 
 
 def _of_statements(value: float, values: Mapping[str, Any]) -> str:
