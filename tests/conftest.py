@@ -102,6 +102,7 @@ class Yahoo:
     seen_before: int = 0
 
     def serve(self, *symbols: str, days: int = 25, **listing: Any) -> None:
+        """`days` daily bars of each symbol. A first fetch asks for 30 days: on any day, at least 20 bars."""
         for symbol in symbols:
             self.touched.append(symbol)
             self.server.serve(symbol, daily_bars(symbol, days), **listing)

@@ -1,6 +1,6 @@
 """Stocks with prices, as fetches store them."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import Any
 
 from django.utils import timezone
@@ -8,12 +8,13 @@ from django.utils import timezone
 from market.models import Stock
 from market.sources.base import Bar, History
 from market.store import store_history
-from tests.yahoo import daily_bars
+from tests.yahoo import daily_bars, last_weekday
 
-YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
+LAST_SESSION = last_weekday()
+"""The day of the newest bar that the stand-in for Yahoo serves today."""
 
 
-def stored(symbol: str = "AAPL", days: int = 300, until: date = YESTERDAY, **changes: Any) -> Stock:
+def stored(symbol: str = "AAPL", days: int = 300, until: date = LAST_SESSION, **changes: Any) -> Stock:
     """A stock with the bars of a source, as a fetch of this many weekdays stores them."""
     Stock.objects.get_or_create(symbol=symbol)
     bars = [

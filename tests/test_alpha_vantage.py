@@ -103,7 +103,7 @@ def test_only_the_days_asked_for_are_given(source):
     assert dates == [bar.date for bar in daily_bars("AAPL", 300) if first <= bar.date <= last]
 
 
-@pytest.mark.parametrize(("days", "size"), [(1, "compact"), (140, "compact"), (141, "full"), (3650, "full")])
+@pytest.mark.parametrize(("days", "size"), [(3, "compact"), (140, "compact"), (141, "full"), (3650, "full")])
 def test_the_long_answer_is_asked_for_where_the_short_one_does_not_reach(alpha_vantage, settings, days, size):
     settings.ALPHA_VANTAGE_API_KEY = PAID_KEY
     start = timezone.now().date() - timedelta(days=days)

@@ -24,7 +24,7 @@ from tasks.wording import describe_end
 from tests import prices
 from tests.conftest import ROOT
 from tests.jobs import run_once as run
-from tests.prices import YESTERDAY
+from tests.prices import LAST_SESSION
 from tests.test_commands import call, refused
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("real_analyses")]
@@ -184,7 +184,7 @@ def test_six_hours_are_not_over_before_they_are_over():
 
 def test_a_stock_with_too_few_bars_gets_its_history_first(yahoo):
     yahoo.serve("AAPL", days=600)
-    stock = stored(days=30, until=YESTERDAY)
+    stock = stored(days=30, until=LAST_SESSION)
     job = run(request(stock))
     assert (job.status, job.retries, job.error) == ("pending", 0, "waits for the history of AAPL")
     assert job.run_at is not None
@@ -227,7 +227,7 @@ def test_a_young_stock_is_analysed_as_far_as_possible_and_not_asked_for_again(ya
 
 
 def test_the_start_of_a_history_that_is_whole_is_the_answer_without_a_fetch():
-    stock = stored(days=3, until=YESTERDAY)
+    stock = stored(days=3, until=LAST_SESSION)
     days = [timezone.now().date() - timedelta(days=number) for number in range(40)]
     PriceBar.objects.bulk_create((PriceBar(stock=stock, date=day, close=1.0) for day in days), ignore_conflicts=True)
     Stock.objects.update(history_starts=days[-1])
@@ -276,7 +276,7 @@ def test_a_fetch_that_failed_before_is_tried_again(yahoo):
 
 def test_bars_that_a_source_has_adjusted_since_are_replaced_first(yahoo):
     yahoo.serve("AAPL", days=600)
-    stock = stored(days=300, until=YESTERDAY)
+    stock = stored(days=300, until=LAST_SESSION)
     Stock.objects.update(is_outdated=True)
     job = run(request(stock))
     assert (job.status, job.error) == ("pending", "waits for the history of AAPL")

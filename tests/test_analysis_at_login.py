@@ -13,7 +13,7 @@ from portfolio.fetching import fetch_portfolios, fetch_scheduled, fetch_stale_ho
 from portfolio.models import Portfolio
 from tasks.execution import run_job
 from tasks.models import Job
-from tests.prices import YESTERDAY, stored
+from tests.prices import LAST_SESSION, stored
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +25,7 @@ def kinds(configured) -> None:
     configured(**{"stock_jobs.analysis.at_login": ["technical", "sentiment"]})
 
 
-def analysed(symbol: str, *, age: timedelta = timedelta(), until: date = YESTERDAY) -> Stock:
+def analysed(symbol: str, *, age: timedelta = timedelta(), until: date = LAST_SESSION) -> Stock:
     """A stock with prices, and a technical analysis of them."""
     stock = stored(symbol, 300, until)
     analysis = analyse(stock)
@@ -57,7 +57,7 @@ def test_fresh_stocks_are_analysed_at_once_where_that_is_due(user, hold):
 @pytest.mark.django_db(transaction=True)
 def test_analyses_of_stale_stocks_follow_when_their_prices_have_come(user, hold, yahoo):
     yahoo.serve("AAPL")
-    analysed("AAPL", until=YESTERDAY - timedelta(days=9))
+    analysed("AAPL", until=LAST_SESSION - timedelta(days=9))
     Stock.objects.update(checked_at=timezone.now() - timedelta(days=9))
     hold(user, "AAPL")
     (fetch,) = fetch_stale_holdings(user).created

@@ -51,7 +51,7 @@ def open_group(browse: Browse, user: User, *jobs: Job, **options: object) -> Pag
 
 
 def test_one_symbol_goes_from_the_form_to_completed_and_updated(browse, admin_user, yahoo, broker, worker):
-    yahoo.serve("AAPL", days=22)
+    yahoo.serve("AAPL", days=20)
     yahoo.server.hold_back()
     page = browse(admin_user, "/admin/")
     page.get_by_role("link", name="Fetch", exact=True).first.click()
@@ -66,7 +66,7 @@ def test_one_symbol_goes_from_the_form_to_completed_and_updated(browse, admin_us
     expect(row(page, "AAPL")).to_contain_text("running")
     yahoo.server.release()
     expect(ended(page)).to_have_text("1 of 1 ended")
-    expect(row(page, "AAPL")).to_contain_text(re.compile("completed.*updated: 22 of 22 bars stored"))
+    expect(row(page, "AAPL")).to_contain_text(re.compile("completed.*updated: 20 of 20 bars stored"))
     expect(page.locator("[data-live-state]")).to_have_text(OVER)
     expect(page.get_by_role("button", name="Pause")).to_be_hidden()
     row(page, "AAPL").get_by_role("link").click()

@@ -121,12 +121,12 @@ def test_a_symbol_that_is_on_its_way_is_joined(submit, admin_client, user):
 
 
 def test_from_the_form_to_the_bars(submit, admin_client, yahoo):
-    yahoo.serve("AAPL", days=22)
+    yahoo.serve("AAPL", days=20)
     page = submit("symbol", symbol="AAPL").url
     run_job(Job.objects.get().pk, "worker")
     shown = words(admin_client.get(page))
     assert "1 of 1 ended" in shown
-    assert "AAPL completed updated: 22 of 22 bars stored" in shown
+    assert "AAPL completed updated: 20 of 20 bars stored" in shown
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ def test_each_job_is_shown_with_its_state_what_came_of_it_and_its_times(group):
 
 
 def test_a_job_is_followed_from_its_turn_to_what_it_stored(admin_client, group, yahoo):
-    yahoo.serve("AAPL", days=22)
+    yahoo.serve("AAPL", days=20)
     job = new_job("AAPL")
     mine = group(job)
     assert "0 of 1 ended 1 pending" in words(admin_client.get(page_of(mine)))
@@ -207,7 +207,7 @@ def test_a_job_is_followed_from_its_turn_to_what_it_stored(admin_client, group, 
     run_job(job.pk, "worker")
     shown = words(admin_client.get(figures_of(mine)))
     assert "1 of 1 ended 1 completed" in shown
-    assert "AAPL completed updated: 22 of 22 bars stored, from yahoo_finance" in shown
+    assert "AAPL completed updated: 20 of 20 bars stored, from yahoo_finance" in shown
 
 
 def test_the_page_is_refreshed_until_all_jobs_have_ended(admin_client, group):

@@ -17,7 +17,7 @@ from market.sources.base import Headline
 from market.technical import HISTORY_BARS, analyse
 from tasks.models import Job
 from tests.jobs import new_job
-from tests.prices import YESTERDAY, stored
+from tests.prices import LAST_SESSION, stored
 
 pytestmark = pytest.mark.django_db
 
@@ -44,7 +44,7 @@ def test_it_shows_price_change_position_and_analysis(user, hold, page):
         "You hold 10, worth",
         f"{10 * newest:,.2f}",
         analysis.recommendation,
-        f"of {analysis.bars} bars until {YESTERDAY}, by the rule technical/1",
+        f"of {analysis.bars} bars until {LAST_SESSION}, by the rule technical/1",
         analysis.contributions[0]["reason"],
         "It is no advice",
     ):
@@ -192,7 +192,7 @@ def test_the_chart_has_adjusted_bars_and_the_indicators_of_the_analyses():
         stock.bars.filter(pk=bar.pk).update(adj_close=bar.close / 2)
     drawn = chart(stock)
     assert {len(column) for column in drawn.values()} == {HISTORY_BARS}
-    assert drawn["date"][-1] == YESTERDAY.isoformat()
+    assert drawn["date"][-1] == LAST_SESSION.isoformat()
     assert all(None not in drawn[name] for name in DRAWN)
     first = stock.bars.get(date=drawn["date"][0])
     for name in ("open", "high", "low", "close"):

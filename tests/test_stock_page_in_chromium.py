@@ -10,7 +10,7 @@ from market.models import PriceBar, Stock
 from market.technical import analyse
 from tests.chromium import is_too_wide
 from tests.conftest import WORKER
-from tests.prices import YESTERDAY, stored
+from tests.prices import LAST_SESSION, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -20,7 +20,7 @@ def test_the_chart_has_four_panes_and_fits_a_phone(browse, user, hold, dark):
     hold(user, "AAPL")
     stored("AAPL", 600)
     page = browse(user, "/stocks/AAPL/", width=360, dark=dark)
-    expect(page.locator("#chart-state")).to_contain_text(f"504 days until {YESTERDAY}")
+    expect(page.locator("#chart-state")).to_contain_text(f"504 days until {LAST_SESSION}")
     for title in ("Price", "Volume", "RSI", "MACD"):
         expect(page.locator("#chart").get_by_text(title, exact=True).first).to_be_visible()
     assert not is_too_wide(page)
@@ -45,7 +45,7 @@ def test_a_login_shows_prices_first_and_then_their_analysis_without_a_reload(
     }
     point_to(new_redis.url)
     yahoo.serve("AAPL", days=600)
-    old = stored("AAPL", 300, until=YESTERDAY - timedelta(days=7))
+    old = stored("AAPL", 300, until=LAST_SESSION - timedelta(days=7))
     analysis = analyse(old)
     assert analysis is not None
     analysis.save()

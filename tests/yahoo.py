@@ -15,11 +15,21 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tests.https_proxy import Answer, HttpsProxy, bomb, endless
-from tests.yahoo_chart import Bar, ChartError, Listing, chart_body, daily_bars
+from tests.yahoo_chart import Bar, ChartError, Listing, chart_body, daily_bars, last_weekday
 from tests.yahoo_news import news_body, symbol_asked_for
 from tests.yahoo_summary import CRUMB, Modules, summary_answer
 
-__all__ = ["ANY_SYMBOL", "NEWS", "SUMMARY", "Bar", "Misbehaviour", "Request", "YahooStandIn", "daily_bars"]
+__all__ = [
+    "ANY_SYMBOL",
+    "NEWS",
+    "SUMMARY",
+    "Bar",
+    "Misbehaviour",
+    "Request",
+    "YahooStandIn",
+    "daily_bars",
+    "last_weekday",
+]
 
 ANY_SYMBOL = "*"
 NEWS = "/xhr/ncp"

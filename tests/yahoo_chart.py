@@ -95,15 +95,18 @@ def weekdays_back(until: datetime.date) -> Iterator[datetime.date]:
         day -= _DAY
 
 
+def last_weekday(until: datetime.date | None = None) -> datetime.date:
+    """The last weekday that is not after `until`, by default yesterday (UTC): today's session may not have begun."""
+    return next(weekdays_back(until or datetime.datetime.now(datetime.UTC).date() - _DAY))
+
+
 def daily_bars(symbol: str, days: int, until: datetime.date | None = None) -> list[Bar]:
     """`days` plausible bars, one each weekday, the last on or before `until`.
 
     A bar depends on its symbol and its date alone, so that a window that grows keeps what it had. `until`
-    is yesterday (UTC) by default: the sessions of today may not have begun. `adj_close` is 1 % below the
-    close, as if a dividend had been paid since.
+    is yesterday (UTC) by default. `adj_close` is 1 % below the close, as if a dividend had been paid since.
     """
-    last = until or datetime.datetime.now(datetime.UTC).date() - _DAY
-    weekdays = weekdays_back(last)
+    weekdays = weekdays_back(last_weekday(until))
     dates = [next(weekdays) for _ in range(days + 1)][::-1]
     character = random.Random(symbol)
     base = character.uniform(20, 400)
