@@ -4,12 +4,13 @@ BIN := .venv/bin
 MANAGE := $(BIN)/python manage.py
 PORT ?= 8000
 
-.PHONY: help demo run test test-long check bench screenshots servers fixtures schema lock clean
+.PHONY: help demo run test test-days test-long check bench screenshots servers fixtures schema lock clean
 
 help:
 	@echo "make demo      a login turns into fresh prices and MQTT events; ends by itself"
 	@echo "make run       the whole system on http://127.0.0.1:$(PORT) until Ctrl-C (PORT=... chooses another)"
 	@echo "make test      every test, on SQLite and on PostgreSQL"
+	@echo "make test-days the tests as if it were a weekend, a holiday, a day when clocks change, the turn of the year"
 	@echo "make test-long the faults that take minutes, with the time limits of production"
 	@echo "make check     style, types, import contracts, migrations, production settings"
 	@echo "make bench     every benchmark"
@@ -29,6 +30,9 @@ test: .venv/dev servers
 	@mkdir -p var; $(BIN)/python -m pytest --database=postgresql >var/test-postgresql.log 2>&1 & postgresql=$$!; \
 	$(BIN)/python -m pytest; sqlite=$$?; \
 	wait $$postgresql; code=$$?; cat var/test-postgresql.log; exit $$((sqlite | code))
+
+test-days: .venv/dev servers
+	$(BIN)/python -m tests.days
 
 test-long: .venv/dev servers
 	$(BIN)/python -m pytest -m long

@@ -40,6 +40,22 @@ from tests.yahoo_summary import Modules, summary
 
 ROOT = Path(__file__).parents[1]
 _numbers = itertools.count(1)
+_PROGRAMS = {
+    *("start", "redis_server", "redis_without_workers", "new_redis"),
+    *("rabbit_server", "new_rabbit", "mosquitto_server", "new_mosquitto"),
+}
+"""The fixtures that start programs."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use a browser or a server, so that a run can leave them out."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "chromium" in fixtures:
+            item.add_marker("browser")
+        if fixtures & _PROGRAMS:
+            item.add_marker("servers")
 
 
 @pytest.fixture(autouse=True)

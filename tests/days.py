@@ -1,0 +1,109 @@
+"""Runs the tests as if it were another day: `python -m tests.days [DAY …] [-- PYTEST OPTIONS]`, or `make test-days`.
+
+The clock of pytest, and of each Python program that the tests start, begins at noon UTC of that day and runs on. Only
+the wall clock changes: waits and time limits take as long as usual. Servers and Chromium keep the machine's clock. A
+day that has passed is noted in `var/test-days`, and is not run again until a file changes.
+"""
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+
+from tests.servers import MissingServer
+
+ROOT = Path(__file__).parents[1]
+PASSED = ROOT / "var" / "test-days"
+
+WITHOUT_SERVERS = "not long and not browser and not servers"
+WITH_SERVERS = "not long and not browser"
+
+DAYS = {
+    date(2026, 12, 5): WITHOUT_SERVERS,  # a Saturday
+    date(2026, 12, 6): WITH_SERVERS,  # a Sunday
+    date(2026, 12, 7): WITH_SERVERS,  # a Monday
+    date(2026, 12, 25): WITHOUT_SERVERS,
+    date(2026, 12, 31): WITHOUT_SERVERS,
+    date(2027, 1, 1): WITHOUT_SERVERS,
+    date(2027, 1, 18): WITHOUT_SERVERS,  # Martin Luther King Day: New York is closed
+    date(2027, 3, 14): WITH_SERVERS,  # New York's clocks go forward
+    date(2027, 11, 7): WITHOUT_SERVERS,  # New York's clocks go back
+    date(2028, 2, 29): WITHOUT_SERVERS,
+}
+"""Each day with the tests that run on it, as an expression of pytest's markers."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit code 0 when the tests passed on every day, 1 when they failed on one."""
+    own, separator, options = _split(arguments)
+    parser = argparse.ArgumentParser(prog="python -m tests.days", description="Run the tests on chosen days.")
+    parser.add_argument("days", nargs="*", type=date.fromisoformat, metavar="DAY", help="2026-12-25, say")
+    days = parser.parse_args(own).days or list(DAYS)
+    failed = [day for day in days if not run_on(day, options, resume=not separator)]
+    print(f"{len(days) - len(failed)} of {len(days)} days passed", *(f"failed: {day:%A %Y-%m-%d}" for day in failed))
+    return 1 if failed else 0
+
+
+def run_on(day: date, options: Sequence[str], *, resume: bool) -> bool:
+    """Whether the tests pass on that day. With `resume`, a day that has passed with these files is not run again."""
+    note = PASSED / f"{day}-{_state_of_files()}"
+    if resume and note.exists():
+        print(f"{day:%A %Y-%m-%d}: passed before")
+        return True
+    print(f"{day:%A %Y-%m-%d}:", flush=True)
+    chosen = options or ["-q", "-m", DAYS.get(day, WITHOUT_SERVERS), "--ignore=tests/faults"]
+    passed = subprocess.run([sys.executable, "-m", "pytest", *chosen], cwd=ROOT, env=clock_at(day)).returncode == 0
+    if passed and resume:
+        PASSED.mkdir(parents=True, exist_ok=True)
+        note.touch()
+    return passed
+
+
+def clock_at(day: date) -> dict[str, str]:
+    """The environment of a Python program whose clock stands at noon UTC of that day when this is called."""
+    ahead = datetime.combine(day, time(12), UTC) - datetime.now(UTC)
+    folders = [str(ROOT / "tests" / "clock"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(folders),
+        "TESTS_CLOCK_LIBRARY": str(_library()),
+        # An offset, and no date: otherwise the clock of each program would begin anew.
+        "FAKETIME": f"{ahead.total_seconds():+.0f}s",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+def _library() -> Path:
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not found:
+        raise MissingServer("libfaketime is not installed; `make servers` installs it")
+    return found[0]
+
+
+def _split(arguments: Sequence[str]) -> tuple[Sequence[str], bool, Sequence[str]]:
+    if "--" not in arguments:
+        return arguments, False, []
+    place = list(arguments).index("--")
+    return arguments[:place], True, arguments[place + 1 :]
+
+
+def _state_of_files() -> str:
+    """A hash of all files of the checkout that are not ignored, as they are now."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    state = hashlib.sha256()
+    for name in sorted(set(listed.stdout.split(b"\0")) - {b""}):
+        file = ROOT / os.fsdecode(name)
+        state.update(name + b"\0" + (file.read_bytes() if file.exists() else b"") + b"\0")
+    return state.hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
