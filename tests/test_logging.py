@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -18,7 +19,7 @@ from django.test.utils import CaptureQueriesContext
 from operations.browser import Browser
 from operations.deployment import plan
 from stockqueue.log_files import SharedFileHandler
-from stockqueue.log_lines import LineFormatter
+from stockqueue.log_lines import LONGEST_TEXT, LineFormatter, redact
 from stockqueue.processes import free_port, wait_until
 from tasks import lifecycle
 from tasks.models import Job
@@ -231,8 +232,11 @@ SECRET = "hunter2hunter2"
         f"cannot connect to amqp://guest:{SECRET}@rabbit//",
         f"cannot connect to postgres://user:a/b@{SECRET}@db/name",
         f"mqtts://user:{SECRET}@broker and smtp://me:{SECRET}@mail",
+        f"smtp://me@example.org:{SECRET}@mail",
+        f"redis://:{'long' * 1_000}{SECRET}@127.0.0.1:6379/0",
         f"Max retries exceeded with url: /query?function=DAILY&apikey={SECRET}&symbol=IBM",
         f"{{'password': '{SECRET}', 'api_key': \"{SECRET} {SECRET}\"}}",
+        f"{{'password': '{SECRET} without an end",
         f"OPENAI_API_KEY={SECRET}",
         f"host=db user=x password={SECRET}",
         f"Authorization: Bearer {SECRET}",
@@ -268,6 +272,86 @@ def test_secrets_are_redacted(log, text):
 def test_other_texts_are_left_as_they_are(log, text):
     log.info("%s", text)
     assert log.text().endswith(f": {text}\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "repeated"),
+    [
+        ("://", "a"),
+        ("", "a://:"),
+        ("", "@a://a:"),
+        ("", "authorization: "),
+        ("authorization:", " "),
+        ("authorization:", "w "),
+        ("", "bearer "),
+        ("cookie:", "\n"),
+        ("", "token \t"),
+        ("", "password=\"token='"),
+        ("secret ", "sk-"),
+        ("secret ", "sk-a "),
+    ],
+)
+def test_looking_for_secrets_takes_a_time_that_grows_with_the_text_alone(before, repeated):
+    def seconds(size: int) -> float:
+        text = before + repeated * (size // len(repeated))
+        times = []
+        for _ in range(3):
+            began = time.thread_time()
+            redact(text)
+            times.append(time.thread_time() - began)
+        return min(times)
+
+    # Four times the text: four times as long, or sixteen times where each place begins a search of the rest.
+    assert seconds(80_000) < 9 * seconds(20_000) + 0.01
+    assert seconds(80_000) < 2
+
+
+def test_a_long_text_is_cut_and_the_line_says_by_how_much(log):
+    log.info("login of %r failed", "x" * 40_000)
+    log.info("%s", "four " * 40_000)
+    cut, words = log.text().splitlines()
+    assert cut.endswith(": login of '… (40,008 characters cut)")
+    assert words.endswith(" four … (167,235 characters cut)")
+    assert len(words) < LONGEST_TEXT + 200
+
+
+def test_each_of_several_events_in_a_record_is_cut(log):
+    log.info("two", extra={"events": ["first " + "x" * 40_000, "second"]})
+    first, second = log.text().splitlines()
+    assert first.endswith(": first … (40,000 characters cut)")
+    assert second.endswith(": second")
+
+
+def test_a_long_traceback_is_cut(log):
+    try:
+        raise ValueError("line\n" * 40_000)
+    except ValueError:
+        log.exception("job failed")
+    text = log.text()
+    assert len(text) < 4 * LONGEST_TEXT
+    assert re.search(r"\… \(\d{3},\d{3} characters cut\)\n$", text)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        f"redis://:{SECRET}@127.0.0.1:6379/0",
+        f"https://site/?apikey={SECRET}&symbol=IBM",
+        f"password='{SECRET} {SECRET}'",
+        f"Authorization: Bearer {SECRET}",
+        f"Cookie: sessionid={SECRET}",
+        f"sk-{SECRET}-{SECRET}",
+        "J7Q2ZK9WX4B1M0PT",
+    ],
+)
+def test_a_cut_shows_no_part_of_a_secret(log, secret):
+    places = range(LONGEST_TEXT - len(secret) - 3, LONGEST_TEXT + 3)
+    for place in places:
+        log.info("%s", "x " * (place // 2) + secret + " more" * 100)
+    lines = log.text().splitlines()
+    assert len(lines) == len(places)
+    assert all("characters cut)" in line for line in lines)
+    assert not any(part in line for line in lines for part in (SECRET[:2], "J7"))
 
 
 def test_a_real_failure_of_requests_does_not_show_the_key(log):
