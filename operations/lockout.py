@@ -17,11 +17,14 @@ from axes.helpers import get_client_username
 from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
 from django.db.models import Max, Q, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 logger = logging.getLogger(__name__)
+
+LONGEST_NAME: int = User._meta.get_field("username").max_length or 150
 
 
 class Standing(NamedTuple):
@@ -40,11 +43,16 @@ class Standing(NamedTuple):
 
 
 class LockoutBackend(AxesStandaloneBackend):
-    """Refuses who is locked out, before a password is looked at. Programs that authenticate have no address."""
+    """Refuses who is locked out, before a password is looked at. Programs that authenticate have no address.
 
-    def authenticate(self, request: HttpRequest | None, *args: Any, **kwargs: Any) -> None:
+    A name that is too long for a user is refused before anything else: it would be stored and logged as it is.
+    """
+
+    def authenticate(self, request: HttpRequest | None, username: str | None = None, **kwargs: Any) -> None:
+        if _is_too_long(username):
+            raise PermissionDenied(f"a user name has at most {LONGEST_NAME} characters")
         if request is not None:
-            super().authenticate(request, *args, **kwargs)
+            super().authenticate(request, username=username, **kwargs)
 
 
 class LockoutHandler(AxesDatabaseHandler):
@@ -57,10 +65,13 @@ class LockoutHandler(AxesDatabaseHandler):
     def user_login_failed(self, sender: Any, credentials: dict[str, Any], request: Any = None, **kwargs: Any) -> None:
         if request is None:
             return
+        username = get_client_username(request, credentials)
+        if _is_too_long(username):  # nobody has that name, so nothing was guessed
+            logger.warning("login of a name of %d characters from %s refused", len(username), request.axes_ip_address)
+            return
         was_locked = request.axes_locked_out
         super().user_login_failed(sender, credentials, request, **kwargs)
         what = "refused" if was_locked else "failed, and is locked out now" if request.axes_locked_out else "failed"
-        username = get_client_username(request, credentials)
         logger.warning("login of %r from %s %s", username, request.axes_ip_address, what)
 
     def user_logged_in(self, sender: Any, request: Any, user: User, **kwargs: Any) -> None:
@@ -117,6 +128,10 @@ def client_address(request: HttpRequest) -> str | None:
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(ipaddress.IPv6Network((address.packed, 64), strict=False).network_address)
+
+
+def _is_too_long(username: str | None) -> bool:
+    return username is not None and len(username) > LONGEST_NAME
 
 
 def _standing(request: Any, username: str | None) -> Standing:

@@ -214,6 +214,22 @@ def test_a_number_of_proxies_that_is_none_is_an_error(value):
     assert ended.stderr == f"STOCKQUEUE_PROXIES: {value!r} is not a whole number from 0 to 99\n"
 
 
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("length", [151, 256, 40_000])
+def test_a_name_that_is_too_long_for_a_user_is_refused_and_neither_stored_nor_logged(page, length, db, caplog):
+    name = "x" * length
+    answer = post(name, page=page)
+    assert answer.status_code == 200
+    assert "Please enter" in answer.content.decode()
+    assert not AccessAttempt.objects.exists()
+    assert f"login of a name of {length} characters from 192.0.2.1 refused" in caplog.messages
+    assert name[:151] not in caplog.text
+
+
+def test_the_longest_name_that_a_user_can_have_is_counted(db):
+    assert guess(5, "x" * 150).status_code == 429
+
+
 def queries_of(post: Any) -> int:
     with CaptureQueriesContext(connection) as queries:
         post()
