@@ -69,7 +69,7 @@ def load_config(path: Path, environment: str) -> JobProcessor:
     if config is None or problems:
         raise _error(path, problems)
 
-    ignored = dict(sorted(found for layer in layers for found in _find_ignored(layer)))
+    ignored = dict(sorted(_find_ignored(layers)))
     config._ignored = tuple(ignored)
     config._notes = (*(f"{key} is {why}" for key, why in ignored.items()), *_explain_backend(layers))
     return config
@@ -170,9 +170,14 @@ def _describe_expected(node: dict[str, Any], value: object) -> str:
             return "a mapping of keys"
 
 
-def _find_ignored(layer: _Layer) -> Iterator[tuple[str, str]]:
-    """The path of each ignored key in a valid layer, and why it is."""
-    yield from _walk_ignored(layer.content, _find_node(()), layer.path)
+def _find_ignored(layers: list[_Layer]) -> Iterator[tuple[str, str]]:
+    """The path of each ignored key in valid layers, in the first that sets it, and why the key is ignored."""
+    found: set[str] = set()
+    for layer in layers:
+        for key, reason in _walk_ignored(layer.content, _find_node(()), ""):
+            if key not in found:
+                found.add(key)
+                yield f"{layer.path}{key}", reason
 
 
 def _walk_ignored(content: Any, node: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:

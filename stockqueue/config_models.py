@@ -111,10 +111,13 @@ class Worker(Section):
     max_concurrent_jobs: Annotated[int, Field(ge=1, le=1000)] = 5
     """Jobs that a worker runs at the same time, where its -c is not given."""
     supported_job_types: Annotated[
-        tuple[Literal["stock_fetch", "stock_batch_fetch", "stock_analysis", "stock_research"], ...],
+        tuple[
+            Literal["stock_fetch", "stock_batch_fetch", "stock_analysis", "stock_research", "portfolio_priority"], ...
+        ],
         Field(strict=False),
     ] = ()
-    """Job types whose queues a worker without -Q takes; empty: all."""
+    """Job types whose queues a worker without -Q takes; empty: all. portfolio_priority means the fetches of a login,
+    which are in the queue foreground."""
     capabilities: Annotated[Texts, IGNORED] = ()
     """Ignored: queues decide which worker takes a job."""
     poll_interval: Annotated[Delay, IGNORED] = 2.0
@@ -621,7 +624,7 @@ class JobProcessor(Section):
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """Dotted paths, sorted, of the keys that the file sets and that have no effect here."""
+        """Dotted paths, sorted, of the keys that the file sets and that have no effect here; each key once."""
         return self._ignored
 
     @property

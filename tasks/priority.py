@@ -73,20 +73,22 @@ def queue_of(priority: int) -> Job.Queue:
     return next(queue for queue, band in BANDS.items() if priority in band)
 
 
-QUEUES_OF = {
+QUEUES_OF: dict[str, tuple[Job.Queue, ...]] = {
     Job.Type.STOCK_FETCH: (Job.Queue.FOREGROUND, Job.Queue.BACKGROUND_FETCH),
     Job.Type.STOCK_BATCH_FETCH: (Job.Queue.BACKGROUND_FETCH,),
     Job.Type.STOCK_ANALYSIS: (Job.Queue.BACKGROUND_ANALYSIS,),
     Job.Type.STOCK_RESEARCH: (Job.Queue.BACKGROUND_ANALYSIS,),
+    # The predecessor's name for the fetches of a login, which are of the type stock_fetch here.
+    "portfolio_priority": (Job.Queue.FOREGROUND,),
 }
-"""Where jobs of a type can be."""
+"""The queues that jobs of a type can be in, for each name that `worker.supported_job_types` accepts."""
 
 
 def may_be_in(job: Job) -> tuple[Job.Queue, ...]:
     """The queues that this job can be in: those of its type, but a backfill never keeps a user waiting."""
     if job.job_type == Job.Type.STOCK_FETCH and "start" in job.parameters:
         return (Job.Queue.BACKGROUND_FETCH,)
-    return QUEUES_OF[Job.Type(job.job_type)]
+    return QUEUES_OF[job.job_type]
 
 
 def priority_for(trigger: str, queue: Job.Queue) -> int:

@@ -47,7 +47,7 @@ def take_the_queues_of_its_job_types(instance: Any, options: dict[str, Any], **_
     """A worker without -Q takes all queues, or those of `worker.supported_job_types`."""
     supported = settings.JOB_PROCESSOR.worker.supported_job_types
     if supported and not options.get("queues"):
-        taken = {queue: None for job_type in supported for queue in QUEUES_OF[Job.Type(job_type)]}
+        taken = {queue: None for job_type in supported for queue in QUEUES_OF[job_type]}
         instance.app.amqp.queues.select(list(taken))
 
 

@@ -75,9 +75,9 @@ def test_a_file_without_keys_has_the_defaults(load):
 def test_the_predecessors_complete_file_loads(load):
     config = load_config(PREDECESSOR, "production")
     assert config.worker.max_concurrent_jobs == 10
-    assert config.worker.supported_job_types == ("stock_fetch", "stock_batch_fetch", "stock_analysis")
+    assert config.worker.supported_job_types == ("stock_fetch", "stock_analysis", "portfolio_priority")
     assert config.logging.level == "WARNING"
-    assert config.logging.max_size == 50 * 1024 * 1024
+    assert config.logging.max_size == 100 * 1024 * 1024
     assert config.portfolio.sources[0].csv_file == "Scripts and CSV Files/chatgpt_portfolio_update.csv"
     assert config.portfolio.freshness_schedule is not None
     assert config.portfolio.freshness_schedule.weekend == 720
@@ -129,6 +129,11 @@ def test_what_the_predecessors_file_sets_in_vain_is_said_once():
     assert len(config.notes) == len(config.ignored) + 1
     assert config.notes[0] == "job_processor.database is ignored: DATABASE_URL names the database."
     assert config.notes[-1].startswith("job_processor.queue.backend: mqtt means celery here")
+
+
+def test_an_ignored_key_that_an_environment_alone_sets_is_named_there(load):
+    config = load("job_processor: {}\ndevelopment: {job_processor: {monitoring: {port: 1}}}")
+    assert config.ignored == ("development.job_processor.monitoring.port",)
 
 
 def test_only_the_chosen_environments_ignored_keys_are_listed(load):

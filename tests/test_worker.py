@@ -21,6 +21,8 @@ ALL = {"foreground", "background_fetch", "background_analysis"}
     [
         ([], (), ALL),
         (["stock_fetch"], (), {"foreground", "background_fetch"}),
+        (["portfolio_priority"], (), {"foreground"}),
+        (["stock_fetch", "stock_analysis", "portfolio_priority"], (), ALL),
         (["stock_analysis", "stock_research"], (), {"background_analysis"}),
         (["stock_batch_fetch", "stock_analysis"], (), {"background_fetch", "background_analysis"}),
         (["stock_analysis"], ("-Q", "foreground"), {"foreground"}),
