@@ -1,6 +1,6 @@
 """Asks for fresh prices of what people hold."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -44,7 +44,11 @@ def fetch_stale_holdings(user: User) -> Requested:
 
 def fetch_portfolios(portfolios: Iterable[Portfolio], user: User) -> Requested:
     """Ask for every stock of the portfolios, fresh or not, because `user` said so."""
-    stocks = stocks_of(portfolios)
+    return fetch_stocks(stocks_of(portfolios), user)
+
+
+def fetch_stocks(stocks: Sequence[Stock], user: User) -> Requested:
+    """Ask for the stocks, fresh or not, because `user` said so."""
     factors = factors_for(user, stocks, Freshness.of(stocks, timezone.now()))
     return request_fetches(stocks, Job.Trigger.USER_REQUEST, user, factors=factors)
 

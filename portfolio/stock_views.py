@@ -10,10 +10,9 @@ from django.views.decorators.http import require_GET, require_POST
 from market.chart import chart
 from market.models import Stock
 from market.symbols import InvalidSymbol, parse_symbol
+from portfolio.refreshing import refresh_prices
 from portfolio.stock_page import find_stock, stock_page
 from portfolio.views import signed_in
-from tasks.models import Job
-from tasks.requests import request_fetches
 
 
 @login_required
@@ -47,10 +46,9 @@ def stock_chart(request: HttpRequest, symbol: str) -> HttpResponse:
 @login_required
 @require_POST
 def stock_refresh(request: HttpRequest, symbol: str) -> HttpResponse:
-    """Ask for fresh prices of the stock."""
+    """Ask for fresh prices of the stock, unless the user has refreshed them a moment ago."""
     found = _find(request, symbol)
-    requested = request_fetches([found], Job.Trigger.USER_REQUEST, signed_in(request))
-    messages.info(request, f"Refresh: {requested}.")
+    messages.info(request, str(refresh_prices([found], signed_in(request))))
     return redirect("stock", found.symbol)
 
 

@@ -6,9 +6,9 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from portfolio.fetching import fetch_portfolios
-from portfolio.holdings import statements
+from portfolio.holdings import statements, stocks_of
 from portfolio.models import Portfolio
+from portfolio.refreshing import refresh_prices
 
 
 @login_required
@@ -30,10 +30,9 @@ def holdings(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_POST
 def refresh(request: HttpRequest) -> HttpResponse:
-    """Ask for fresh prices of everything that the user holds."""
+    """Ask for fresh prices of everything that the user holds, except of what they refreshed a moment ago."""
     user = signed_in(request)
-    requested = fetch_portfolios(Portfolio.objects.filter(user=user), user)
-    messages.info(request, f"Refresh: {requested}.")
+    messages.info(request, str(refresh_prices(stocks_of(Portfolio.objects.filter(user=user)), user)))
     return redirect("portfolio")
 
 

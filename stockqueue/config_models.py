@@ -450,6 +450,8 @@ class PortfolioSettings(Section):
     """Files that import_portfolio takes where none is named, each as csv_file: path."""
     freshness_schedule: FreshnessSchedule | None = None
     """Limits of freshness by session; without it, data_staleness_threshold counts at all times."""
+    refresh_cooldown: Delay = 60.0
+    """Seconds before an owner can refresh the prices of the same stock again; 0: no limit."""
     priority_factors: PriorityFactors = PriorityFactors()
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from market.models import Analysis, Stock
@@ -80,13 +81,13 @@ class Requested:
             return "nothing to fetch"
         parts = []
         if self.created:
-            parts.append(f"queued {_name(self.created)}")
+            parts.append(f"queued {name_subjects(self.created)}")
         if self.joined:
-            parts.append(f"already on the way: {_name(self.joined)}")
+            parts.append(f"already on the way: {name_subjects(self.joined)}")
         return "; ".join(parts)
 
 
-def _name(jobs: Sequence[Job]) -> str:
+def name_subjects(jobs: Sequence[Job]) -> str:
     """Each subject once, however many jobs are about it."""
     names = list(dict.fromkeys(job.subject for job in jobs))
     more = [f"{len(names) - SHOWN} more"] if len(names) > SHOWN else []
@@ -124,6 +125,18 @@ def request_fetches(
         trigger,
         user,
     )
+
+
+def fetch_requests(stocks: Iterable[Stock], user: User, since: datetime) -> list[JobRequest]:
+    """What this user has asked for since that moment: ordinary fetches of these stocks, each request with its job.
+
+    The oldest request is first. A request may have joined a job that is older than the request. That job has ended
+    since then or is active, and so the indexes of active and of lately ended jobs find it.
+    """
+    keys = [_unique_key(Job.Type.STOCK_FETCH, stock.symbol, None, None, Mode.UPDATE) for stock in stocks]
+    lately = Q(job__finished_at=None) | Q(job__finished_at__gte=since)
+    asked = JobRequest.objects.filter(lately, user=user, trigger=Job.Trigger.USER_REQUEST, created_at__gt=since)
+    return list(asked.filter(job__unique_key__in=keys).select_related("job").order_by("created_at"))
 
 
 def request_analyses(

@@ -21,6 +21,7 @@ from operations.page import collect
 from portfolio import tracking
 from portfolio.holdings import held_stocks, statements
 from portfolio.models import PortfolioPriority
+from portfolio.refreshing import refresh_prices
 from tasks import bulk, control, lifecycle, retention, sweeper, worker
 from tasks.bulk_changes import change
 from tasks.bulk_models import BulkAction
@@ -140,6 +141,15 @@ def test_the_page_of_a_user_and_the_depths_of_queues_read_no_ended_jobs_of_other
     statements(user)
     statistics.queue_states(statistics.active_jobs(), timezone.now())
     statistics.running_jobs(timezone.now())
+    assert reads_of_all_jobs == []
+
+
+def test_a_refresh_reads_active_jobs_and_jobs_that_have_just_ended(jobs, user, reads_of_all_jobs):
+    stocks = held_stocks(user)
+    refresh_prices(stocks, user)
+    lifecycle.cancel([job.pk for job in jobs[:4]], "not needed")
+    reads_of_all_jobs.clear()
+    assert len(refresh_prices(stocks, user).recent) == 4
     assert reads_of_all_jobs == []
 
 
