@@ -212,7 +212,7 @@ if not DEBUG:
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True
 
-CELERY_RESULT_BACKEND = "django-db"
+CELERY_RESULT_BACKEND = "tasks.results:ResultBackend"
 CELERY_RESULT_EXTENDED = True
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_SERIALIZER = "json"
@@ -246,7 +246,8 @@ CELERY_WORKER_CONSUMER = "tasks.messages:CarefulConsumer"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 # A job goes on when the broker is lost: a message that is delivered again finds it claimed.
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
-# Celery closes the database connection after each task; keeping it doubles the rate on PostgreSQL.
+# Celery closes the database connection after each task; keeping it doubles the rate on PostgreSQL. Whether it is still
+# there is for tasks.connections to see.
 CELERY_DB_REUSE_MAX = 1_000
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Redis that is full answers with errors, which would end the worker.

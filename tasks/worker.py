@@ -13,13 +13,21 @@ from uuid import UUID
 
 from billiard import active_children
 from billiard.exceptions import WorkerLostError
-from celery.signals import celeryd_init, worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import (
+    celeryd_init,
+    task_prerun,
+    worker_init,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 from celery.worker import state
 from celery.worker.request import Request
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 
 from tasks import direct, presence
+from tasks.connections import close_lost_connections
 from tasks.models import Job, Worker
 from tasks.priority import QUEUES_OF
 from tasks.sweeper import give_up
@@ -35,6 +43,8 @@ PATIENCE = 3.0
 _name = "worker"
 _pid = 0
 _stopping = threading.Event()
+
+task_prerun.connect(close_lost_connections)
 
 
 def worker_id() -> str:
@@ -112,6 +122,7 @@ def _limit_the_wait() -> None:
 @worker_shutdown.connect
 def hand_back(**_: Any) -> None:
     """Give the jobs that this worker still has to others; that does not use up a retry."""
+    close_lost_connections()
     try:
         ours = Job.objects.active().filter(status=Job.Status.RUNNING, worker_id=worker_id())
         for job in ours.order_by("started_at"):
@@ -148,6 +159,7 @@ class JobMessage(Request):
 
 
 def _report_lost(job_id: str, error: str = "the process that ran it died") -> None:
+    close_lost_connections()
     try:
         job = Job.objects.filter(pk=UUID(job_id), status=Job.Status.RUNNING, worker_id=worker_id()).first()
         if job is not None:

@@ -5,10 +5,12 @@ Each start of a job leaves a file in the folder that its parameters name, so tha
 
 import os
 import signal
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db.models import F, Value
 from django.db.models.functions import Concat
 
@@ -29,9 +31,12 @@ class Gate:
         self._folder = folder
         folder.mkdir(exist_ok=True)
 
-    def request(self, *symbols: str) -> list[Job]:
-        """Ask for a job that waits here for each symbol. Its effect, when it is done: `effect_of`."""
-        return _request(Job.Type.STOCK_ANALYSIS, symbols, gate=str(self._folder)).created
+    def request(self, *symbols: str, **options: bool) -> list[Job]:
+        """Ask for a job that waits here for each symbol. Its effect, when it is done: `effect_of`.
+
+        With `stubborn=True` it does not end at its soft time limit.
+        """
+        return _request(Job.Type.STOCK_ANALYSIS, symbols, gate=str(self._folder), **options).created
 
     def wait_for(self, job: Job, attempt: int, timeout: float = 60.0) -> int:
         """Wait for the start of a job's attempt; the pid of the process that it runs in."""
@@ -48,7 +53,10 @@ class Gate:
         started = self._folder / f"started-{job.pk}-{job.attempt}"
         started.with_suffix(".new").write_text(str(os.getpid()))
         started.with_suffix(".new").rename(started)
-        wait_until((self._folder / f"open-{job.attempt}").exists, "the gate", timeout=LONGEST)
+        is_open = (self._folder / f"open-{job.attempt}").exists
+        with suppress(*[SoftTimeLimitExceeded] if job.parameters.get("stubborn") else []):
+            wait_until(is_open, "the gate", timeout=LONGEST)
+        wait_until(is_open, "the gate", timeout=LONGEST)
 
 
 def request_deadly(symbol: str) -> Job:
@@ -61,7 +69,7 @@ def effect_of(job: Job) -> str:
     return Stock.objects.get(symbol=job.symbol).name
 
 
-def _request(job_type: Job.Type, symbols: Any, **parameters: str) -> Requested:
+def _request(job_type: Job.Type, symbols: Any, **parameters: Any) -> Requested:
     for symbol in symbols:
         Stock.objects.get_or_create(symbol=symbol)
     return request_jobs(
