@@ -250,6 +250,8 @@ CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 # there is for tasks.connections to see.
 CELERY_DB_REUSE_MAX = 1_000
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# Celery gives up after 100 attempts, which take 46 minutes, and ends the worker.
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 # Redis that is full answers with errors, which would end the worker.
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True
 # What it sends, and when, is in the database: operations.schedules has the rows that a new one starts with.
