@@ -1,15 +1,27 @@
-"""Exchanges' calendars, from exchange_calendars. Imports pandas: not for processes that answer users."""
+"""Exchanges' calendars, from exchange_calendars. Imports pandas: not for processes that answer users.
 
-from datetime import date, datetime
+A calendar may begin or end with the years whose holidays are known, and may fail for some years. Neither is an error
+here: the days are not known then.
+"""
+
+import logging
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 
 from exchange_calendars import ExchangeCalendar, get_calendar
 from exchange_calendars.calendar_utils import global_calendar_dispatcher
 
+logger = logging.getLogger(__name__)
+
+DAY = timedelta(days=1)
+
 
 def sessions(calendar: str, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
     """When each session opens and closes that opens between two moments, as far as the calendar is known, in UTC."""
-    known = get_calendar(calendar, start=start.date())  # it ends a year from now, or where its holidays are not known
+    known = _load(calendar, start.date(), (end + DAY).date())  # a day's session may open on the evening before
+    if known is None:
+        return []
     pairs = zip(known.opens, known.closes, strict=True)
     return [(opens.to_pydatetime(), closes.to_pydatetime()) for opens, closes in pairs if start <= opens < end]
 
@@ -17,15 +29,52 @@ def sessions(calendar: str, start: datetime, end: datetime) -> list[tuple[dateti
 def session_days(calendar: str, first: date, last: date) -> list[tuple[date, datetime]]:
     """The days on which an exchange trades, from `first` to `last`, each with its close in UTC.
 
-    Days before those that the calendar knows are left out.
+    Days before the calendar begins are left out. Where it does not know the days, after its end above all, Monday to
+    Friday are taken for sessions, and midnight for their close.
     """
-    known = _since(calendar, first.replace(month=1, day=1))
+    earliest, latest = _bounds(calendar)
+    first = max(first, earliest)
+    if first > last:
+        return []
+    known = _load(calendar, first, last)
+    if known is None:
+        return list(_weekdays(first, last))
     closes = known.closes.loc[str(first) : str(last)]
-    return [(day.date(), closes_at.to_pydatetime()) for day, closes_at in closes.items()]
+    days = [(day.date(), closes_at.to_pydatetime()) for day, closes_at in closes.items()]
+    return days if last <= latest else [*days, *_weekdays(latest + DAY, last)]
+
+
+def _bounds(calendar: str) -> tuple[date, date]:
+    """The first and the last day that a calendar can be asked for."""
+    kind = global_calendar_dispatcher._calendar_factories[calendar]  # there is no public way
+    earliest, latest = kind.bound_min(), kind.bound_max()
+    return earliest.date() if earliest else date.min, latest.date() if latest else date.max
+
+
+def _load(calendar: str, first: date, last: date) -> ExchangeCalendar | None:
+    """A calendar with these days, as far as it knows them; None where it knows none of them."""
+    return _load_months(calendar, first.replace(day=1), last.replace(month=12, day=31))
 
 
 @lru_cache(maxsize=32)
-def _since(calendar: str, first: date) -> ExchangeCalendar:
-    """A calendar from this day on, or from the first that it knows."""
-    earliest = global_calendar_dispatcher._calendar_factories[calendar].bound_min()  # there is no public way
-    return get_calendar(calendar, start=first if earliest is None else max(first, earliest.date()))
+def _load_months(calendar: str, first: date, last: date) -> ExchangeCalendar | None:
+    """`_load`, for whole months. Loading takes up to seconds, for many days as for few."""
+    earliest, latest = _bounds(calendar)
+    # Both ends are given: the default end is a year after exchange_calendars was imported.
+    start, end = max(first, earliest), min(last, latest)
+    if start > end:
+        logger.warning("the calendar %s ends on %s: a newer exchange_calendars may know more", calendar, latest)
+        return None
+    try:
+        return get_calendar(calendar, start=start, end=end)
+    except Exception as error:  # noqa: BLE001  (whatever a calendar stumbles over, prices are fetched without it)
+        reason = str(error).partition("\n")[0][:200]
+        logger.warning("the calendar %s does not know the days from %s to %s: %s", calendar, start, end, reason)
+        return None
+
+
+def _weekdays(first: date, last: date) -> Iterator[tuple[date, datetime]]:
+    for number in range((last - first).days + 1):
+        day = first + number * DAY
+        if day.weekday() < 5:
+            yield day, datetime.combine(day + DAY, time(), UTC)

@@ -58,7 +58,7 @@ def _calendar_of(stock: Stock) -> str:
 
 
 def _days_of_trading(calendar: str, first: date, last: date, now: datetime) -> list[date]:
-    """In order."""
+    """In order; as far as an exchange's calendar does not know them, Monday to Friday."""
     if calendar == NEVER_CLOSES:
         yesterday = now.date() - timedelta(days=1)
         return [first + timedelta(days=number) for number in range((min(last, yesterday) - first).days + 1)]

@@ -231,6 +231,13 @@ def test_a_backfill_is_queued_once_its_cost_was_shown(submit, admin_client):
     assert {repr for model, repr, flag, _ in logged() if model == "stock" and flag == ADDITION} == {"MSFT", "BRK-B"}
 
 
+@pytest.mark.parametrize("exchange", ["TLV", "NSI", "SHH"])
+def test_a_stock_whose_calendar_does_not_know_all_days_is_backfilled(submit, exchange):
+    Stock.objects.create(symbol="OLD", exchange=exchange)
+    shown = submit("backfill", symbols="OLD", start="2015-01-01", end="", mode="gaps")
+    assert shown.context["cost"].missing["OLD"] > 1_000
+
+
 def test_a_portfolio_is_backfilled_too(submit, main, user):
     asked = {"portfolio": main.pk, "start": "2024-01-01", "end": "", "mode": "update"}
     fingerprint = submit("backfill", **asked).context["fingerprint"]

@@ -1,0 +1,139 @@
+"""Exchanges' calendars as years go by: some end, some fail for years in between, and a process may live for years."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+
+import pandas as pd
+import pytest
+import time_machine
+from django.utils import timezone
+from exchange_calendars.calendar_utils import global_calendar_dispatcher
+
+from market import calendars, sessions
+from market.calendars import session_days
+from market.calendars import sessions as sessions_of
+from market.exchanges import EXCHANGES, NEVER_CLOSES
+from market.freshness import Freshness
+from market.gaps import count_missing_days
+from market.models import Stock, TradingSession
+from market.sessions import keep_sessions
+from tasks.execution import run_job
+from tasks.models import Job
+from tasks.requests import request_batches
+
+DAYS = [datetime.now(UTC).date(), date(2027, 1, 5), date(2027, 3, 15), date(2028, 2, 29)]
+"""The last one is more than a year after this process began."""
+END_WITH_2026 = {"NSI": "XBOM", "SES": "XSES", "SHH": "XSHG"}
+CALENDARS = sorted({exchange.calendar for exchange in EXCHANGES} - {NEVER_CLOSES})
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def ends(monkeypatch) -> None:
+    """These calendars end where they do today, whatever a later exchange_calendars knows."""
+    calendars._load_months.cache_clear()
+    for calendar in END_WITH_2026.values():
+        kind = global_calendar_dispatcher._calendar_factories[calendar]
+        monkeypatch.setattr(kind, "bound_max", staticmethod(lambda: pd.Timestamp("2026-12-31")))
+
+
+@pytest.fixture
+def travel() -> Iterator[Callable[[date], datetime]]:
+    """travel(day): it is noon (UTC) of that day; the moment."""
+    travelling: list[time_machine.travel] = []
+
+    def travel(day: date) -> datetime:
+        moment = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+        sessions._complete.cache_clear()  # of other tests, which had other tables
+        travelling.append(time_machine.travel(moment))
+        travelling[-1].start()
+        return moment
+
+    yield travel
+    for one in reversed(travelling):
+        one.stop()
+    sessions._complete.cache_clear()
+
+
+def stock(exchange: str, checked_at: str) -> Stock:
+    moment = datetime.fromisoformat(checked_at).replace(tzinfo=UTC)
+    return Stock(symbol="X", exchange=exchange, source="yahoo_finance", checked_at=moment)
+
+
+def is_stale(one: Stock) -> bool:
+    return Freshness.of([one], timezone.now()).is_stale(one)
+
+
+@pytest.mark.parametrize("calendar", CALENDARS)
+def test_every_calendar_answers_just_after_the_end_of_some_and_a_year_later(travel, calendar):
+    for day in (DAYS[1], DAYS[-1]):
+        now, first = travel(day), day - 15 * DAY
+        assert all(first <= opens.date() <= day for opens, _ in sessions_of(calendar, now - 15 * DAY, now))
+        assert 6 <= len(session_days(calendar, first, day)) <= 14
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("day", DAYS, ids=str)
+@pytest.mark.parametrize("exchange", ["TLV", "NMS", "LSE", *END_WITH_2026])
+def test_sessions_are_written_down_and_missing_days_counted_on_every_day(travel, exchange, day):
+    now = travel(day)
+    keep_sessions(exchange)
+    known = TradingSession.objects.filter(opens_at__gt=now + 50 * DAY).exists()
+    assert known == (exchange not in END_WITH_2026)
+    assert count_missing_days([stock(exchange, "2026-11-27 12:00")], day - 40 * DAY, day, now)["X"] > 20
+
+
+@pytest.mark.django_db
+def test_a_calendar_is_used_up_to_its_end_and_then_the_limit_counts_alone(travel):
+    travel(date(2026, 12, 26))  # a Saturday
+    keep_sessions("NSI")
+    assert TradingSession.objects.latest("opens_at").opens_at.date() == date(2026, 12, 31)
+    assert not is_stale(stock("NSI", "2026-12-25 12:00"))
+    travel(date(2027, 1, 9))  # another
+    keep_sessions("NSI")
+    assert is_stale(stock("NSI", "2027-01-08 12:00"))
+    assert not is_stale(stock("NSI", "2027-01-09 11:45"))
+
+
+def test_after_the_end_of_a_calendar_monday_to_friday_are_taken_for_sessions():
+    days = session_days("XSHG", date(2026, 12, 30), date(2027, 1, 5))
+    assert [day for day, _ in days] == [date(2026, 12, 30), date(2026, 12, 31), *in_january(1, 4, 5)]
+    assert days[1][1] == datetime(2026, 12, 31, 7, tzinfo=UTC)
+    assert days[-1][1] == datetime(2027, 1, 6, tzinfo=UTC)
+
+
+def in_january(*days: int) -> list[date]:
+    return [date(2027, 1, day) for day in days]
+
+
+def test_a_calendar_that_fails_leaves_monday_to_friday_and_says_so_once(monkeypatch, caplog):
+    def fail(*_asked: object, **_range: object) -> None:
+        raise ValueError("Special dates are not sessions.")
+
+    monkeypatch.setattr(calendars, "get_calendar", fail)
+    for _ in range(2):
+        days = session_days("XTAE", date(2027, 1, 1), date(2027, 1, 5))
+        assert [day for day, _ in days] == in_january(1, 4, 5)
+    assert [record.message for record in caplog.records] == [
+        "the calendar XTAE does not know the days from 2027-01-01 to 2027-12-31: Special dates are not sessions."
+    ]
+
+
+@pytest.mark.parametrize("first", [date(2015, 1, 1), date(2025, 12, 30), date(2026, 1, 1), date(2026, 10, 5)], ids=str)
+def test_tel_avivs_past_can_be_asked_for(first):
+    assert session_days("XTAE", first, date(2026, 11, 20))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("day", [date(2027, 1, 5), date(2027, 3, 15)], ids=str)
+def test_a_batch_stores_a_stock_whose_calendar_has_ended_with_the_others(travel, yahoo, day):
+    travel(day)
+    exchanges = {"AAPL": "NMS", "RELIANCE.NS": "NSI", "TEVA.TA": "TLV", "600519.SS": "SHH"}
+    for symbol, exchange in exchanges.items():
+        yahoo.serve(symbol, exchange=exchange)
+    (job,) = request_batches(Stock.objects.find_or_create(list(exchanges)), Job.Trigger.SCHEDULED_UPDATE).created
+    result = run_job(job.pk, "worker")
+    assert result
+    assert {symbol for symbol, one in result["results"].items() if one["success"]} == set(exchanges)
+    stored = Stock.objects.filter(bars__date__gt=day - 5 * DAY).distinct()
+    assert {one.symbol: one.exchange for one in stored} == exchanges
