@@ -20,7 +20,7 @@ from market.gaps import missing_days
 from market.models import Stock
 from market.sessions import keep_sessions
 from market.sources import CACHED, fetch_history, last_good_day
-from market.sources.base import History, SourceBusy, SourceError, SymbolNotFound
+from market.sources.base import History, MalformedAnswer, SourceBusy, SourceError, SymbolNotFound
 from market.sources.budget import spending
 from market.sources.turns import taking
 from market.store import Stored, note_miss, store_histories
@@ -179,11 +179,12 @@ def fetch_batch(job: Job) -> Done:
 
     What comes together is stored and told together. A stock that is unknown does not fail the others. An error that
     may pass ends the attempt, once what is under way has come: the next one goes on with what is left. In the last
-    attempt it ends nothing where there are stored bars.
+    attempt it ends nothing where there are stored bars. An answer that cannot be read says nothing about the others:
+    they are fetched, and the next attempt asks for that stock again.
     """
     parameters = read_parameters(BatchParameters, job)
     results = _noted_before(job)
-    ended_by: list[WorkFailed | WorkPostponed] = []
+    errors: list[WorkFailed | WorkPostponed] = []
     freshness = Freshness.of(Stock.objects.filter(symbol__in=parameters.symbols), timezone.now())
     left = [symbol for symbol in dict.fromkeys(parameters.symbols) if symbol not in results]
     at_once = settings.JOB_PROCESSOR.stock_jobs.data_fetch.concurrency
@@ -191,9 +192,9 @@ def fetch_batch(job: Job) -> Done:
     def turns() -> Iterator[str]:
         for first in range(0, len(left), UNDER_WAY * at_once):
             symbols = left[first : first + UNDER_WAY * at_once]
-            reasons = {} if ended_by else _why_not(symbols, parameters, freshness)
+            reasons = {} if any(map(_ends_attempt, errors)) else _why_not(symbols, parameters, freshness)
             for symbol in symbols:
-                if ended_by:
+                if any(map(_ends_attempt, errors)):
                     return
                 if reason := reasons.get(symbol):
                     results[symbol] = {"success": True, "records": 0, "skipped": reason}
@@ -201,10 +202,15 @@ def fetch_batch(job: Job) -> Done:
                     yield symbol
 
     for answers in _ask_together(job, turns(), parameters, at_once):
-        ended_by += _keep(job, results, answers, parameters)
-    if ended_by:
-        raise ended_by[0]
+        errors += _keep(job, results, answers, parameters)
+    if errors:
+        raise max(errors, key=_ends_attempt)
     return _end_batch(results)
+
+
+def _ends_attempt(error: WorkFailed | WorkPostponed) -> bool:
+    """Whether other stocks of the batch can be expected to fail as well."""
+    return not isinstance(error.__cause__, MalformedAnswer)
 
 
 def _ask_together(
@@ -283,18 +289,18 @@ def _why_needs_none(stock: Any, freshness: Freshness) -> str:
 def _keep(
     job: Job, results: dict[str, dict[str, Any]], answers: Iterable[Answer], parameters: FetchParameters
 ) -> list[WorkFailed | WorkPostponed]:
-    """Store and tell answers, in this order; the errors among them that end the attempt."""
-    ending: list[WorkFailed | WorkPostponed] = []
+    """Store and tell answers, in this order; the errors among them that take another attempt."""
+    errors: list[WorkFailed | WorkPostponed] = []
     histories: list[History] = []
     for symbol, answer in answers:
         try:
             histories.append(answer.result())
         except WorkPostponed as pause:
-            ending.append(pause)
+            errors.append(pause)
         except WorkFailed as failure:
             reason = _why_last_good(job, symbol, parameters, failure)
-            if failure.passes and not reason:
-                ending.append(failure)
+            if failure.passes and not reason and (retries_left(job) or _ends_attempt(failure)):
+                errors.append(failure)
                 continue
             _store_members(job, results, histories, parameters)
             histories = []
@@ -304,7 +310,7 @@ def _keep(
             else:
                 _note_member(job, results, symbol, {"success": False, "error": str(failure)}, failure.effect)
     _store_members(job, results, histories, parameters)
-    return ending
+    return errors
 
 
 def _store_members(

@@ -17,6 +17,7 @@ from celery import current_app
 from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
+from django.utils.module_loading import import_string
 from kombu import pools
 
 from market.models import Stock
@@ -156,6 +157,15 @@ def yahoo(yahoo_server: YahooStandIn, settings: Any) -> Iterator[Yahoo]:
     yahoo_server.latency = 0.0
     yahoo_server.release()
     configured_sources.cache_clear()
+
+
+@pytest.fixture
+def without_crumb(yahoo: Yahoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """yfinance has neither a cookie nor a crumb, as in a new process."""
+    data = import_string("yfinance.data.YfData")
+    monkeypatch.setattr(data, "_load_cookie_curlCffi", lambda _self: False)
+    for name, value in {"_cookie": None, "_crumb": None, "_cookie_strategy": "basic"}.items():
+        monkeypatch.setattr(data(), name, value)
 
 
 @pytest.fixture

@@ -29,6 +29,8 @@ class Answer:
     delay: float = 0.0
     hangs: bool = False
     """Wait until the client or the proxy ends the connection."""
+    ends: bool = False
+    """The connection is closed after it."""
     stream: Iterator[bytes] | None = None
     """What is sent instead of `body`, as it comes."""
 
@@ -121,6 +123,8 @@ class HttpsProxy:
                 if answer.status is None or self._closing.wait(answer.delay):
                     return
                 _send(secure, answer)
+                if answer.ends:
+                    return
 
 
 def _read_request(stream: BinaryIO) -> tuple[str, str, bytes] | None:
@@ -134,11 +138,12 @@ def _read_request(stream: BinaryIO) -> tuple[str, str, bytes] | None:
 
 
 def _send(connection: socket.socket, answer: Answer) -> None:
-    status = HTTPStatus(answer.status or HTTPStatus.INTERNAL_SERVER_ERROR)
+    status = answer.status or HTTPStatus.INTERNAL_SERVER_ERROR
+    phrase = HTTPStatus(status).phrase if status in list(HTTPStatus) else "Unknown"
     length = {"Content-Length": str(len(answer.body))} if answer.stream is None else {"Transfer-Encoding": "chunked"}
     headers = {"Content-Type": answer.content_type, **length, **answer.headers}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    connection.sendall(f"HTTP/1.1 {status} {status.phrase}\r\n{head}\r\n".encode() + answer.body)
+    connection.sendall(f"HTTP/1.1 {status:d} {phrase}\r\n{head}\r\n".encode() + answer.body)
     if answer.stream is not None:
         for part in answer.stream:
             connection.sendall(b"%x\r\n%s\r\n" % (len(part), part))

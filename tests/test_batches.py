@@ -142,6 +142,23 @@ def test_a_member_is_passed_over_that_is_fresh_or_on_its_way_or_gone_when_its_tu
     assert [one["symbol"] for one in progress(job)] == ["CADL"]
 
 
+def test_one_answer_that_cannot_be_read_costs_no_other_and_is_asked_for_again(batch, yahoo, configured):
+    configured(**{"stock_jobs.data_fetch.concurrency": 1, "stock_jobs.data_fetch.max_retries": 1})
+    job = batch(*SYMBOLS)
+    yahoo.misbehave("malformed", SYMBOLS[0])
+    assert run_job(job.pk, "worker") is None
+    job.refresh_from_db()
+    assert (job.status, job.error) == ("pending", f"Yahoo Finance sent an answer for {SYMBOLS[0]} that is not a chart")
+    assert [one["symbol"] for one in progress(job)] == SYMBOLS[1:]
+
+    asked_before = len(yahoo.server.chart_requests())
+    result = run_job(job.pk, "worker")
+    assert result
+    assert {one.symbol for one in yahoo.server.chart_requests()[asked_before:]} == {SYMBOLS[0]}
+    assert [symbol for symbol, one in result["results"].items() if not one["success"]] == [SYMBOLS[0]]
+    assert Job.objects.get(pk=job.pk).outcome == "partial"
+
+
 def test_a_batch_that_names_a_stock_twice_fetches_it_once(batch, yahoo):
     job = batch("AAPL")
     Job.objects.filter(pk=job.pk).update(parameters={"symbols": ["AAPL", "AAPL"]})

@@ -9,9 +9,10 @@ from django.utils import timezone
 from market.freshness import stale_at
 from market.models import SourceUse, Stock
 from market.sources import configured_sources
-from market.sources.base import Bar, History
+from market.sources.base import AccessRefused, Bar, History
 from market.store import store_history
 from portfolio.holdings import held_stocks, statements
+from tasks import fetching
 from tasks.execution import JobFailed, run_job
 from tasks.models import Job
 from tasks.requests import request_batches, request_fetches
@@ -75,16 +76,19 @@ def test_the_last_good_bars_are_the_answer_when_the_retries_are_used_up(store, y
     }
 
 
-def test_an_error_that_does_not_pass_is_not_waited_for(store, yahoo):
+def test_an_error_that_does_not_pass_is_not_waited_for(store, monkeypatch):
+    def refuse(*_asked: object) -> None:
+        raise AccessRefused("The source wants a better key")
+
     store("AAPL")
-    yahoo.misbehave("malformed")
+    monkeypatch.setattr(fetching, "fetch_history", refuse)
     job = new_job()
 
     result = done(job)
 
     assert (job.outcome, job.attempt) == ("unchanged", 1)
     assert result["source"] == "cached"
-    assert "that is not a chart; the last good bars" in result["reason"]
+    assert result["reason"].startswith("The source wants a better key; the last good bars")
 
 
 def test_the_stock_is_not_checked_by_that_and_stays_stale(store, yahoo, user, hold, last_attempt):
@@ -142,7 +146,8 @@ def test_a_symbol_that_no_source_knows_any_more_is_a_miss(store, yahoo, last_att
 def test_without_bars_or_without_the_setting_the_job_fails(store, yahoo, configured, stored):
     if stored:
         store("AAPL")
-    configured(**{"stock_jobs.data_fetch.sources": ["yahoo_finance"] if stored else ["yahoo_finance", "cached"]})
+    sources = ["yahoo_finance"] if stored else ["yahoo_finance", "cached"]
+    configured(**{"stock_jobs.data_fetch.sources": sources, "stock_jobs.data_fetch.max_retries": 0})
     configured_sources.cache_clear()
     yahoo.misbehave("malformed")
     with pytest.raises(JobFailed, match="not a chart"):

@@ -207,7 +207,7 @@ def test_it_is_not_asked_about_a_stock_whose_data_is_stale(llm, in_the_news, min
 
 
 def test_it_is_not_asked_about_headlines_that_could_not_be_refreshed(llm, yahoo, in_the_news, configured):
-    configured(**{"stock_jobs.analysis.cache_ttl": 0})
+    configured(**{"stock_jobs.analysis.cache_ttl": 0, "jobs.max_retries": 0})
     run_once(request(in_the_news))
     Analysis.objects.all().delete()
     yahoo.misbehave("malformed", NEWS)

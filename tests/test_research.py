@@ -14,13 +14,13 @@ from mqtt_bridge.topics import lifecycle_targets
 from portfolio.fetching import fetch_stale_holdings
 from tasks.groups import group_jobs
 from tasks.models import Job
-from tasks.requests import request_analyses
+from tasks.requests import request_analyses, request_fetches
 from tasks.wording import describe_end
 from tests import asyncapi
 from tests.jobs import result_of, run_once
 from tests.prices import stored
 from tests.test_commands import call
-from tests.yahoo import NEWS, SUMMARY
+from tests.yahoo import CRUMB_PATH, NEWS, SUMMARY
 from tests.yahoo_news import article
 from tests.yahoo_summary import summary, summary_of_an_index
 
@@ -121,7 +121,9 @@ def test_of_what_the_rule_knows_nothing_it_recommends_nothing(stock, yahoo, page
     assert "2.0 trillion" in shown
 
 
-@pytest.mark.parametrize("how", ["server_error", "timeout", "drop", "html"])
+@pytest.mark.parametrize(
+    "how", ["server_error", "timeout", "drop", "cut", "html", "malformed", "null_body", "nested", "bomb"]
+)
 def test_what_may_pass_is_tried_again_and_then_fails_with_its_reason(how, stock, yahoo, configured):
     configured(**{"jobs.max_retries": 1, "integration.apis.yahoo_finance.timeout": 1})
     configured_sources.cache_clear()
@@ -134,14 +136,6 @@ def test_what_may_pass_is_tried_again_and_then_fails_with_its_reason(how, stock,
     assert not Analysis.objects.exists()
 
 
-@pytest.mark.parametrize("how", ["malformed", "null_body", "nested", "bomb"])
-def test_an_answer_that_cannot_be_read_fails_the_job_and_nothing_is_stored(how, stock, yahoo):
-    yahoo.misbehave(how, SUMMARY)
-    job = run_once(request(stock))
-    assert (job.status, job.retries) == ("failed", 0)
-    assert not Analysis.objects.exists()
-
-
 def test_research_waits_for_the_sources_budget_without_using_up_a_retry(stock, yahoo, configured):
     yahoo.misbehave("rate_limited", SUMMARY, retry_after=120, times=1)
     first = run_once(request(stock))
@@ -149,6 +143,18 @@ def test_research_waits_for_the_sources_budget_without_using_up_a_retry(stock, y
     second = run_once(first)
     assert (second.status, second.retries) == ("pending", 1)
     assert second.error.startswith("Yahoo Finance asked for a pause until ")
+
+
+def test_research_waits_for_a_refused_crumb_and_fetches_do_not(stock, yahoo, without_crumb):
+    yahoo.serve("AAPL")
+    yahoo.misbehave("rate_limited", CRUMB_PATH)
+    job = run_once(request(stock))
+    assert (job.status, job.retries) == ("pending", 0)
+    assert job.error.startswith("Yahoo Finance refused the crumb that fundamentals need; ")
+    assert job.run_at is not None
+    assert job.run_at > timezone.now() + timedelta(seconds=50)
+    (fetch,) = request_fetches([stock], Job.Trigger.USER_REQUEST).created
+    assert run_once(fetch).outcome == "updated"
 
 
 def test_research_takes_of_the_share_for_the_background(stock, yahoo, configured):
@@ -207,7 +213,8 @@ def test_where_no_source_has_news_that_is_an_answer_too(stock, configured):
         assert run_once(request(stock, kind)).outcome == "unchanged"
 
 
-def test_news_that_cannot_be_read_fail_the_job(stock, yahoo):
+def test_news_that_cannot_be_read_fail_the_job(stock, yahoo, configured):
+    configured(**{"jobs.max_retries": 0})
     yahoo.misbehave("malformed", NEWS)
     job = run_once(request(stock, Kind.NEWS))
     assert (job.status, job.error) == ("failed", "Yahoo Finance sent an answer for news that has none")

@@ -285,7 +285,8 @@ def test_what_may_pass_is_tried_again_and_then_the_stored_headlines_are_the_answ
     assert describe_end(job).endswith("; Yahoo Finance answered 503 for news")
 
 
-def test_without_stored_headlines_the_job_fails_with_the_reason(yahoo, stock):
+def test_without_stored_headlines_the_job_fails_with_the_reason(yahoo, stock, configured):
+    configured(**{"jobs.max_retries": 0})
     yahoo.misbehave("malformed", NEWS)
     job = run_once(request(stock))
     assert (job.status, job.error) == (

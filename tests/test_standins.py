@@ -20,7 +20,7 @@ from curl_cffi.requests.exceptions import HTTPError, Timeout
 from yfinance.data import YfData
 from yfinance.exceptions import YFDataException, YFPricesMissingError, YFRateLimitError, YFTzMissingError
 
-from tests.yahoo import ANY_SYMBOL, SUMMARY, Misbehaviour, YahooStandIn, daily_bars
+from tests.yahoo import ANY_SYMBOL, COOKIE, CRUMB_PATH, SUMMARY, Misbehaviour, YahooStandIn, daily_bars
 from tests.yahoo_summary import CRUMB, summary
 
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "yahoo-recorded"
@@ -148,11 +148,14 @@ def test_a_bar_is_the_same_in_every_window():
     ("how", "cold", "warm"),
     [
         (Misbehaviour.RATE_LIMITED, YFRateLimitError, YFRateLimitError),
+        (Misbehaviour.BLOCKED, json.JSONDecodeError, json.JSONDecodeError),
+        (Misbehaviour.REFUSED_WITH_200, json.JSONDecodeError, json.JSONDecodeError),
         (Misbehaviour.SERVER_ERROR, json.JSONDecodeError, json.JSONDecodeError),
         (Misbehaviour.MALFORMED, json.JSONDecodeError, json.JSONDecodeError),
         (Misbehaviour.HTML, json.JSONDecodeError, YFDataException),
         (Misbehaviour.NULL_BODY, AttributeError, YFPricesMissingError),
         (Misbehaviour.EMPTY, YFPricesMissingError, YFPricesMissingError),
+        (Misbehaviour.CUT, CurlConnectionError, CurlConnectionError),
         (Misbehaviour.DROP, CurlConnectionError, CurlConnectionError),
     ],
 )
@@ -227,6 +230,18 @@ def test_all_symbols_can_be_rate_limited_and_told_for_how_long(yahoo, session, s
         yahoo.behave(ANY_SYMBOL)
 
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "17")
+
+
+@pytest.mark.parametrize(
+    ("kind", "url"),
+    [(COOKIE, COOKIE), (CRUMB_PATH, f"https://query1.finance.yahoo.com{CRUMB_PATH}")],
+    ids=["cookie", "crumb"],
+)
+def test_cookie_and_crumb_can_be_refused(yahoo, session, kind, url):
+    yahoo.misbehave(kind, Misbehaviour.RATE_LIMITED, retry_after=17, times=1)
+    answer = session.get(url)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "17")
+    assert session.get(url).status_code != 429
 
 
 def test_another_host_is_refused(yahoo, session):

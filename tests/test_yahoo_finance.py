@@ -8,31 +8,37 @@ from itertools import count
 from typing import Any
 
 import pytest
+import time_machine
 from django.utils import timezone
 
+from market.models import SourceState
 from market.sources import configured_sources, fetch_history
 from market.sources.base import (
     AccessRefused,
     MalformedAnswer,
     NotOffered,
     RateLimited,
+    SourceBusy,
     SourceDown,
     SourceError,
     SourceTimeout,
     SourceUnreachable,
     SymbolNotFound,
 )
+from market.sources.budget import Budget
 from market.sources.http import LARGEST_ANSWER
 from market.sources.sample import SAMPLE_FOLDER, SampleSource
 from market.sources.yahoo_finance import YahooFinance
 from tests.https_proxy import Answer, HttpsProxy
 from tests.memory import watched_memory
-from tests.yahoo import daily_bars
+from tests.yahoo import COOKIE, CRUMB_PATH, daily_bars
 
 SINCE = timezone.now().date() - timedelta(days=60)
 
 FAILURES = [
     ("rate_limited", RateLimited, "Yahoo Finance refused {symbol}: too many requests (429)"),
+    ("blocked", RateLimited, "Yahoo Finance refused {symbol}: too many requests (999)"),
+    ("refused_with_200", RateLimited, "Yahoo Finance refused {symbol}: too many requests (200)"),
     ("unauthorized", SourceDown, "Yahoo Finance refused {symbol} (401), with a new cookie too"),
     ("server_error", SourceDown, "Yahoo Finance answered 503 for {symbol}"),
     ("html", SourceDown, "Yahoo Finance says that it is down for now"),
@@ -215,8 +221,9 @@ def test_an_answer_that_comes_after_the_limit_is_a_time_out(yahoo, either, impat
     assert type(failure(impatient, either)) is SourceTimeout
 
 
-def test_a_connection_that_breaks_off_is_no_answer_of_yahoos(yahoo, source, either):
-    yahoo.misbehave("drop", either)
+@pytest.mark.parametrize("how", ["drop", "cut"])
+def test_a_connection_that_breaks_off_is_no_answer_of_yahoos(yahoo, source, either, how):
+    yahoo.misbehave(how, either)
 
     error = failure(source, either)
 
@@ -247,7 +254,7 @@ def test_an_answer_without_end_takes_no_more_memory_than_the_largest_one(yahoo, 
 def test_only_failures_that_pass_are_worth_a_later_try():
     lasting = {kind for kind in SourceError.__subclasses__() if not kind.passes}
 
-    assert lasting == {SymbolNotFound, NotOffered, AccessRefused, MalformedAnswer}
+    assert lasting == {SymbolNotFound, NotOffered, AccessRefused}
 
 
 def test_a_symbol_that_yahoo_does_not_know_is_not_found(source):
@@ -329,6 +336,61 @@ def test_too_many_requests_are_not_answered_with_another(yahoo, source, either):
     failure(source, either)
 
     assert charts_asked_for(yahoo, either) == before + 1
+
+
+# Without a crumb
+
+
+@pytest.fixture
+def counted(without_crumb, db, configured) -> YahooFinance:
+    """A source that counts its requests in the database, and pauses for a minute, and then for an hour."""
+    configured(**{"stock_jobs.data_fetch.cooldown": [60, 3600]})
+    return YahooFinance(Budget("yahoo_finance"))
+
+
+def asked_for_crumbs(yahoo) -> int:
+    return sum(request.path == CRUMB_PATH or request.host == "fc.yahoo.com" for request in yahoo.server.requests)
+
+
+@pytest.mark.parametrize("how", ["rate_limited", "blocked", "refused_with_200"])
+@pytest.mark.parametrize("what", [CRUMB_PATH, COOKIE])
+def test_a_refused_cookie_or_crumb_is_not_asked_for_again_and_stops_no_chart(yahoo, counted, symbol, how, what):
+    yahoo.misbehave(how, what)
+    before = asked_for_crumbs(yahoo)
+    asked = []
+    for _ in range(3):
+        assert six_values(counted.history(symbol, SINCE).bars) == six_values(daily_bars(symbol, 25))
+        asked.append(asked_for_crumbs(yahoo) - before)
+    assert asked[0] == asked[1] == asked[2] > 0
+    assert not SourceState.objects.exclude(cooldown_until=None).exists()
+
+
+def test_fundamentals_wait_for_the_crumb_and_cost_nothing_meanwhile(yahoo, counted, symbol):
+    yahoo.serve_fundamentals(symbol)
+    yahoo.misbehave("rate_limited", CRUMB_PATH)
+    before = len(yahoo.server.summary_requests())
+    with pytest.raises(SourceBusy) as busy:
+        counted.fundamentals(symbol)
+    refused, again = str(busy.value).split("; ")
+    assert refused == "Yahoo Finance refused the crumb that fundamentals need"
+    assert again == f"it is asked for again at {busy.value.until:%H:%M:%S} UTC"
+    assert len(yahoo.server.summary_requests()) == before
+
+
+def test_a_refused_crumb_is_asked_for_after_a_pause_that_grows_and_follows_retry_after(yahoo, counted, symbol):
+    yahoo.serve_fundamentals(symbol)
+    pauses = []
+    now = timezone.now()
+    for retry_after in (None, None, 7):
+        yahoo.misbehave("rate_limited", CRUMB_PATH, retry_after=retry_after)
+        with time_machine.travel(now, tick=False), pytest.raises(SourceBusy) as busy:
+            counted.fundamentals(symbol)
+        pauses.append((busy.value.until - now).total_seconds())
+        now = busy.value.until
+    assert pauses == [60, 3600, 7]
+    yahoo.server.behave(CRUMB_PATH)
+    with time_machine.travel(now, tick=False):
+        assert counted.fundamentals(symbol).market_cap
 
 
 def test_twenty_threads_share_one_source(yahoo, source):

@@ -21,6 +21,8 @@ from tests.yahoo_summary import CRUMB, Modules, summary_answer
 
 __all__ = [
     "ANY_SYMBOL",
+    "COOKIE",
+    "CRUMB_PATH",
     "NEWS",
     "SUMMARY",
     "Bar",
@@ -36,11 +38,14 @@ NEWS = "/xhr/ncp"
 """In place of a symbol: what `misbehave` does to the news of all stocks."""
 SUMMARY = "/v10/finance/quoteSummary"
 """The same for the fundamentals of all stocks."""
+COOKIE, CRUMB_PATH = "https://fc.yahoo.com", "/v1/test/getcrumb"
+"""The same for the cookie and for the crumb."""
 _CHART = re.compile(r"/v8/finance/chart/(.+)")
 _SUMMARY = re.compile(SUMMARY + "/(.+)")
 _CONSENT_FORM = (
     '<html><form><input name="csrfToken" value="token"><input name="sessionId" value="session"></form></html>'
 )
+_TOO_MANY = "<!DOCTYPE html><html><head><title>Yahoo</title></head><body>Edge: Too Many Requests</body></html>"
 _DOWN = "<html><head><title>Yahoo</title></head><body><h1>Will be right back...</h1></body></html>"
 
 
@@ -49,6 +54,10 @@ class Misbehaviour(StrEnum):
 
     RATE_LIMITED = "rate_limited"
     """429, with `retry_after` if given."""
+    BLOCKED = "blocked"
+    """999 with a page."""
+    REFUSED_WITH_200 = "refused_with_200"
+    """200 with a page about too many requests."""
     UNAUTHORIZED = "unauthorized"
     """401, as for a crumb that has run out."""
     SERVER_ERROR = "server_error"
@@ -59,6 +68,8 @@ class Misbehaviour(StrEnum):
     """200 with the page "Will be right back"."""
     MALFORMED = "malformed"
     """200 with JSON that breaks off."""
+    CUT = "cut"
+    """200 with the beginning of an answer; the connection is closed before as much has come as the header says."""
     NULL_BODY = "null_body"
     """200 with `null`."""
     NESTED = "nested"
@@ -273,7 +284,7 @@ class YahooStandIn:
         elif summary:
             answer = self._summary(summary[1], params)
         else:
-            answer = self._news_of(request) if is_news else _formality(host, path)
+            answer = self._news_of(request) if is_news else self._formality(host, path)
         self._record(replace(request, status=answer.status))
         if chart:
             self._released.wait()
@@ -319,8 +330,12 @@ class YahooStandIn:
         answer = self._failure_of(SUMMARY)
         return answer or _json(*summary_answer(symbol, self._fundamentals.get(symbol), params))
 
+    def _formality(self, host: str, path: str) -> Answer:
+        kind = path if path == CRUMB_PATH else f"https://{host}"
+        return self._failure_of(kind) or _formality(host, path)
+
     def _failure_of(self, kind: str) -> Answer | None:
-        """What was ordered for NEWS or SUMMARY, as long as it is to be so."""
+        """What was ordered for news, fundamentals, the cookie or the crumb, as long as it is to be so."""
         plan = self._plans.get(kind)
         return _failure(plan) if plan is not None and next(plan.answers, self) is not self else None
 
@@ -331,6 +346,10 @@ def _failure(plan: _Plan) -> Answer | None:
         case Misbehaviour.RATE_LIMITED:
             headers = {} if plan.retry_after is None else {"Retry-After": str(plan.retry_after)}
             return Answer(429, b"Too Many Requests\r\n", "text/plain", headers)
+        case Misbehaviour.BLOCKED:
+            return Answer(999, b"<html><body>Unable to process request at this time</body></html>", "text/html")
+        case Misbehaviour.REFUSED_WITH_200:
+            return Answer(200, _TOO_MANY.encode(), "text/html")
         case Misbehaviour.UNAUTHORIZED:
             error = {"code": "Unauthorized", "description": "Invalid Crumb"}
             return _json(401, {"chart": {"result": None, "error": error}})
@@ -342,6 +361,8 @@ def _failure(plan: _Plan) -> Answer | None:
             return Answer(200, _DOWN.encode(), "text/html")
         case Misbehaviour.MALFORMED:
             return Answer(200, b'{"chart":{"result":[{"meta":{"currency":"US')
+        case Misbehaviour.CUT:
+            return Answer(200, b'{"chart":{"result":[', headers={"Content-Length": "5000"}, ends=True)
         case Misbehaviour.NULL_BODY:
             return Answer(200, b"null")
         case Misbehaviour.NESTED:
@@ -362,7 +383,7 @@ def _formality(host: str, path: str) -> Answer:
     if host == "fc.yahoo.com":
         cookie = "A3=d=stand-in; Max-Age=31557600; Domain=.yahoo.com; Path=/; SameSite=None; Secure; HttpOnly"
         return Answer(404, b"<html>Not Found</html>", "text/html", {"Set-Cookie": cookie})
-    if path == "/v1/test/getcrumb":
+    if path == CRUMB_PATH:
         return Answer(200, CRUMB.encode(), "text/plain;charset=utf-8")
     if host == "guce.yahoo.com" and path == "/consent":
         return Answer(200, _CONSENT_FORM.encode(), "text/html")

@@ -190,11 +190,13 @@ class AccessRefused(SourceError):
 
 
 class MalformedAnswer(SourceError):
-    """The source answered something that cannot be read."""
+    """The source answered something that cannot be read, such as an answer that breaks off."""
+
+    passes = True
 
 
 class RateLimited(SourceError):
-    """The source refused because it was asked too often (429)."""
+    """The source refused because it was asked too often."""
 
     passes = True
 

@@ -60,14 +60,12 @@ class Budget:
             self._granted -= 1
 
     def note_refusal(self, retry_after: float | None) -> None:
-        delays = settings.JOB_PROCESSOR.stock_jobs.data_fetch.cooldown
         with self._lock, transaction.atomic():
             self._granted = 0
             state = _lock(self._source)
             if state.cooldown_until and state.cooldown_until > state.now:
                 return  # one of several that were refused together
-            seconds = delays[min(state.refusals, len(delays) - 1)] if retry_after is None else retry_after
-            state.cooldown_until = state.now + timedelta(seconds=min(seconds, LONGEST_PAUSE))
+            state.cooldown_until = state.now + pause_after(state.refusals, retry_after)
             state.refusals += 1
             state.save(update_fields=["cooldown_until", "refusals"])
 
@@ -84,18 +82,25 @@ class Budget:
             self._refusals = state.refusals
             if state.cooldown_until and state.cooldown_until > state.now:
                 until = state.cooldown_until
-                raise SourceBusy(f"{self._label} asked for a pause until {_clock(until)}", until)
+                raise SourceBusy(f"{self._label} asked for a pause until {clock(until)}", until)
             SourceUse.objects.filter(source=self._source, granted_at__lte=state.now - WINDOW).delete()
             uses = list(SourceUse.objects.filter(source=self._source).order_by("granted_at"))
             used = sum(use.requests for use in uses)
             if used >= allowed:
                 until = _when_free(uses, used - allowed + _worth_waiting_for(allowed)) + WINDOW
                 raise SourceBusy(
-                    f"{self._label}: {allowed} of {limit} requests a minute are used up until {_clock(until)}", until
+                    f"{self._label}: {allowed} of {limit} requests a minute are used up until {clock(until)}", until
                 )
             granted = min(max(1, limit // 600), allowed - used)
             SourceUse.objects.create(source=self._source, granted_at=state.now, requests=granted)
             return granted
+
+
+def pause_after(refusals: int, retry_after: float | None) -> timedelta:
+    """How long to leave a source alone that has refused, as it had so many times before; it may have said how long."""
+    delays = settings.JOB_PROCESSOR.stock_jobs.data_fetch.cooldown
+    seconds = delays[min(refusals, len(delays) - 1)] if retry_after is None else retry_after
+    return timedelta(seconds=min(seconds, LONGEST_PAUSE))
 
 
 def limit_of(source: str) -> int:
@@ -157,5 +162,6 @@ def _when_free(uses: list[SourceUse], wanted: int) -> datetime:
     return uses[-1].granted_at
 
 
-def _clock(moment: datetime) -> str:
+def clock(moment: datetime) -> str:
+    """The time of day, for messages."""
     return f"{moment:%H:%M:%S} UTC"

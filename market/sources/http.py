@@ -2,7 +2,7 @@
 
 import re
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from curl_cffi.curl import CURL_WRITEFUNC_ERROR
@@ -20,8 +20,8 @@ LARGEST_ANSWER = 16 * 2**20
 class SourceSession(Session[Response]):
     """A curl_cffi session; no request takes longer than `limit` seconds, or more memory than `LARGEST_ANSWER`.
 
-    Each request is counted. One that is refused (429) ends all of them for a while: RateLimited. MalformedAnswer where
-    the answer is too large; the rest of it is not read.
+    Each request is counted. One that is refused ends all of them for a while: RateLimited. MalformedAnswer where the
+    answer is too large; the rest of it is not read.
     """
 
     def __init__(
@@ -68,10 +68,18 @@ class SourceSession(Session[Response]):
                 raise MalformedAnswer(f"{self.label} sent more than {size} for {self.subject_of(url)}") from None
             raise
         response.content = bytes(body)
-        if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
-            self.allowance.note_refusal(_retry_after(response))
-            raise RateLimited(f"{self.label} refused {self.subject_of(url)}: too many requests (429)")
+        if self.is_refusal(response):
+            self.refuse(url, response)
         return response
+
+    def is_refusal(self, response: Response) -> bool:
+        """Whether an answer says that there were too many requests."""
+        return response.status_code == HTTPStatus.TOO_MANY_REQUESTS
+
+    def refuse(self, url: str, response: Response) -> NoReturn:
+        """What follows a refusal: nobody asks the source for a while. RateLimited."""
+        self.allowance.note_refusal(retry_after(response))
+        raise RateLimited(f"{self.label} refused {self.subject_of(url)}: too many requests ({response.status_code})")
 
 
 def reason_of(error: RequestException) -> str:
@@ -79,7 +87,7 @@ def reason_of(error: RequestException) -> str:
     return re.sub(r"^Failed to perform, curl: \(\d+\) | See https://.*$", "", str(error)).rstrip(".")
 
 
-def _retry_after(response: Response) -> float | None:
+def retry_after(response: Response) -> float | None:
     """The seconds that an answer asks to wait for; None where it does not say, or not in seconds."""
     value = response.headers.get("Retry-After") or ""
     return float(value) if value.isdecimal() else None

@@ -7,30 +7,45 @@ answers. Here they are told apart by status and body, before yfinance sees them.
 import json
 import re
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, NoReturn
 from urllib.parse import unquote
 
 from curl_cffi.requests import Response
+from django.utils import timezone
+from yfinance.exceptions import YFRateLimitError
 
-from market.sources.base import Allowance, MalformedAnswer, SourceDown, SourceError, SymbolNotFound
-from market.sources.http import SourceSession
+from market.sources.base import Allowance, MalformedAnswer, SourceBusy, SourceDown, SourceError, SymbolNotFound
+from market.sources.budget import clock, pause_after
+from market.sources.http import SourceSession, retry_after
 
 LABEL = "Yahoo Finance"
 
 _CHART = re.compile(r"/v8/finance/chart/([^/?]+)")
 _SUMMARY = re.compile(r"/v10/finance/quoteSummary/([^/?]+)")
 _NEWS = "/xhr/ncp?"
+_CRUMB = "/v1/test/getcrumb"
+_FOR_CRUMB = re.compile(rf"^https://(fc|guce|consent)\.yahoo\.com\b|{_CRUMB}")
+"""Where yfinance gets a cookie, and for the cookie a crumb, which it adds to all requests. Only summaries need it."""
+_REFUSALS = (HTTPStatus.TOO_MANY_REQUESTS, 999)
 
 
 class YahooSession(SourceSession):
-    """A session that looks like Chrome. Requests for cookies, crumbs and time zones are counted too."""
+    """A session that looks like Chrome. Requests for cookies, crumbs and time zones are counted too.
+
+    Where Yahoo refuses a cookie or a crumb, only these are not asked for during a pause. Charts and news are asked for
+    without a crumb, and summaries are SourceBusy.
+    """
 
     def __init__(
         self, allowance: Allowance, *, limit: float, proxy: str | None = None, ca_bundle: str | None = None
     ) -> None:
         super().__init__(LABEL, allowance, limit=limit, proxy=proxy, ca_bundle=ca_bundle, impersonate="chrome")
         self._refused = threading.local()
+        self._crumb_refusals = 0
+        self._no_crumb_until: datetime | None = None
 
     def subject_of(self, url: str) -> str:
         """The symbol of a chart or summary, "news", or else the host."""
@@ -38,8 +53,11 @@ class YahooSession(SourceSession):
         return unquote(of_symbol[1]) if of_symbol else "news" if _NEWS in url else super().subject_of(url)
 
     def request(self, method: Any, url: str, **kwargs: Any) -> Response:  # type: ignore[override]
+        self._check_crumb(url, kwargs.get("params") or {})
         response = super().request(method, url, **kwargs)
         self.allowance.note_answer()
+        if _CRUMB in url and response.status_code == HTTPStatus.OK:
+            self._crumb_refusals = 0
         # An answer from elsewhere, such as the form that asks for consent to cookies, is yfinance's to deal with.
         if _CHART.search(url) and (chart := _CHART.search(response.url)):
             self._check(unquote(chart[1]), response, _check_chart)
@@ -48,6 +66,28 @@ class YahooSession(SourceSession):
         elif _NEWS in url and _NEWS in response.url:
             self._check("news", response, _check_news)
         return response
+
+    def is_refusal(self, response: Response) -> bool:
+        status = response.status_code
+        return status in _REFUSALS or (status == HTTPStatus.OK and _is_page_of_refusal(response.content))
+
+    def refuse(self, url: str, response: Response) -> NoReturn:
+        if not _FOR_CRUMB.search(url):
+            super().refuse(url, response)
+        self._no_crumb_until = timezone.now() + pause_after(self._crumb_refusals, retry_after(response))
+        self._crumb_refusals += 1
+        raise YFRateLimitError  # yfinance goes on without a crumb
+
+    def _check_crumb(self, url: str, params: Mapping[str, Any]) -> None:
+        """In the pause after a refused crumb, raise where a request asks for one, or is of no use without."""
+        until = self._no_crumb_until
+        if until is None or until <= timezone.now():
+            return
+        if _FOR_CRUMB.search(url):
+            raise YFRateLimitError
+        if _SUMMARY.search(url) and "crumb" not in params:
+            again = f"it is asked for again at {clock(until)}"
+            raise SourceBusy(f"{LABEL} refused the crumb that fundamentals need; {again}", until)
 
     def _check(self, subject: str, response: Response, check: Callable[[str, Response], None]) -> None:
         """Let yfinance renew its cookie and crumb once when they are refused; then check the answer."""
@@ -66,6 +106,11 @@ def no_data(symbol: str) -> SymbolNotFound:
 def no_fundamentals(symbol: str) -> SymbolNotFound:
     """The error for a symbol that Yahoo has no numbers of a company of."""
     return SymbolNotFound(f"{LABEL} has no fundamentals of {symbol}")
+
+
+def _is_page_of_refusal(content: bytes) -> bool:
+    """Whether it is a page or text about too many requests. Data would be JSON."""
+    return content.lstrip()[:1] not in (b"{", b"[") and b"too many requests" in content.lower()
 
 
 def _check_status(subject: str, response: Response) -> None:
