@@ -1,8 +1,6 @@
 """Where the servers are: the environment first, then the configuration file, then the embedded defaults."""
 
-import hashlib
 import ssl
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,6 +10,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from stockqueue.config import ConfigError
 from stockqueue.config_models import MqttQueue, Queue
+from stockqueue.private_files import short_folder
 
 # A socket's path has to fit into sockaddr_un (108 bytes on Linux, with the closing NUL).
 LONGEST_SOCKET_PATH = 107
@@ -51,12 +50,11 @@ class MqttAddress:
 
 
 def embedded_redis_socket(var: Path) -> Path:
-    """The socket of the embedded Redis: in `var`, or in the temporary folder where that path is too long."""
+    """The socket of the embedded Redis: in `var`, or in a folder with a shorter path where that path is too long."""
     socket = var / "redis.sock"
     if len(bytes(socket)) <= LONGEST_SOCKET_PATH:
         return socket
-    digest = hashlib.sha256(bytes(var)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"stockqueue-{digest}" / "redis.sock"
+    return short_folder(var / "run") / "redis.sock"
 
 
 def broker_url(queue: Queue, environ: Mapping[str, str], var: Path) -> str:

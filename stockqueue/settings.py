@@ -15,6 +15,7 @@ from stockqueue.addresses import broker_url, email_settings, mqtt_address
 from stockqueue.config import ConfigError, load_config
 from stockqueue.llm_address import llm_server
 from stockqueue.logs import logging_settings
+from stockqueue.private_files import make_private, restrict_umask
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -44,12 +45,14 @@ def _words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in os.environ.get(name, default).split(",") if word.strip()]
 
 
+restrict_umask()
 try:
     ENVIRONMENT = os.environ.get("STOCKQUEUE_ENV") or "development"
     JOB_PROCESSOR = load_config(
         Path(os.environ.get("STOCKQUEUE_CONFIG") or BASE_DIR / "job_processor.yml"), ENVIRONMENT
     )
     VAR = Path(os.environ.get("STOCKQUEUE_VAR") or BASE_DIR / "var").absolute()
+    _var_problem = make_private(VAR, is_ours=BASE_DIR in VAR.parents)
     DEBUG = _flag("DJANGO_DEBUG", default=ENVIRONMENT == "development")
     if DEBUG:
         SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or "insecure-for-development-only"
@@ -75,7 +78,7 @@ try:
     except ValueError as error:
         raise ConfigError(f"DATABASE_URL: {str(error).splitlines()[0]}") from None
     STATIC_ROOT = VAR / "static"
-    STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+    STATIC_ROOT.mkdir(exist_ok=True)
 except ConfigError as error:
     sys.exit(str(error))
 except OSError as error:
@@ -198,6 +201,7 @@ STORAGES = {
     },
 }
 WHITENOISE_USE_FINDERS = DEBUG
+FILE_UPLOAD_PERMISSIONS = 0o640  # of collected static files: the web server sends them itself
 FIXTURE_DIRS = [BASE_DIR / "fixtures"]
 
 CSRF_TRUSTED_ORIGINS = _words("DJANGO_CSRF_TRUSTED_ORIGINS")
@@ -267,5 +271,6 @@ UNFOLD = {
 LOGGING, _log_problems = logging_settings(
     JOB_PROCESSOR.logging, VAR, secrets=(SECRET_KEY, ALPHA_VANTAGE_API_KEY, os.environ.get("OPENAI_API_KEY"))
 )
-for _problem in _log_problems:  # the console has it all; who looks after users' prices must not stop for a log
+# The console has all lines: a log that cannot be written must not keep users from their prices.
+for _problem in filter(None, (_var_problem, *_log_problems)):
     print(_problem, file=sys.stderr)

@@ -40,6 +40,8 @@ from tests.yahoo_news import article
 from tests.yahoo_summary import Modules, summary
 
 ROOT = Path(__file__).parents[1]
+# The settings restricted it. Servers that run as users of their own read what tests write for them.
+os.umask(0o022)
 _numbers = itertools.count(1)
 _PROGRAMS = {
     *("start", "redis_server", "redis_without_workers", "new_redis"),

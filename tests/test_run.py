@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sqlite3
+import stat
 import sys
 
 import pytest
@@ -15,6 +16,7 @@ from operations.subscriber import Subscriber
 from stockqueue.processes import ProcessFailed, free_port, is_listening, spawn, wait_until
 from tests.conftest import ROOT
 from tests.test_demo import processes_that_know
+from tests.test_private_files import open_files
 
 pytestmark = pytest.mark.skipif("config.getoption('--database') != 'sqlite'", reason="the embedded database is SQLite")
 
@@ -22,16 +24,19 @@ pytestmark = pytest.mark.skipif("config.getoption('--database') != 'sqlite'", re
 def test_the_whole_system_runs_until_ctrl_c_and_finishes_what_it_has_begun(yahoo, tmp_path):
     yahoo.serve(*STOCKS)
     http, mqtt = free_port(), free_port()
+    var = tmp_path / "var"
     own = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
-    own |= {"STOCKQUEUE_VAR": str(tmp_path), "MQTT_URL": f"mqtt://127.0.0.1:{mqtt}", **yahoo.server.environment}
+    own |= {"STOCKQUEUE_VAR": str(var), "MQTT_URL": f"mqtt://127.0.0.1:{mqtt}", **yahoo.server.environment}
     log = tmp_path / "run.log"
     with log.open("wb") as output:
-        system = spawn(
-            [sys.executable, "manage.py", "run", "--port", str(http)], cwd=ROOT, env=own, output=output.fileno()
-        )
+        command = f'umask 000; exec "{sys.executable}" manage.py run --port {http}'
+        system = spawn(["sh", "-c", command], cwd=ROOT, env=own, output=output.fileno())
     try:
         wait_until(
-            lambda: is_listening("127.0.0.1", mqtt) and is_listening("127.0.0.1", http), f"{log}", process=system
+            lambda: is_listening("127.0.0.1", mqtt) and is_listening("127.0.0.1", http),
+            f"{log}",
+            process=system,
+            timeout=120,
         )
         with Subscriber("127.0.0.1", mqtt, "stock/+/+") as seen:
             yahoo.server.hold_back()
@@ -39,6 +44,8 @@ def test_the_whole_system_runs_until_ctrl_c_and_finishes_what_it_has_begun(yahoo
             begun = yahoo.server.wait_for_requests(yahoo.seen_before + 1, timeout=60)[yahoo.seen_before :]
             system.send_signal(signal.SIGINT)
             wait_until(lambda: b"Warm shutdown" in log.read_bytes(), "the workers to be asked to end")
+            assert stat.S_ISSOCK((var / "redis.sock").stat().st_mode)
+            assert open_files(var) == {}
             yahoo.server.release()
             assert system.wait(60) == 0, log.read_text()
             events = [json.loads(message.payload) for message in seen.messages]
@@ -48,11 +55,12 @@ def test_the_whole_system_runs_until_ctrl_c_and_finishes_what_it_has_begun(yahoo
     created = [event["symbol"] for event in events if event["event"] == "created"]
     assert sorted(created) == sorted(STOCKS)
     assert b"Traceback" not in log.read_bytes(), log.read_text()
-    with sqlite3.connect(tmp_path / "stockqueue.sqlite3") as database:
+    with sqlite3.connect(var / "stockqueue.sqlite3") as database:
         statuses = dict(database.execute("SELECT symbol, status FROM tasks_job"))
     assert statuses[begun[0].symbol] == "completed", statuses
     assert "running" not in statuses.values()
     assert processes_that_know(tmp_path) == []
+    assert open_files(var) == {}
 
 
 def test_a_port_that_is_taken_is_said_to_be(tmp_path, start):

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from operations.deployment import plan
-from stockqueue.addresses import broker_url, embedded_redis_socket, mqtt_address
+from stockqueue.addresses import broker_url, mqtt_address
 from stockqueue.config import ConfigError, load_config
 from stockqueue.config_models import MqttQueue
 from stockqueue.processes import free_port
@@ -115,12 +115,6 @@ def with_backend(**changes: object):
 )
 def test_the_environment_names_the_broker_before_the_file_does(queue, environ, url):
     assert broker_url(queue, environ, Path("/var")) == url
-
-
-def test_a_long_path_does_not_keep_the_embedded_redis_from_its_socket():
-    socket = embedded_redis_socket(Path("/" + "long" * 40))
-    assert len(str(socket)) < 108
-    assert socket != embedded_redis_socket(Path("/" + "deep" * 40))
 
 
 def test_the_environment_names_the_mqtt_broker_before_the_file_does():
