@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin, messages
@@ -182,11 +183,15 @@ class PortfolioAdmin(ModelAdmin):
 
 @admin.register(Holding)
 class HoldingAdmin(ModelAdmin):
-    list_display = ("stock", "portfolio", "shares", "buy_price")
+    list_display = ("stock", "portfolio", "shares", "paid")
     list_select_related = ("stock", "portfolio")
     search_fields = ("stock__symbol", "portfolio__name", "portfolio__user__username")
     autocomplete_fields = ("stock", "portfolio")
     actions = ("export_with_values",)
+
+    @admin.display(description="Buy price", ordering="buy_price", empty_value="unknown")
+    def paid(self, holding: Holding) -> Decimal | None:
+        return holding.buy_price
 
     @admin.action(description="Export with values", permissions=["view"])
     def export_with_values(self, request: HttpRequest, holdings: QuerySet[Holding]) -> HttpResponse:

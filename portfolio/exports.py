@@ -46,7 +46,7 @@ def export_portfolios(portfolios: QuerySet[Portfolio]) -> tuple[str, bytes]:
 
 
 def export_values(holdings: QuerySet[Holding]) -> bytes:
-    """A table with VALUE_COLUMNS, in one query. Money is in the stock's currency, and empty where no price is known.
+    """A table with VALUE_COLUMNS, in one query. Money is in the stock's currency, and empty where it is not known.
 
     It begins with a byte order mark, without which Excel does not take it for UTF-8.
     """
@@ -60,6 +60,7 @@ def export_values(holdings: QuerySet[Holding]) -> bytes:
 
 def _row_with_value(holding: Any) -> Sequence[object]:
     close = None if holding.close is None else Decimal(repr(holding.close))
+    cost = holding.buy_price
     return (
         holding.portfolio.user.username,
         holding.portfolio.name,
@@ -67,11 +68,11 @@ def _row_with_value(holding: Any) -> Sequence[object]:
         holding.stock.name,
         holding.stock.currency,
         holding.shares,
-        holding.buy_price,
+        cost,
         close,
         holding.close_date,
         None if close is None else round(close * holding.shares, 6),
-        None if close is None else round((close - holding.buy_price) * holding.shares, 6),
+        None if close is None or cost is None else round((close - cost) * holding.shares, 6),
     )
 
 

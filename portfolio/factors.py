@@ -63,9 +63,9 @@ def forget_old_logins(now: datetime) -> int:
 def value_portfolios() -> int:
     """Write what each portfolio is worth and where it stands among all; how many there are.
 
-    A holding counts at the last close, or at what it cost where there is none. Currencies are not converted, which is
-    good enough for an order. Takes the same number of queries however many portfolios there are (on SQLite, one more
-    for every 6,500).
+    A holding counts at the last close, or at what it cost where there is no close, and not at all where neither is
+    known. Currencies are not converted, which is good enough for an order. Takes the same number of queries however
+    many portfolios there are (on SQLite, one more for every 6,500).
     """
     closes: dict[int, float | None] = dict(
         Stock.objects.filter(Exists(Holding.objects.filter(stock=OuterRef("pk")))).values_list(
@@ -77,7 +77,8 @@ def value_portfolios() -> int:
         "portfolio_id", "stock_id", "shares", "buy_price"
     ):
         close = closes.get(stock_id)
-        worths.setdefault(portfolio_id, []).append(float(shares) * (float(buy_price) if close is None else close))
+        price = float(buy_price or 0) if close is None else close
+        worths.setdefault(portfolio_id, []).append(float(shares) * price)
     with transaction.atomic():
         # Locked, because the upsert below would bring back one that is deleted meanwhile. Unlike bulk_update it takes
         # time in proportion to the rows.

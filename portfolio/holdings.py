@@ -21,7 +21,7 @@ from tasks.models import Job
 
 @dataclass(frozen=True)
 class Position:
-    """One holding as a page shows it; money is in the stock's currency, None where no price is known.
+    """One holding as a page shows it; money is in the stock's currency, None where it is not known.
 
     `closed_since`: when its exchange closed, where that is why it is fresh. `error`: why the last fetch failed,
     or had to leave it at the last good bars.
@@ -29,7 +29,7 @@ class Position:
 
     stock: Stock
     shares: Decimal
-    cost: Decimal
+    cost: Decimal | None
     price: Decimal | None
     price_date: date | None
     is_stale: bool
@@ -43,16 +43,20 @@ class Position:
 
     @property
     def gain(self) -> Decimal | None:
-        return None if self.value is None else self.value - self.cost
+        return None if self.value is None or self.cost is None else self.value - self.cost
 
 
 @dataclass(frozen=True)
 class Total:
-    """Positions of one currency, added up; `unpriced` counts those without a price, which are left out."""
+    """Positions of one currency, added up; `unpriced` counts those without a price, which are left out.
+
+    `gain` is of the positions whose cost is known, None where there are none; `costless` counts the others.
+    """
 
     currency: str
     value: Decimal
-    gain: Decimal
+    gain: Decimal | None
+    costless: int
     unpriced: int
 
 
@@ -79,7 +83,8 @@ class Statement:
 def _total(currency: str, positions: Iterable[Position], unpriced: int) -> Total:
     priced = [position for position in positions if position.value is not None and position.stock.currency == currency]
     value = sum((position.value for position in priced if position.value is not None), Decimal(0))
-    return Total(currency, value, value - sum((position.cost for position in priced), Decimal(0)), unpriced)
+    gains = [position.gain for position in priced if position.gain is not None]
+    return Total(currency, value, sum(gains, Decimal(0)) if gains else None, len(priced) - len(gains), unpriced)
 
 
 def statements(user: User) -> list[Statement]:
@@ -103,7 +108,7 @@ def statements(user: User) -> list[Statement]:
             Position(
                 stock=holding.stock,
                 shares=holding.shares,
-                cost=holding.shares * holding.buy_price,
+                cost=None if holding.buy_price is None else holding.shares * holding.buy_price,
                 price=None if holding.close is None else Decimal(repr(holding.close)),
                 price_date=holding.close_date,
                 is_stale=freshness.is_stale(holding.stock),
@@ -131,8 +136,9 @@ def last_error(fetches: QuerySet[Job]) -> Subquery:
 def held_stocks(user: User) -> list[Stock]:
     """The stocks that the user holds, the largest holding first, in one query.
 
-    A holding's size is its value at the last close, or at what it cost where there is none; currencies are not
-    converted, which is good enough for an order. Of holdings of one size, that with the higher score is first.
+    A holding's size is its value at the last close, or at what it cost where there is no close, or 0 where neither is
+    known; currencies are not converted, which is good enough for an order. Of holdings of one size, that with the
+    higher score is first.
     """
     scores = PortfolioPriority.objects.filter(user=user, stock=OuterRef("pk")).values("priority_score")
     held = _with_sizes(Stock.objects.filter(holdings__portfolio__user=user))
@@ -154,7 +160,7 @@ def _with_sizes(stocks: QuerySet[Stock]) -> QuerySet[Any]:
 
 
 def _size(stock: Any) -> float:
-    return float(stock.cost) if stock.close is None else float(stock.held) * stock.close
+    return float(stock.cost or 0) if stock.close is None else float(stock.held) * stock.close
 
 
 def latest_bar(field: str, *, stock: str) -> Subquery:
@@ -162,4 +168,4 @@ def latest_bar(field: str, *, stock: str) -> Subquery:
 
 
 def _worth(position: Position) -> Decimal:
-    return position.cost if position.value is None else position.value
+    return (position.cost or Decimal(0)) if position.value is None else position.value

@@ -302,7 +302,8 @@ def _repeated(positions: Iterable[Position]) -> Problems:
 
 
 def _show(holding: Position | Holding) -> str:
-    return f"{holding.shares.normalize():f} at {holding.buy_price.normalize():f}"
+    price = "an unknown buy price" if holding.buy_price is None else f"{holding.buy_price.normalize():f}"
+    return f"{holding.shares.normalize():f} at {price}"
 
 
 _KINDS: dict[tuple[str, ...], Callable[[Sequence[_Row]], Statement]] = {

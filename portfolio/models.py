@@ -44,12 +44,19 @@ class HoldingManager(models.Manager["Holding"]):
 
 
 class Holding(models.Model):
-    """So many shares of a stock; `buy_price` is what one cost, in the stock's currency."""
+    """So many shares of a stock. `buy_price` is what one share cost, in the stock's currency; None is unknown."""
 
     portfolio = models.ForeignKey(Portfolio, on_delete=models.CASCADE, related_name="holdings")
     stock = models.ForeignKey(Stock, on_delete=models.PROTECT, related_name="holdings")
     shares = models.DecimalField(max_digits=20, decimal_places=6, validators=[MinValueValidator(Decimal("0.000001"))])
-    buy_price = models.DecimalField(max_digits=20, decimal_places=6, validators=[MinValueValidator(Decimal(0))])
+    buy_price = models.DecimalField(
+        max_digits=20,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(Decimal(0))],
+        help_text="What one share cost, in the stock's currency; empty: unknown.",
+    )
 
     objects = HoldingManager()
 

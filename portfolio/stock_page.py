@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Exists, F, OuterRef, Q, Sum
+from django.db.models import Count, Exists, F, OuterRef, Q, Sum
 from django.utils import timezone
 
 from market.freshness import Freshness
@@ -37,7 +37,8 @@ class Quote:
 class StockPage:
     """One stock as a page shows it.
 
-    `held` and `cost` are of the user's holdings, 0 where there are none; `value` is None where no price is known.
+    `held` and `cost` are of the user's holdings, 0 where there are none; `cost` is None where one of them has no buy
+    price, and `value` where no price is known.
     `analyses` are the newest, by kind. `error`: why the last fetch failed.
     """
 
@@ -49,7 +50,7 @@ class StockPage:
     is_analysing: bool
     error: str
     held: Decimal
-    cost: Decimal
+    cost: Decimal | None
     analyses: dict[str, Analysis]
     news: Sequence[NewsItem]
     recommendations: Sequence[Analysis]
@@ -70,7 +71,7 @@ class StockPage:
 
     @property
     def gain(self) -> Decimal | None:
-        return None if self.value is None else self.value - self.cost
+        return None if self.value is None or self.cost is None else self.value - self.cost
 
     @property
     def version(self) -> str:
@@ -106,7 +107,7 @@ def stock_page(stock: Stock, user: User) -> StockPage:
     )
     freshness = Freshness.of([found], now)
     held = Holding.objects.filter(portfolio__user=user, stock=stock).aggregate(
-        held=Sum("shares"), paid=Sum(F("shares") * F("buy_price"))
+        held=Sum("shares"), paid=Sum(F("shares") * F("buy_price")), costless=Count("pk", filter=Q(buy_price=None))
     )
     return StockPage(
         stock=found,
@@ -117,7 +118,7 @@ def stock_page(stock: Stock, user: User) -> StockPage:
         is_analysing=found.analysing,
         error=found.last_error or "",
         held=held["held"] or Decimal(0),
-        cost=held["paid"] or Decimal(0),
+        cost=None if held["costless"] else held["paid"] or Decimal(0),
         analyses={one.kind: one for one in Analysis.objects.newest([found])},
         news=newest_news(found, HEADLINES_SHOWN),
         recommendations=list(Analysis.objects.filter(stock=found).exclude(recommendation="")[:RECOMMENDATIONS_SHOWN]),

@@ -109,6 +109,13 @@ def test_the_largest_holding_is_asked_for_first(user, hold):
     assert [job.symbol for job in requested.created] == ["LARGE", "UNPRICED", "SMALL"]
 
 
+def test_a_holding_of_unknown_price_and_cost_is_asked_for_last(user, hold):
+    unknown, priced, _small = hold(user, "UNKNOWN", "PRICED", "SMALL")
+    PriceBar.objects.create(stock=priced, date=timezone.now().date(), close=500.0)
+    Holding.objects.filter(stock__in=[unknown, priced]).update(buy_price=None)
+    assert [job.symbol for job in fetch_stale_holdings(user).created] == ["PRICED", "SMALL", "UNKNOWN"]
+
+
 def test_of_holdings_of_one_size_the_one_that_the_user_has_cared_about_for_longer_is_asked_for_first(user, hold):
     hold(user, "LONG")
     log_in(user)

@@ -1,5 +1,6 @@
 """What users and administrators see, and what they may not."""
 
+import re
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -32,9 +33,10 @@ def priced(symbol: str, close: float, **fields: object) -> Stock:
     return stock
 
 
-def held(user, stock: Stock, shares: str = "10", buy_price: str = "2") -> None:
+def held(user, stock: Stock, shares: str = "10", buy_price: str | None = "2") -> None:
     portfolio, _ = Portfolio.objects.get_or_create(user=user, name="Main")
-    Holding.objects.create(portfolio=portfolio, stock=stock, shares=Decimal(shares), buy_price=Decimal(buy_price))
+    price = None if buy_price is None else Decimal(buy_price)
+    Holding.objects.create(portfolio=portfolio, stock=stock, shares=Decimal(shares), buy_price=price)
 
 
 def test_a_visitor_is_led_to_the_login(client):
@@ -63,6 +65,36 @@ def test_a_stock_without_a_price_shows_none_and_is_left_out_of_the_total(user, p
     shown = page()
     assert "$30.00" in shown
     assert "without 1 that has no price yet" in shown
+
+
+def test_a_holding_without_a_buy_price_counts_with_its_value_and_not_in_the_gain(user, page):
+    held(user, priced("AAPL", 3.25))
+    held(user, priced("MSFT", 1.0), buy_price=None)
+    shown = page()
+    assert "<strong>$42.50</strong>" in shown
+    assert "(buy price of 1 unknown)" in shown
+    assert shown.count("+12.50") == 2  # the holding's, and the total's
+    assert '<span class="muted" title="The buy price is unknown.">unknown</span>' in shown
+
+
+def test_where_no_buy_price_is_known_the_gain_is_unknown(user, page):
+    held(user, priced("AAPL", 3.25), buy_price=None)
+    held(user, Stock.objects.create(symbol="NEW"), buy_price=None)
+    shown = page()
+    assert "<strong>$32.50</strong>" in shown
+    assert "gain unknown" in shown
+    assert not re.search(r"[+-]\d+\.\d\d", shown)
+
+
+def test_the_admin_shows_an_unknown_buy_price_and_takes_an_empty_one(admin_client, user):
+    held(user, priced("AAPL", 3.25))
+    holding = Holding.objects.get()
+    address = reverse("admin:portfolio_holding_change", args=[holding.pk])
+    fields = {"portfolio": holding.portfolio_id, "stock": holding.stock_id, "shares": "10", "buy_price": ""}
+    assert admin_client.post(address, fields).status_code == 302
+    holding.refresh_from_db()
+    assert holding.buy_price is None
+    assert "unknown" in admin_client.get(reverse("admin:portfolio_holding_changelist")).content.decode()
 
 
 def test_currencies_are_not_added_together(user, page):

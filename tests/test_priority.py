@@ -459,6 +459,16 @@ def test_portfolios_are_worth_their_last_closes_or_what_they_cost():
 
 
 @pytest.mark.django_db
+def test_without_a_buy_price_a_holding_is_worth_its_last_close_or_nothing():
+    portfolio = portfolio_of("ann", ("AAPL", 10, 1), ("NEW", 1, 1))
+    Holding.objects.update(buy_price=None)
+    closed("AAPL", 20.0)
+    value_portfolios()
+    portfolio.refresh_from_db()
+    assert portfolio.value == 200.0
+
+
+@pytest.mark.django_db
 def test_valuing_changes_nothing_else_and_follows_the_prices():
     portfolio = portfolio_of("ann", ("AAPL", 10, 1))
     value_portfolios()

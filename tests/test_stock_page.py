@@ -15,6 +15,7 @@ from market.news import newest_news, store_news
 from market.news_sentiment import analyse_by_rule
 from market.sources.base import Headline
 from market.technical import HISTORY_BARS, analyse
+from portfolio.models import Portfolio
 from tasks.models import Job
 from tests.jobs import new_job
 from tests.prices import LAST_SESSION, stored
@@ -49,6 +50,15 @@ def test_it_shows_price_change_position_and_analysis(user, hold, page):
         "It is no advice",
     ):
         assert text in shown
+
+
+def test_the_gain_is_unknown_where_one_of_the_buy_prices_is(user, hold, page):
+    stock = stored("AAPL", 300)
+    hold(user, "AAPL")
+    Portfolio.objects.create(user=user, name="Other").holdings.create(stock=stock, shares=5)
+    shown = page("AAPL")
+    assert "You hold 15, worth" in shown
+    assert "(gain unknown: a buy price is unknown)" in shown
 
 
 def test_it_shows_headlines_how_they_sound_and_what_is_made_of_them(user, hold, page):
