@@ -9,7 +9,10 @@ from mqtt_bridge.window import Key
 from tasks.models import JobEvent
 
 AGAIN = 5.0
-"""Seconds for which a broker that dies may lose what it has acknowledged; mosquitto saves after it has answered."""
+"""Seconds of acknowledged events that are sent again, because a broker that dies may not have saved them.
+
+mosquitto acknowledges first and saves later. The settings that stockqueue ships make it save more often than this.
+"""
 AT_MOST = 3
 """How often an event is sent whose connection broke afterwards, so that one that breaks all the time stops nobody."""
 

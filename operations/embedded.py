@@ -45,7 +45,9 @@ def mqtt_broker(host: str, port: int, folder: Path) -> EmbeddedServer:
         configuration = folder / "mosquitto.conf"
         configuration.write_text(
             f"listener {port} {host}\nallow_anonymous true\n"
-            f"persistence true\npersistence_location {folder}/\nautosave_on_changes true\nautosave_interval 1\n"
+            f"persistence true\npersistence_location {folder}/\n"
+            # deploy/mosquitto/mosquitto.conf says why.
+            "autosave_on_changes false\nautosave_interval 3\n"
             "max_queued_messages 100000\nlog_type error\nlog_type warning\n"
             # Started as root, mosquitto would become another user, who may not write here.
             + ("user root\n" if os.geteuid() == 0 else "")

@@ -198,7 +198,7 @@ class RedisServer(Server):
 
 
 class MosquittoServer(Server):
-    """mosquitto. It writes its database at every change, or with `saves=False` only when it is stopped.
+    """mosquitto. It saves its database as often as the shipped one, or with `saves=False` only when it is stopped.
 
     `passwords` are those of its users; without any, clients are anonymous. `acl` is the text of its ACL file, and
     `conf` has further lines for mosquitto.conf. With a `certificate` it speaks TLS, and with `clients` only to
@@ -231,8 +231,21 @@ class MosquittoServer(Server):
 
     @property
     def database(self) -> Path:
-        """The file of retained messages, sessions and their queues; payloads are readable in it."""
+        """The file of retained messages, sessions and their queues."""
         return self.folder / "mosquitto.db"
+
+    def has_saved(self, payload: bytes) -> bool:
+        """Whether a message with this in it is in the database."""
+        return self.database.exists() and payload in self.database.read_bytes()
+
+    def save(self) -> None:
+        """Have it write its database, and return once that is on disk."""
+        before = self._saved_at()
+        self._signal(signal.SIGUSR1)
+        wait_until(lambda: self._saved_at() != before, "mosquitto's database")
+
+    def _saved_at(self) -> int:
+        return self.database.stat().st_mtime_ns if self.database.exists() else 0
 
     def _prepare(self) -> None:
         lines = [
@@ -240,8 +253,8 @@ class MosquittoServer(Server):
             f"allow_anonymous {'false' if self.passwords else 'true'}",
             "persistence true",
             f"persistence_location {self.folder}/",
-            f"autosave_on_changes {str(self.saves).lower()}",
-            f"autosave_interval {int(self.saves)}",
+            "autosave_on_changes false",
+            f"autosave_interval {3 if self.saves else 0}",
             "max_queued_messages 1000000",
         ]
         if os.geteuid() == 0:

@@ -193,6 +193,7 @@ def test_a_mosquitto_killed_in_the_middle_of_a_backlog_gets_the_rest_when_it_is_
 ):
     jobs = worked(50)
     seen = subscribe_for_good(new_mosquitto)
+    new_mosquitto.save()
     with start(*BRIDGE, ready="connected to", MQTT_URL=new_mosquitto.url) as bridge:
         assert seen.wait_for(lambda messages: bool(messages), PATIENCE)
         new_mosquitto.kill()
@@ -208,9 +209,7 @@ def test_what_a_mosquitto_lost_with_its_death_although_it_acknowledged_it_is_sen
     with MosquittoServer(saves=False) as server:
         seen = LastingSubscriber(server.host, server.port, "stock/+/+")
         with seen:
-            pass  # is remembered from here on
-        server.stop()
-        server.start()
+            server.save()
         with start(*BRIDGE, ready="connected to", MQTT_URL=server.url):
             jobs = worked(4)
             wait_until_all_is_published(jobs)

@@ -5,15 +5,26 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from django.db import transaction
+from django.db.models import Max
 
+from mqtt_bridge import outbox
+from mqtt_bridge.losses import AGAIN
+from operations.embedded import mqtt_broker
 from stockqueue.processes import free_port, is_listening, wait_until
-from tests.conftest import ROOT
+from tasks import lifecycle
+from tasks.models import Job, JobEvent
+from tests.conftest import BRIDGE, ROOT
+from tests.invariants import check_nothing_was_lost, event_ids
+from tests.lasting_subscriber import LastingSubscriber
 from tests.mqtt_client import MqttClient
+from tests.outbox import PATIENCE, arrived, request, unpublished, wait_until_all_is_published, work
 from tests.servers import MosquittoServer, find_server
 
 SHIPPED = ROOT / "deploy" / "mosquitto"
@@ -227,10 +238,81 @@ def test_what_it_keeps_for_an_absent_watcher_survives_a_kill(new_deployed):
         for number in range(messages):
             assert bridge.publish("stock/fetch/AAPL", f"message-{number}.") == "Success"
     last = f"message-{messages - 1}.".encode()
-    wait_until(lambda: last in new_deployed.database.read_bytes(), "the last message on disk")
+    wait_until(lambda: new_deployed.has_saved(last), "the last message on disk")
     new_deployed.kill()
     new_deployed.start()
     assert watch("-C", str(messages)) == [f"message-{number}." for number in range(messages)]
+
+
+def test_each_mosquitto_saves_before_the_bridge_forgets_what_was_acknowledged(mosquitto_server, tmp_path):
+    mqtt_broker("127.0.0.1", 1883, tmp_path)
+    for file in (SHIPPED, tmp_path, mosquitto_server.folder):
+        settings = dict(re.findall(r"^(autosave_\w+) (\w+)$", (file / "mosquitto.conf").read_text(), re.MULTILINE))
+        assert settings["autosave_on_changes"] == "false", file
+        # It saves once more than the interval has passed on a clock of whole seconds.
+        assert int(settings["autosave_interval"]) + 1 < AGAIN, file
+
+
+def absent_watcher(server: DeployedMosquitto) -> LastingSubscriber:
+    """It has subscribed and left. Entering it once more receives what the server has kept."""
+    watcher = LastingSubscriber(server.host, server.port, "stock/+/+", "watcher", PASSWORD)
+    with watcher:
+        server.save()
+    return watcher
+
+
+def request_queued(first: int, count: int) -> list[Job]:
+    """Jobs with two events each, which are committed together."""
+    with transaction.atomic():
+        jobs = request(*(f"S{number}" for number in range(first, first + count)))
+        lifecycle.mark_queued([job.pk for job in jobs])
+    return jobs
+
+
+def publish_again(jobs: list[Job], times: int) -> float:
+    """Events a second that the bridge publishes, each of these `times` times."""
+    seconds = 0.0
+    for _ in range(times):
+        began = time.time()
+        outbox.send_again(JobEvent.objects.all())
+        wait_until(lambda: not unpublished(jobs), "the outbox to be empty", timeout=PATIENCE, every=0.1)
+        seconds += JobEvent.objects.aggregate(newest=Max("published_at"))["newest"].timestamp() - began
+    return times * len(event_ids(jobs)) / seconds
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_bridge_is_as_fast_while_messages_pile_up_for_an_absent_watcher(new_deployed, start):
+    jobs = request_queued(0, 300)
+    with start(*BRIDGE, ready="connected to", MQTT_URL=new_deployed.address("bridge")):
+        wait_until_all_is_published(jobs)
+        alone = publish_again(jobs, 2)
+        absent_watcher(new_deployed)
+        publish_again(jobs, 5)
+        behind = publish_again(jobs, 2)
+    print(f"events a second: {alone:.0f} without the watcher, {behind:.0f} with 3,000 and more messages for it")
+    assert behind > alone / 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_kill_while_the_bridge_publishes_loses_nothing_for_an_absent_watcher(new_deployed, start):
+    watcher = absent_watcher(new_deployed)
+    with start(*BRIDGE, ready="connected to", MQTT_URL=new_deployed.address("bridge")):
+        jobs: list[Job] = []
+        enough = time.monotonic() + AGAIN + 3  # the bridge does not send the first ones again
+        while time.monotonic() < enough:
+            new = request(f"S{len(jobs)}")
+            work(new)
+            jobs += new
+        backlog = request_queued(len(jobs), 250)
+        wait_until(lambda: len(unpublished(backlog)) < 500, "the first events of the backlog")
+        new_deployed.kill()
+        assert unpublished(backlog)
+        new_deployed.start()
+        jobs += backlog
+        wait_until_all_is_published(jobs)
+        with watcher:
+            assert watcher.wait_for(arrived(jobs), PATIENCE)
+        check_nothing_was_lost(watcher.messages, jobs)
 
 
 def test_a_new_password_counts_after_a_reload_and_connections_stay(new_deployed):

@@ -192,7 +192,7 @@ def test_mosquitto_keeps_a_message_for_an_absent_subscriber_over_a_kill():
             assert happened.get(timeout=10) == "subscribed"
         with mqtt_session(server, "writer") as (client, _):
             client.publish("prices", b"42.00", qos=1).wait_for_publish(10)
-        wait_until(lambda: b"42.00" in server.database.read_bytes(), "the message in mosquitto's database")
+        wait_until(lambda: server.has_saved(b"42.00"), "the message in mosquitto's database")
 
         server.kill()
         server.start()

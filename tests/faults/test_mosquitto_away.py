@@ -50,6 +50,7 @@ def test_a_thousand_jobs_while_mosquitto_dies_three_times_and_the_bridge_twice(n
         def start_bridge():
             return bridges.enter_context(start(*BRIDGE, ready="connected to", MQTT_URL=new_mosquitto.url))
 
+        new_mosquitto.save()
         bridge = start_bridge()
         for death in ("mosquitto", "bridge", "mosquitto", "bridge", "mosquitto"):
             before = len(seen.messages)
