@@ -64,7 +64,11 @@ def run(user):
 
 def holdings(user, name: str = "Main") -> dict[str, tuple[str, str]]:
     held = Holding.objects.filter(portfolio__user=user, portfolio__name=name).select_related("stock")
-    return {one.stock.symbol: (f"{one.shares.normalize():f}", f"{(one.buy_price or Decimal(0)).normalize():f}") for one in held}
+    return {one.stock.symbol: (show(one.shares), show(one.buy_price)) for one in held}
+
+
+def show(number: Decimal | None) -> str:
+    return "unknown" if number is None else f"{number.normalize():f}"
 
 
 def test_the_latest_day_of_the_predecessors_states_is_the_portfolio(write, run, user):
