@@ -81,11 +81,14 @@ class Lease:
 
 
 def last_seen() -> timedelta | None:
-    """How long ago a bridge that publishes gave a sign of life, by the database's clock; None: never."""
+    """How long ago a bridge that publishes gave a sign of life, by the database's clock; None: never.
+
+    Negative where that clock was set back since then.
+    """
     row = BridgeLease.objects.filter(pk=_ROW).annotate(now=Now()).values_list("now", "renewed_at").first()
     if row is None or row[1] is None:
         return None
-    return max(row[0] - row[1], timedelta(0))
+    return row[0] - row[1]
 
 
 def _is_gone(row: BridgeLease) -> bool:

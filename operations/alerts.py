@@ -105,13 +105,14 @@ def rules() -> list[Rule]:
         ),
         Rule(
             "bridge-silent",
-            "The MQTT bridge has given no sign of life for {value:.0f} s.",
+            "The MQTT bridge has given no sign of life for {value:.0f} s, or a clock was set back by as much.",
             BRIDGE_SILENT,
             largest("stockqueue_bridge_last_seen_age_seconds"),
         ),
         Rule(
             "beat-silent",
-            "Beat, which sends what is due, has given no sign of life for {value:.0f} s.",
+            "Beat, which sends what is due, has given no sign of life for {value:.0f} s, or its clock is ahead by as "
+            "much.",
             BEAT_SILENT,
             largest("stockqueue_beat_last_seen_age_seconds"),
         ),

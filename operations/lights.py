@@ -77,6 +77,8 @@ def _bridge(signs: SignsOfLife, now: datetime) -> Light:
 def _sign(age: float | None, silent: float) -> tuple[str, str]:
     if age is None:
         return UNKNOWN, "has never been here"
+    if age < -silent:
+        return BAD, f"last heard of {_duration(-age)} in the future: its clock is ahead, or was"
     return (BAD if age > silent else GOOD), f"last heard of {_duration(age)} ago"
 
 

@@ -215,10 +215,17 @@ def _outbox(now: datetime) -> Iterator[Metric]:
 
 def _signs_of_life(now: datetime) -> Iterator[Metric]:
     signs = signs_of_life(now)
-    meaning = "Since the bridge that publishes last said that it is there."
-    yield _one("bridge_last_seen_age_seconds", meaning, signs.bridge)
-    meaning = "Since beat last sent something; it writes that down every three minutes."
-    yield _one("beat_last_seen_age_seconds", meaning, signs.beat)
+    meaning = "Since the bridge that publishes last said that it is there, or until then where a clock was set back."
+    yield _one("bridge_last_seen_age_seconds", meaning, _distance(signs.bridge))
+    meaning = (
+        "Since beat last sent something, which it notes every three minutes, or until then where its clock is ahead."
+    )
+    yield _one("beat_last_seen_age_seconds", meaning, _distance(signs.beat))
+
+
+def _distance(age: float | None) -> float | None:
+    """A moment in the future must not look like one of just now."""
+    return None if age is None else abs(age)
 
 
 def _thresholds() -> Metric:

@@ -65,7 +65,11 @@ def workforce() -> Workforce:
 
 @dataclass(frozen=True)
 class SignsOfLife:
-    """Seconds since bridge and beat were last heard of; None: never."""
+    """Seconds since bridge and beat were last heard of; None: never.
+
+    Negative where that is in the future: a clock was set back since then, or theirs is ahead. Whether they still live
+    is not known then.
+    """
 
     bridge: float | None
     beat: float | None
@@ -75,7 +79,9 @@ def signs_of_life(now: datetime) -> SignsOfLife:
     """When the processes that no row of a worker tells of were last heard of."""
     bridge = leadership.last_seen()
     beat = PeriodicTask.objects.filter(enabled=True).aggregate(last=Max("last_run_at"))["last"]
-    return SignsOfLife(None if bridge is None else bridge.total_seconds(), age(beat, now))
+    return SignsOfLife(
+        None if bridge is None else bridge.total_seconds(), None if beat is None else (now - beat).total_seconds()
+    )
 
 
 def worker_use(ended: Iterable[Ended], now: datetime) -> list[WorkerUse]:

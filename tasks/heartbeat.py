@@ -70,6 +70,11 @@ def patience() -> timedelta:
     return timedelta(seconds=MISSED * interval())
 
 
+def missed() -> Q:
+    """Rows whose heartbeat is too old; or that far in the future, from before the database's clock was set back."""
+    return Q(heartbeat_at__lt=Now() - patience()) | Q(heartbeat_at__gt=Now() + patience())
+
+
 @contextmanager
 def beating(job: Job) -> Iterator[None]:
     """Renew the job's heartbeat while the block lasts."""

@@ -35,7 +35,7 @@ def workers() -> "QuerySet[KnownWorker]":
     """
     state = Case(
         When(stopped_at__isnull=False, then=Value(Worker.State.STOPPED)),
-        When(heartbeat_at__lt=Now() - heartbeat.patience(), then=Value(Worker.State.GONE)),
+        When(heartbeat.missed(), then=Value(Worker.State.GONE)),
         default=Value(Worker.State.ALIVE),
         output_field=CharField(),
     )

@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 CLOCK_SKEW = timedelta(seconds=2)
 """How far the worker's clock may be behind beat's. Without it, a message could seem to arrive before its own slot."""
 
+SET_BACK = timedelta(minutes=1)
+"""A run that is further in the future than this was noted before the clock was set back. Its slot is free again."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_GAP = timedelta(days=366 * 41)  # a 29th of February on one day of the week, around 2100
 
@@ -37,8 +40,10 @@ def run_once_a_slot(request: Context, work: Callable[[], object]) -> str:
     schedule = PeriodicTask.objects.filter(name=name).select_related("crontab", "interval").first()
     if schedule is None:
         return _leave(f"the schedule {name!r} does not exist any more: nothing is done")
-    slot = slot_at(schedule, timezone.now() + CLOCK_SKEW)
+    now = timezone.now()
+    slot = slot_at(schedule, now + CLOCK_SKEW)
     with transaction.atomic():
+        ScheduleRun.objects.filter(schedule=name, slot=slot, ran_at__gt=now + SET_BACK).delete()
         _, is_free = ScheduleRun.objects.get_or_create(schedule=name, slot=slot)
         if not is_free:
             return _leave(f"the slot {slot.isoformat()} of {name!r} has run already: nothing is done")

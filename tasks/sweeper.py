@@ -9,7 +9,6 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, Q
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from tasks import broker, bulk, heartbeat, lifecycle
@@ -85,10 +84,9 @@ def expire_overdue() -> int:
 def rescue_abandoned() -> int:
     """Take the jobs of dead workers, and those far beyond their time, from whoever has them; how many."""
     patience = heartbeat.patience()
-    dead = Q(heartbeat_at__lt=Now() - patience)
     running = Job.objects.active().filter(status=Job.Status.RUNNING).order_by("started_at")
     rescued = 0
-    for job in running.filter(dead)[:AT_ONCE]:
+    for job in running.filter(heartbeat.missed())[:AT_ONCE]:
         rescued += give_up(job, f"the worker {job.worker_id} was lost: no sign of life for {patience.seconds} s")
     for job_type in Job.Type.values:
         limit = broker.time_limit(job_type)

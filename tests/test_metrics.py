@@ -288,6 +288,16 @@ def test_when_bridge_and_beat_gave_their_last_sign_of_life_is_told(read):
     assert metric("beat_last_seen_age_seconds") == pytest.approx(420, abs=5)
 
 
+def test_a_sign_of_life_from_the_future_is_not_one_of_now(read):
+    """A clock was set back since then, or is ahead."""
+    assert Lease().acquire()
+    BridgeLease.objects.update(renewed_at=timezone.now() + timedelta(minutes=3))
+    PeriodicTask.objects.filter(task="stockqueue.sweep").update(last_run_at=timezone.now() + timedelta(hours=1))
+    metric = read()
+    assert metric("bridge_last_seen_age_seconds") == pytest.approx(180, abs=5)
+    assert metric("beat_last_seen_age_seconds") == pytest.approx(3_600, abs=5)
+
+
 def test_the_thresholds_of_the_configuration_are_told_for_alert_rules(read, configured):
     configured(**{"monitoring.thresholds": {"max_queue_depth": 17, "min_worker_efficiency": 0.5}})
     metric = read()

@@ -224,6 +224,13 @@ def test_the_lights_of_beat_and_bridge_tell_those_that_were_never_here_from_sile
     assert light(look(), "MQTT bridge").text.startswith("last heard of 2 min ")
 
 
+def test_the_light_of_beat_says_that_its_clock_is_ahead(look):
+    PeriodicTask.objects.filter(task="stockqueue.sweep").update(last_run_at=ago(minutes=-62))
+    found = light(look(), "Beat")
+    assert found.state == "bad"
+    assert re.fullmatch(r"last heard of 1 h \d+ min in the future: its clock is ahead, or was", found.text)
+
+
 def test_the_bridges_light_tells_what_waits_and_what_is_set_aside(look, rows):
     for symbol in "ABC":
         new_job(symbol)

@@ -152,12 +152,15 @@ def test_workers_are_judged_by_the_clock_of_the_database(monkeypatch):
     Worker.objects.filter(worker_id="late@here:1").update(
         heartbeat_at=F("heartbeat_at") - heartbeat.patience() - timedelta(seconds=5)
     )
+    new_worker("future@here:1")
+    Worker.objects.filter(worker_id="future@here:1").update(heartbeat_at=F("heartbeat_at") + timedelta(hours=1))
     new_worker("stopped@here:1", stopped_at=timezone.now())
     monkeypatch.setattr(timezone, "now", lambda: pytest.fail("the clock of this machine was asked"))
     ours = presence.workers().filter(hostname="here")
     assert dict(ours.values_list("worker_id", "state")) == {
         "alive@here:1": "alive",
         "late@here:1": "gone",
+        "future@here:1": "gone",
         "stopped@here:1": "stopped",
     }
 

@@ -4,13 +4,15 @@ import time
 from datetime import timedelta
 
 import pytest
+from celery.app.task import Context
 from django.db.models import F
 from django.utils import timezone
 
 from market.models import Stock
 from tasks import lifecycle, sweeper
-from tasks.models import Job
+from tasks.models import Job, ScheduleRun
 from tasks.requests import request_fetches
+from tasks.schedules import run_once_a_slot
 
 pytestmark = pytest.mark.django_db
 
@@ -60,6 +62,25 @@ def test_what_is_an_hour_old_without_a_jump_is_given_up(jobs):
     sweeper.sweep()
     assert statuses() == {"AAPL": "expired", "MSFT": "pending"}
     assert Job.objects.get(symbol="MSFT").error.startswith("the worker worker was lost")
+
+
+def test_a_job_whose_worker_died_before_the_clock_was_set_back_is_given_up(jobs):
+    Job.objects.update(heartbeat_at=F("heartbeat_at") + HOUR)
+    sweeper.sweep()
+    assert statuses() == {"AAPL": "queued", "MSFT": "pending"}
+
+
+def test_a_slot_that_was_used_up_while_the_clock_was_ahead_is_done_again_in_its_time():
+    by_beat = Context({"periodic_task_name": "Scheduled portfolio update", "celery_beat_task": True})
+
+    def run() -> str:
+        return run_once_a_slot(by_beat, lambda: "done")
+
+    assert run() == "done"
+    assert "has run already" in run()
+    ScheduleRun.objects.update(ran_at=F("ran_at") + HOUR)
+    assert run() == "done"
+    assert "has run already" in run()
 
 
 def test_the_clock_is_trusted_again_once_it_has_not_jumped_for_a_while(monkeypatch):
