@@ -259,7 +259,7 @@ CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 # Redis that is full answers with errors, which would end the worker.
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True
 # What it sends, and when, is in the database: operations.schedules has the rows that a new one starts with.
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULER = "operations.beat:Scheduler"
 
 UNFOLD = {
     "SITE_TITLE": "stockqueue",

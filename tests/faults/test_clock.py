@@ -7,12 +7,16 @@ import pytest
 from celery.app.task import Context
 from django.db.models import F
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 
 from market.models import Stock
+from stockqueue.processes import wait_until
 from tasks import lifecycle, sweeper
 from tasks.models import Job, ScheduleRun
 from tasks.requests import request_fetches
 from tasks.schedules import run_once_a_slot
+from tests.conftest import output_of
+from tests.faults.steps import BEAT
 
 pytestmark = pytest.mark.django_db
 
@@ -95,3 +99,28 @@ def test_the_clock_is_trusted_again_once_it_has_not_jumped_for_a_while(monkeypat
     monkeypatch.setattr(time, "time", lambda: seconds() + 3646)
     monkeypatch.setattr(time, "monotonic", lambda: counted() + 46)
     assert clock.is_settled(45)
+
+
+def sent(beat) -> int:
+    """How many sweeps it has sent so far."""
+    return output_of(beat).count("Sending due task Sweep")
+
+
+def test_beat_that_starts_after_its_clock_was_set_back_sends_at_once(transactional_db, new_redis, start):
+    PeriodicTask.objects.update(last_run_at=timezone.now() + HOUR)
+    with start(*BEAT, "--loglevel", "DEBUG", ready="beat: Starting", CELERY_BROKER_URL=new_redis.url) as beat:
+        wait_until(lambda: sent(beat) >= 2, "two sweeps", process=beat, timeout=60)
+    assert not PeriodicTask.objects.filter(last_run_at__gt=timezone.now() + timedelta(minutes=5)).exists()
+
+
+def test_beat_goes_on_sending_when_its_clock_is_set_back(transactional_db, new_redis, start, tmp_path):
+    clock = tmp_path / "ahead"
+    clock.write_text("3600")
+    command = [word.replace("stockqueue", "tests.faults.set_clock") for word in BEAT]
+    environment = {"CELERY_BROKER_URL": new_redis.url, "CLOCK_AHEAD": str(clock)}
+    with start(*command, "--loglevel", "DEBUG", ready="Sending due task Sweep", **environment) as beat:
+        clock.write_text("0")
+        before = sent(beat)
+        wait_until(lambda: sent(beat) >= before + 2, "two sweeps", process=beat, timeout=60)
+        assert "Sweep ran at" in output_of(beat)
+    assert not PeriodicTask.objects.filter(last_run_at__gt=timezone.now() + timedelta(minutes=5)).exists()

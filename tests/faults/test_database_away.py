@@ -18,7 +18,7 @@ from tasks import broker
 from tasks.models import Job
 from tasks.sweeper import sweep
 from tests.conftest import output_of
-from tests.faults.steps import EVERY_QUEUE, let_pass, wait_for_end
+from tests.faults.steps import BEAT, EVERY_QUEUE, let_pass, wait_for_end
 from tests.invariants import check_jobs
 from tests.servers import RedisServer
 from tests.works import Gate
@@ -140,3 +140,14 @@ def test_jobs_whose_messages_came_while_the_database_was_away_are_done_when_it_i
         wait_for_end(jobs)
     check_jobs(jobs)
     assert set(Job.objects.values_list("status", "attempt")) == {("completed", 1)}
+
+
+def test_beat_goes_on_when_it_could_not_read_its_schedules(new_redis, start):
+    command = [word.replace("stockqueue", "tests.faults.short_sync") for word in (*BEAT, "--loglevel", "DEBUG")]
+    sends = "Sending due task Sweep"
+    with start(*command, ready=sends, CELERY_BROKER_URL=new_redis.url) as beat:
+        with database_away():
+            cannot = "the schedules cannot be read"
+            wait_until(lambda: output_of(beat).count(cannot) >= 2, "two attempts", process=beat, timeout=60)
+        sent = output_of(beat).count(sends)
+        wait_until(lambda: output_of(beat).count(sends) > sent, "the next sweep", process=beat, timeout=60)
