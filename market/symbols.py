@@ -1,6 +1,7 @@
 """What a symbol may look like. The names are Yahoo Finance's: `AAPL`, `BRK-B`, `^GSPC`, `EURUSD=X`, `M&M.NS`."""
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
@@ -9,6 +10,8 @@ from django.db import models
 LONGEST_SYMBOL = 32
 _SYMBOL = re.compile(r"[A-Z0-9^][A-Z0-9.^=&-]*", re.ASCII)
 # Classes of shares that people write with a dot, as New York's exchange does. No exchange has such a suffix.
+_ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]", re.ASCII)
+_CUSIP = re.compile(r"[A-Z0-9]{8}[0-9]", re.ASCII)
 _SHARE_CLASS = re.compile(r"^([A-Z]+)\.([ABC])(?=$|\.)")
 
 
@@ -34,6 +37,26 @@ def parse_symbol(text: str) -> str:
             "and goes on with letters, digits and . - = ^ &"
         )
     return _SHARE_CLASS.sub(r"\1-\2", symbol.upper())
+
+
+def number_kind(text: str) -> str:
+    """`an ISIN` or `a CUSIP` where the text is a number of a security with its right check digit; else empty.
+
+    No source of market data takes such a number for a symbol.
+    """
+    number = text.strip().upper()
+    if _ISIN.fullmatch(number):
+        digits = "".join(str(int(sign, 36)) for sign in number)
+        return "an ISIN" if _weigh(reversed(digits)) % 10 == 0 else ""
+    if _CUSIP.fullmatch(number):
+        return "a CUSIP" if (_weigh(number[:8]) + int(number[8])) % 10 == 0 else ""
+    return ""
+
+
+def _weigh(signs: Iterable[str]) -> int:
+    """The sum of the digits of the signs' values, every second one doubled, as in the formula of Luhn."""
+    values = (int(sign, 36) * (1 + place % 2) for place, sign in enumerate(signs))
+    return sum(value // 10 + value % 10 for value in values)
 
 
 def validate_symbol(text: str) -> None:

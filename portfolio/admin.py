@@ -25,8 +25,9 @@ from market.symbols import InvalidSymbol, parse_symbol
 from portfolio.exports import export_portfolios, export_values
 from portfolio.fetching import fetch_portfolios
 from portfolio.filters import DataFilter
-from portfolio.imports import Imported, ImportRefused, import_statement, read_statement
+from portfolio.imports import Imported, import_statement
 from portfolio.models import Holding, Portfolio, PortfolioPriority
+from portfolio.statement_file import ImportRefused, read_statement
 from portfolio.tracking import WORDS, look_up
 from portfolio.uploads import Upload, UploadForm, fingerprint, seal, unseal
 from tasks.group_admin import follow, may_request_jobs
@@ -137,7 +138,8 @@ class PortfolioAdmin(ModelAdmin):
         self, request: HttpRequest, upload: Upload, imported: Imported, missing: Sequence[str]
     ) -> HttpResponse:
         assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
-        groups = (
+        groups: tuple[tuple[str, Sequence[str]], ...] = (
+            ("Notes", imported.statement.notes),
             ("To be added", imported.added),
             ("To be changed", imported.changed),
             ("To be removed", imported.removed),

@@ -54,7 +54,7 @@ class UploadForm(forms.Form):
         label="CSV file",
         widget=UnfoldAdminFileFieldWidget({"accept": ".csv,text/csv,text/plain"}),
         help_text="The predecessor's chatgpt_portfolio_update.csv or chatgpt_trade_log.csv: the portfolio as it "
-        "stands; or symbol,shares,buy_price: adds and changes. The header tells which it is.",
+        "stands; or symbol,shares,buy_price: adds and changes. The names of the columns tell which it is.",
     )
 
     def clean_file(self) -> Any:

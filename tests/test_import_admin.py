@@ -18,8 +18,9 @@ from django.test import Client
 from django.urls import reverse
 
 from market.models import PriceBar, Stock
-from portfolio.imports import import_statement, read_statement
+from portfolio.imports import import_statement
 from portfolio.models import Holding, Portfolio
+from portfolio.statement_file import read_statement
 from portfolio.uploads import LARGEST_UPLOAD
 from stockqueue.processes import wait_until
 
@@ -114,6 +115,20 @@ def test_the_preview_tells_each_line_and_imports_nothing(admin_client, user, hol
     assert list(Holding.objects.order_by("pk").values()) == before
     assert not Stock.objects.filter(symbol="IINN").exists()
     assert not LogEntry.objects.exists()
+
+
+def test_the_preview_tells_which_lines_are_left_out_and_the_others_are_imported(admin_client, user):
+    preview = upload(admin_client, user, PLAIN + "AAPL,1,2\nTotal,1,2\nUS0378331005,1,2\nMSFT,3,\n")
+    for told in (
+        "Notes: 2",
+        "line 3: Total, left out: it is a total",
+        "line 4: US0378331005, left out: it is an ISIN, not a symbol; write the symbol, such as AAPL",
+        "line 5: MSFT, 3 at an unknown buy price",
+    ):
+        assert told in text(preview)
+    confirm(admin_client, preview)
+    assert shares(user) == {"AAPL": "1", "MSFT": "3"}
+    assert LogEntry.objects.get().get_change_message().endswith("2 added; 0 as they were; 2 notes.")
 
 
 def test_what_was_confirmed_is_imported_and_logged(admin_client, admin_user, user, hold):
@@ -242,7 +257,7 @@ PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
         (PLAIN + '"AAPL,1,2\n', "line 2: this is not CSV"),
         (
             TRADES + "2026-01-05,AAPL,1000000000000,2,,,,,\n" * 2,
-            "line 3: 2000000000000.000000 AAPL are more than 1,000,000,000,000",
+            "line 3: 2000000000000 AAPL are more than 1,000,000,000,000",
         ),
     ],
 )
@@ -418,6 +433,16 @@ def test_what_was_exported_can_be_imported_again(admin_client, user, django_user
     assert ours == theirs
     assert len(ours) == 4
     assert "There is nothing to change" in text(upload(admin_client, user, answer.content))
+
+
+def test_an_unknown_buy_price_is_empty_in_exports_and_unknown_again_after_an_import(admin_client, user):
+    import_statement(read_statement((PLAIN + "AAPL,10,\n").encode()), user)
+    PriceBar.objects.create(stock=Stock.objects.get(), date=date(2026, 11, 20), close=1.5)
+    plain = export(admin_client, "export_as_csv", Portfolio.objects.get()).content
+    assert table(plain) == [["symbol", "shares", "buy_price"], ["AAPL", "10", ""]]
+    assert "There is nothing to change" in text(upload(admin_client, user, plain))
+    row = table(export(admin_client, "export_with_values", *Portfolio.objects.all()).content)[1]
+    assert row[5:] == ["10", "", "1.5", "2026-11-20", "15", ""]
 
 
 def test_numbers_stay_numbers_and_symbols_are_sorted(admin_client, user):

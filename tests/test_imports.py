@@ -8,8 +8,10 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from market.models import Stock
-from portfolio.imports import ImportRefused, import_statement, read_statement
+from portfolio.imports import import_statement
 from portfolio.models import Holding, Portfolio
+from portfolio.statement_file import ImportRefused, read_statement
+from portfolio.statement_rows import show_number
 
 pytestmark = pytest.mark.django_db
 
@@ -64,11 +66,11 @@ def run(user):
 
 def holdings(user, name: str = "Main") -> dict[str, tuple[str, str]]:
     held = Holding.objects.filter(portfolio__user=user, portfolio__name=name).select_related("stock")
-    return {one.stock.symbol: (show(one.shares), show(one.buy_price)) for one in held}
+    return {one.stock.symbol: (show_number(one.shares), show_price(one.buy_price)) for one in held}
 
 
-def show(number: Decimal | None) -> str:
-    return "unknown" if number is None else f"{number.normalize():f}"
+def show_price(price: Decimal | None) -> str:
+    return "unknown" if price is None else show_number(price)
 
 
 def test_the_latest_day_of_the_predecessors_states_is_the_portfolio(write, run, user):
@@ -81,6 +83,150 @@ def test_the_latest_day_of_the_predecessors_states_is_the_portfolio(write, run, 
 def test_the_trade_log_leaves_what_was_not_sold_at_its_average_cost(write, run, user):
     run(write(LOG))
     assert holdings(user) == {"ABEO": ("15", "6")}
+
+
+def test_a_row_that_says_sell_was_sold_that_day_and_is_no_position(write, run, user):
+    text = (
+        STATES
+        + "2026-01-02,ABEO,4,5.77,23.08,4.9,5.80,23.2,0.12,SELL - Stop Loss Triggered,,\n"
+        + "2026-01-05,ABEO,6,5.7,34.2,4.9,6.00,36.0,1.8,HOLD,,\n"
+        + "2026-01-05,ABEO,2,5.7,11.4,4.9,6.00,12.0,0.6,SELL - trimmed,,\n"
+        + "2026-01-05,IINN,16,1.5,24,1.1,1.1,17.6,-6.4, sell - Stop Loss Triggered,,\n"
+        + "2026-01-05,TOTAL,,,,,,36.0,1.8,,30.6,66.6\n"
+    )
+    told = run(write(text))
+    assert holdings(user) == {"ABEO": ("6", "5.7")}
+    assert "note  line 5: IINN, left out: it was sold that day (sell - Stop Loss Triggered)" in told
+    assert "1 added; 0 as they were; 2 notes" in told
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        (
+            "Date,Ticker,Shares,Cost Basis,Stop Loss,Current Price,Total Value,PnL,Action,Cash Balance,"
+            "Total Equity,Buy Price",
+            "2026-01-05,ABEO,6,34.2,4.9,6,36,1.8,HOLD,,,5.7",
+        ),
+        (
+            "Ticker,Date,Sell Price,Shares Sold,Reason,PnL,Cost Basis,Buy Price,Shares Bought",
+            "ABEO,2026-01-05,,,MANUAL BUY,0,34.2,5.7,6",
+        ),
+        ("Buy_Price,SHARES,Symbol", "5.7,6,ABEO"),
+    ],
+    ids=["states, as in the template", "trades", "plain"],
+)
+def test_columns_are_known_by_their_names_in_any_order(header, row, write, run, user):
+    run(write(f"{header}\n{row}\n"))
+    assert holdings(user) == {"ABEO": ("6", "5.7")}
+
+
+def test_a_log_that_begins_after_a_purchase_hints_at_it_and_the_rest_is_imported(write, run, user, hold):
+    hold(user, "ABEO", "MSFT")
+    told = run(write(TRADES + "2026-01-02,AXGN,2,14.96,,,,,\n2026-01-03,ABEO,,,11.5,1.2,TRIM,2.0,6.37\n"))
+    assert "note  line 3: 2 ABEO sold that the log never bought: ABEO was bought before the log begins" in told
+    assert holdings(user) == {"ABEO": ("10", "2"), "AXGN": ("2", "14.96")}  # MSFT, without a word in the log, is sold
+
+
+def test_purchases_of_a_day_come_before_its_sales_whatever_the_order_of_the_file(write, run, user):
+    told = run(write(TRADES + "2026-01-05,ABEO,,,9,1,SELL,2,5\n2026-01-05,ABEO,12,4.5,54,0,BUY,,\n"))
+    assert holdings(user) == {"ABEO": ("10", "4.5")}
+    assert "note" not in told
+
+
+def test_shares_are_added_up_before_they_are_rounded(write, run, user):
+    bought = "2026-01-01,ABEO,0.3333333,3,1,0,BUY,,\n" * 3
+    told = run(write(TRADES + bought + "2026-01-01,AXGN,1,2,2,0,BUY,,\n2026-01-04,ABEO,,,3,0.2,SELL,0.9999999,3.2\n"))
+    assert holdings(user) == {"AXGN": ("1", "2")}
+    assert "note" not in told
+
+
+def test_the_average_cost_is_unknown_where_a_purchase_has_no_price(write, run, user):
+    log = TRADES + "2026-01-01,ABEO,1,5,,,,,\n2026-01-02,ABEO,1,,,,,,\n"
+    run(write(log))
+    assert holdings(user) == {"ABEO": ("2", "unknown")}
+    run(write(log + "2026-01-03,ABEO,,,,,,2,9\n2026-01-04,ABEO,3,7,,,,,\n"))
+    assert holdings(user) == {"ABEO": ("3", "7")}
+
+
+def test_an_empty_buy_price_is_unknown_and_not_0(write, run, user):
+    file = write(PLAIN + "AAPL,10,\nMSFT,1,0\n")
+    assert "line 2: AAPL, 10 at an unknown buy price" in run(file)
+    assert holdings(user) == {"AAPL": ("10", "unknown"), "MSFT": ("1", "0")}
+    assert "nothing to do" in run(file)
+
+
+def test_an_empty_buy_price_keeps_the_stored_one(write, run, user):
+    run(write(PLAIN + "AAPL,10,150\nMSFT,1,2\n"))
+    told = run(write(PLAIN + "AAPL,12,\nMSFT,1,\n"))
+    assert holdings(user) == {"AAPL": ("12", "150"), "MSFT": ("1", "2")}
+    assert "line 2: AAPL, 12 at 150 (the stored price; the file has none) (was 10 at 150)" in told
+    assert "0 added" not in told
+    assert "1 changed; 1 as they were" in told
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("TOTAL,12,1514.8", "it is a total"),
+        ("Total,12,", "it is a total"),
+        ("Account Total,,1514.8", "it is a total"),
+        ("Subtotal:,,", "it is a total"),
+        ("Total (USD),,--", "it is a total"),
+        ("Cash & Cash Investments,--,--", "it is cash"),
+        ("Available cash,1601.37,1", "it is cash"),
+        ("Cash,1601.37,", "it is cash; write the stock CASH in upper case and with its buy_price"),
+        ("cash,1,1601.37", "it is cash; write the stock"),
+        ("CASH,1601.37,1.00", "it is cash; write the stock"),
+        ("CASH,1601.37,", "it is cash; write the stock"),
+        ("Symbol,Shares,Price", "it is a heading"),
+        ("US0378331005,10,150", "it is an ISIN, not a symbol; write the symbol, such as AAPL"),
+        ("us0378331005,10,150", "it is an ISIN"),
+        ("037833100,10,150", "it is a CUSIP, not a symbol"),
+    ],
+)
+def test_a_line_of_a_plain_list_that_names_no_stock_is_left_out_and_told(row, why, write, run, user):
+    told = run(write(f"{PLAIN}AAPL,10,150\n{row}\n"))
+    assert f"note  line 3: {row.partition(',')[0]}, left out: {why}" in told
+    assert holdings(user) == {"AAPL": ("10", "150")}
+    assert list(Stock.objects.values_list("symbol", flat=True)) == ["AAPL"]
+
+
+@pytest.mark.parametrize("symbol", ["CASH", "US0378331006", "037833101", "CASH.L", "TOT"])
+def test_a_stock_that_is_called_almost_like_that_is_one(symbol, write, run, user):
+    assert "note" not in run(write(f"{PLAIN}{symbol},10,80.25\n"))
+    assert holdings(user) == {symbol: ("10", "80.25")}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [STATE + "2026-01-05,US0378331005,1,2,,,,,,HOLD,,\n", LOG + "2026-01-07,US0378331005,1,2,,,,,\n"],
+    ids=["states", "trades"],
+)
+def test_a_whole_portfolio_with_an_isin_is_refused_because_a_line_less_would_be_a_sale(text, write, run, user):
+    with pytest.raises(
+        CommandError, match="line 7: US0378331005 is an ISIN, not a symbol; write the symbol, such as AAPL"
+    ):
+        run(write(text))
+    assert not Portfolio.objects.exists()
+
+
+def test_cash_in_a_whole_portfolio_is_left_out_and_told_once(write, run, user):
+    cash = "2026-01-0{},Cash,5,1,,,,,,HOLD,,\n"
+    told = run(write(STATE + cash.format(2) + cash.format(5)))
+    assert set(holdings(user)) == {"ABEO", "CADL"}
+    assert told.count("Cash, left out") == 1
+
+
+def test_cash_in_a_whole_portfolio_does_not_remove_the_stock_cash(write, run, user, hold):
+    hold(user, "CASH", "MSFT")
+    run(write(STATE + "2026-01-05,CASH,5,1,,,,,,HOLD,,\n"))
+    assert holdings(user) == {"ABEO": ("6", "5.7"), "CADL": ("10", "4.9"), "CASH": ("10", "2")}
+
+
+def test_less_than_the_least_number_of_shares_is_nothing(write, run, user):
+    run(write(TRADES + "2026-01-05,ABEO,0.0000001,5,,,,,\n2026-01-05,AXGN,1,2,,,,,\n"))
+    assert set(holdings(user)) == {"AXGN"}
 
 
 def test_what_a_whole_portfolio_lacks_was_sold_and_other_portfolios_stay(write, run, user, hold):
@@ -155,7 +301,8 @@ def test_files_come_from_many_programs(content, write, run, user):
         (PLAIN + 'AAPL,"1,2\n', ["line 2: this is not CSV"]),
         (PLAIN + "AAPL\0,1,2\n", ["this is not a text file: it contains NUL"]),
         (STATES + "05.01.2026,AAPL,1,2,,,,,,,,\n", ["line 2: Date '05.01.2026' is not a day; write it as 2026-01-31"]),
-        (TRADES + "2026-01-01,AAPL,1,2,,,,2,3\n", ["line 2: 2.000000 AAPL are sold where 1.000000 were held"]),
+        (STATES + "2026-01-05,AAPL,,2,,,,,,,,\n", ["line 2: Shares is empty"]),
+        (PLAIN.replace("shares", "symbol") + "AAPL,1,2\n", ["line 1: the header is 'symbol,symbol,buy_price'; known"]),
         (STATE + "2026-01-05,ABEO,1,1,,,,,,,,\n", ["line 7: ABEO is on line 4 already"]),
     ],
 )
@@ -225,6 +372,7 @@ def test_the_json_has_an_item_a_file(write, run, user):
     (item,) = json.loads(run(write(STATE), "--json"))
     assert (item["statement"]["kind"], item["statement"]["day"]) == ("portfolio update", "2026-01-05")
     assert len(item["added"]) == 2
+    assert item["statement"]["notes"] == []
 
 
 def test_a_refusal_names_every_problem_in_the_order_of_the_lines():

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from market.models import Stock
-from market.symbols import InvalidSymbol, parse_symbol
+from market.symbols import InvalidSymbol, number_kind, parse_symbol
 
 GOOD = {
     "AAPL": "AAPL",
@@ -98,6 +98,28 @@ def test_what_is_no_symbol_is_refused_and_shown(text):
 def test_nothing_is_no_symbol(text):
     with pytest.raises(InvalidSymbol, match="A symbol is needed"):
         parse_symbol(text)
+
+
+ISINS = ("US0378331005", "US5949181045", "AU0000XVGZA3", "GB0002634946", "DE000BASF111", " us0378331005 ")
+CUSIPS = ("037833100", "594918104", "38259P508", "17275R102", "68389X105", "02079K305", "g0177j108")
+
+
+@pytest.mark.parametrize("text", ISINS)
+def test_an_isin_is_known_by_its_check_digit(text):
+    assert number_kind(text) == "an ISIN"
+    last = (int(text.strip()[-1]) + 1) % 10
+    assert number_kind(f"{text.strip()[:-1]}{last}") == ""
+
+
+@pytest.mark.parametrize("text", CUSIPS)
+def test_a_cusip_is_known_by_its_check_digit(text):
+    assert number_kind(text) == "a CUSIP"
+    assert number_kind(f"{text[:-1]}{(int(text[-1]) + 1) % 10}") == ""
+
+
+@pytest.mark.parametrize("text", [*GOOD, *NOT_SYMBOLS.values(), *BLANK.values()])
+def test_symbols_and_other_texts_are_no_numbers_of_securities(text):
+    assert number_kind(text) == ""
 
 
 def test_too_long_a_text_is_shown_shortened():

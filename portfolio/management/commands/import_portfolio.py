@@ -10,8 +10,9 @@ from django.contrib.auth.models import User
 from django.core.management.base import CommandError
 from django.db import transaction
 
-from portfolio.imports import MOST_PROBLEMS, PORTFOLIO, Imported, ImportRefused, import_statement, read_statement
+from portfolio.imports import PORTFOLIO, Imported, import_statement
 from portfolio.models import Portfolio
+from portfolio.statement_file import MOST_PROBLEMS, ImportRefused, read_statement
 from tasks.management.jobs import ShellCommand, bad_argument
 
 
@@ -58,7 +59,11 @@ class Command(ShellCommand):
 
     def _tell(self, file: str, imported: Imported, *, dry_run: bool) -> None:
         self.stdout.write(f"{file}: {imported.statement}")
-        for verb, lines in (("add", imported.added), ("change", imported.changed), ("remove", imported.removed)):
+        steps = (
+            ("note", imported.statement.notes),
+            *(("add", imported.added), ("change", imported.changed), ("remove", imported.removed)),
+        )
+        for verb, lines in steps:
             for line in lines:
                 self.stdout.write(f"  {verb}  {line}")
         self.stdout.write(f"{'would be ' if dry_run else ''}{imported}")
