@@ -46,7 +46,7 @@ def plan(*, http_port: int, mqtt: MqttAddress) -> Deployment:
     celery = [python, "-m", "celery", "-A", "stockqueue"]
     programs = {}
     programs["web"] = [
-        *(python, "-m", "gunicorn", "stockqueue.wsgi", "--preload", "--no-control-socket"),
+        *(python, "-m", "gunicorn", "stockqueue.wsgi"),
         *(
             "--bind",
             f"127.0.0.1:{http_port}",

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import cache
 
 from django.conf import settings
-from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
+from stockqueue.database import impatient_connection
 from tasks import broker, direct
 from tasks.models import Job
 
@@ -90,7 +90,7 @@ def _answer_of(answer: "Future[str]", deadline: float) -> str:
 
 
 def _look_at_database() -> str:
-    with closing(_impatient_connection()) as ours:
+    with closing(impatient_connection()) as ours:
         applied = set(_applied_migrations(ours))
     return OK if _newest_migrations() <= applied else NOT_MIGRATED
 
@@ -112,17 +112,6 @@ def _look_at_broker() -> str:
 
 
 _database, _broker = _Check(_look_at_database), _Check(_look_at_broker)
-
-
-def _impatient_connection() -> BaseDatabaseWrapper:
-    """A new connection to the database: an old one tells nothing about those that others will need.
-
-    It gives up soon, so that what was away is noticed when it is back.
-    """
-    ours = connection.copy()
-    if ours.vendor == "postgresql":
-        ours.settings_dict["OPTIONS"] |= {"connect_timeout": 2, "tcp_user_timeout": 2_000}
-    return ours
 
 
 @cache

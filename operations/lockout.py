@@ -22,6 +22,8 @@ from django.db.models import Max, Q, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
+from stockqueue.demo_users import has_public_password
+
 logger = logging.getLogger(__name__)
 
 LONGEST_NAME: int = User._meta.get_field("username").max_length or 150
@@ -51,6 +53,8 @@ class LockoutBackend(AxesStandaloneBackend):
     def authenticate(self, request: HttpRequest | None, username: str | None = None, **kwargs: Any) -> None:
         if _is_too_long(username):
             raise PermissionDenied(f"a user name has at most {LONGEST_NAME} characters")
+        if not settings.DEBUG and has_public_password(username, kwargs.get("password")):
+            raise PermissionDenied("the passwords of the demo users are public")
         if request is not None:
             super().authenticate(request, username=username, **kwargs)
 

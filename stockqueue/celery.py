@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import beat_init, celeryd_init, setup_logging
 
 from stockqueue.logs import say_at_least
 
@@ -14,6 +14,15 @@ app = Celery("stockqueue")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(related_name="celery_tasks")
 app.steps["consumer"].update(("tasks.steps:PrefetchOfEachQueue", "tasks.steps:ForgetCancelledTimers"))
+
+
+@celeryd_init.connect
+@beat_init.connect
+def refuse_unsafe_start(**_: Any) -> None:
+    """End the program: of all exceptions of a receiver, Celery passes on SystemExit alone."""
+    from stockqueue.demo_users import refuse_demo_users  # it needs settings, which are not loaded yet
+
+    refuse_demo_users()
 
 
 @setup_logging.connect

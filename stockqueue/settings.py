@@ -8,6 +8,11 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import dj_database_url
+from django.core.checks.security.base import (
+    SECRET_KEY_INSECURE_PREFIX,
+    SECRET_KEY_MIN_LENGTH,
+    SECRET_KEY_MIN_UNIQUE_CHARACTERS,
+)
 from django.templatetags.static import static
 from kombu.entity import Exchange, Queue
 
@@ -25,6 +30,22 @@ def _required(name: str, meaning: str) -> str:
     if not value:
         raise ConfigError(f"{name}: not set; {meaning} is needed where DJANGO_DEBUG is off")
     return value
+
+
+def _secret_key() -> str:
+    key = _required("DJANGO_SECRET_KEY", "a long random text")
+    if key.startswith(SECRET_KEY_INSECURE_PREFIX):
+        problem = "it is a key for development"
+    elif len(key) < SECRET_KEY_MIN_LENGTH:
+        problem = f"it has {len(key)} characters"
+    elif len(set(key)) < SECRET_KEY_MIN_UNIQUE_CHARACTERS:
+        problem = f"it has {len(set(key))} different characters"
+    else:
+        return key
+    raise ConfigError(
+        f"DJANGO_SECRET_KEY: {problem}; expected a random text of {SECRET_KEY_MIN_LENGTH} characters or more where "
+        "DJANGO_DEBUG is off: python -c 'import secrets; print(secrets.token_urlsafe(50))' prints one"
+    )
 
 
 def _flag(name: str, default: bool) -> bool:
@@ -54,11 +75,13 @@ try:
     VAR = Path(os.environ.get("STOCKQUEUE_VAR") or BASE_DIR / "var").absolute()
     _var_problem = make_private(VAR, is_ours=BASE_DIR in VAR.parents)
     DEBUG = _flag("DJANGO_DEBUG", default=ENVIRONMENT == "development")
+    if DEBUG and ENVIRONMENT == "production":
+        raise ConfigError("DJANGO_DEBUG: it is on, and STOCKQUEUE_ENV is production; expected 0, or none")
     if DEBUG:
-        SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or "insecure-for-development-only"
+        SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or f"{SECRET_KEY_INSECURE_PREFIX}for-development-only"
         ALLOWED_HOSTS = _words("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
     else:
-        SECRET_KEY = _required("DJANGO_SECRET_KEY", "a long random text")
+        SECRET_KEY = _secret_key()
         _required("DJANGO_ALLOWED_HOSTS", "a comma-separated list of this site's host names")
         ALLOWED_HOSTS = _words("DJANGO_ALLOWED_HOSTS")
     CELERY_BROKER_URL = broker_url(JOB_PROCESSOR.queue, os.environ, VAR)

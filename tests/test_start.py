@@ -2,6 +2,7 @@
 
 import errno
 import os
+import secrets
 import ssl
 import subprocess
 import sys
@@ -20,12 +21,19 @@ from tests.certificates import Authority, Certificate
 from tests.conftest import ROOT
 
 CONFIG = load_config(ROOT / "job_processor.yml", "development")
+KEY = secrets.token_urlsafe(50)
+DEVELOPMENT_KEY = "django-insecure-for-development-only"
+PRODUCTION = {
+    "STOCKQUEUE_ENV": "production",
+    "DJANGO_SECRET_KEY": KEY,
+    "DJANGO_ALLOWED_HOSTS": "example.org,127.0.0.1",
+}
 COMMANDS = {
     "manage.py": ["manage.py", "check"],
     "the bridge": ["manage.py", "run_mqtt_bridge"],
     "a worker": ["-m", "celery", "-A", "stockqueue", "worker", "-Q", "foreground"],
     "beat": ["-m", "celery", "-A", "stockqueue", "beat"],
-    "the web server": ["-m", "gunicorn", "stockqueue.wsgi", "--preload", "--no-control-socket", "--check-config"],
+    "the web server": ["-m", "gunicorn", "stockqueue.wsgi", "--check-config"],
 }
 
 
@@ -60,7 +68,12 @@ def test_a_bad_configuration_stops_every_program_with_one_line(command, tmp_path
         ({"MQTT_URL": "mqtts://localhost?ca=/nowhere/ca.crt"}, "MQTT_URL: ca: '/nowhere/ca.crt': No such file"),
         ({"DJANGO_DEBUG": "maybe"}, "DJANGO_DEBUG: 'maybe' is not one of"),
         ({"DJANGO_DEBUG": "0"}, "DJANGO_SECRET_KEY: not set"),
-        ({"STOCKQUEUE_ENV": "production", "DJANGO_SECRET_KEY": "x" * 60}, "DJANGO_ALLOWED_HOSTS: not set"),
+        ({"STOCKQUEUE_ENV": "production", "DJANGO_SECRET_KEY": KEY}, "DJANGO_ALLOWED_HOSTS: not set"),
+        ({"STOCKQUEUE_ENV": "production", "DJANGO_DEBUG": "1"}, "DJANGO_DEBUG: it is on, and STOCKQUEUE_ENV is prod"),
+        (PRODUCTION | {"DJANGO_SECRET_KEY": KEY[:49]}, "DJANGO_SECRET_KEY: it has 49 characters; expected a random"),
+        (PRODUCTION | {"DJANGO_SECRET_KEY": "abcd" * 20}, "DJANGO_SECRET_KEY: it has 4 different characters; "),
+        (PRODUCTION | {"DJANGO_SECRET_KEY": DEVELOPMENT_KEY}, "DJANGO_SECRET_KEY: it is a key for development; "),
+        (PRODUCTION | {"DJANGO_SECRET_KEY": f"django-insecure-{KEY}"}, "DJANGO_SECRET_KEY: it is a key for dev"),
     ],
 )
 def test_a_bad_environment_stops_the_start_with_one_line(environment, message):
@@ -81,17 +94,18 @@ def test_keys_without_effect_are_reported_once_at_the_start():
 def test_invented_prices_are_refused_in_production(tmp_path):
     file = tmp_path / "job_processor.yml"
     file.write_text("job_processor: {stock_jobs: {data_fetch: {sources: [yahoo_finance, sample]}}}\n")
-    secrets = {"DJANGO_SECRET_KEY": "x" * 60, "DJANGO_ALLOWED_HOSTS": "example.org"}
-    ended = run("manage.py", "check", STOCKQUEUE_CONFIG=str(file), STOCKQUEUE_ENV="production", **secrets)
+    ended = run("manage.py", "check", STOCKQUEUE_CONFIG=str(file), **PRODUCTION)
     assert ended.returncode == 1
     assert "stockqueue.E001" in ended.stderr
 
 
-def test_the_demo_users_are_refused_where_debug_is_off():
-    secrets = {"DJANGO_SECRET_KEY": "x" * 60, "DJANGO_ALLOWED_HOSTS": "example.org"}
-    ended = run("manage.py", "loaddata", "demo", DJANGO_DEBUG="0", **secrets)
+@pytest.mark.parametrize("label", ["demo", "demo.json", "fixtures/demo", "./fixtures/../fixtures/demo.json"])
+def test_the_demo_users_are_not_loaded_where_debug_is_off(label):
+    ended = run("manage.py", "loaddata", label, **PRODUCTION | {"STOCKQUEUE_ENV": "development", "DJANGO_DEBUG": "0"})
     assert ended.returncode == 1
-    assert "its passwords are public" in ended.stderr
+    assert ended.stderr == (
+        f"CommandError: loaddata {label}: refused where DJANGO_DEBUG is off; its passwords are public\n"
+    )
 
 
 def with_backend(**changes: object):

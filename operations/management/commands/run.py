@@ -13,6 +13,7 @@ from honcho import manager as honcho
 from honcho.compat import ProcessManager
 
 from operations.deployment import log_file, plan
+from stockqueue.demo_users import refuse_demo_users
 from stockqueue.processes import is_listening, spawn, stop
 
 # Seconds that a worker has to finish the jobs that it runs; then it is killed.
@@ -37,6 +38,7 @@ class Command(BaseCommand):
         if is_listening("127.0.0.1", port):
             raise CommandError(f"127.0.0.1:{port} is taken: stop what listens there, or choose another --port")
         call_command("migrate", verbosity=0)
+        refuse_demo_users()
         if settings.DEBUG and not User.objects.exists():
             call_command("loaddata", "demo", verbosity=0)
             self.stdout.write("The database was empty: it has the demo data now. Log in as demo/demo or admin/admin.")
