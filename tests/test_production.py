@@ -1,5 +1,11 @@
-"""Where DJANGO_DEBUG is off: no demo user gets in."""
+"""Where DJANGO_DEBUG is off: no demo user gets in, and pages find their static files."""
 
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -8,8 +14,9 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
 
-from stockqueue.processes import free_port
-from tests.conftest import database_url
+from stockqueue.private_files import locked
+from stockqueue.processes import free_port, wait_until
+from tests.conftest import Start, database_url
 from tests.test_start import COMMANDS, PRODUCTION, run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -100,3 +107,76 @@ def test_a_refusal_ends_the_web_server_that_the_documents_start(demo_users, envi
     ended = run(*command, **environment)
     assert ended.returncode == 1
     assert ended.stderr.count(REFUSED) == 1
+
+
+@contextmanager
+def web_server(start: Start, environment: dict[str, str]) -> Iterator[str]:
+    """The address of a web server in production, as the documents start it."""
+    port = free_port()
+    command = ("-m", "gunicorn", "stockqueue.wsgi", "--bind", f"127.0.0.1:{port}")
+    with start(*command, ready="Listening at", **environment):
+        yield f"http://127.0.0.1:{port}"
+
+
+def get(address: str) -> "tuple[int, str, str]":
+    """Status, body and Cache-Control of a page, as a proxy that speaks TLS asks for it."""
+    request = urllib.request.Request(address, headers={"X-Forwarded-Proto": "https"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read().decode(errors="replace"), answer.headers.get("Cache-Control", "")
+    except urllib.error.HTTPError as error:
+        return error.code, "", ""
+
+
+def test_pages_of_a_new_installation_find_their_static_files(start, environment):
+    with web_server(start, environment) as site:
+        status, page, _ = get(f"{site}/accounts/login/")
+        assert status == 200
+        assert get(f"{site}/admin/login/")[0] == 200
+        addresses = re.findall(r'"(/static/[^"]+)"', page)
+        assert addresses
+        for address in addresses:
+            status, _, caching = get(f"{site}{address}")
+            assert (status, "immutable" in caching) == (200, True), address
+
+
+def test_static_files_are_collected_anew_where_they_differ_from_those_of_this_version(start, environment):
+    collected = Path(environment["STOCKQUEUE_VAR"]) / "static"
+    check = SERVING["the web server"]
+    assert run(*check, **environment).returncode == 0
+    manifest, style = collected / "staticfiles.json", collected / "portfolio" / "style.css"
+    first, content = manifest.stat().st_mtime_ns, style.read_text()
+
+    assert run(*check, **environment).returncode == 0
+    assert manifest.stat().st_mtime_ns == first, "collected again though nothing had changed"
+
+    style.write_text("of another version, and younger than that of this one")
+    os.utime(style, ns=(first - 1, first - 1))
+    assert run(*check, **environment).returncode == 0
+    assert style.read_text() == content
+
+    manifest.unlink()
+    assert run(*check, **environment).returncode == 0
+    assert manifest.exists()
+
+
+def test_a_web_server_waits_while_another_one_collects(start, environment):
+    collected = Path(environment["STOCKQUEUE_VAR"]) / "static"
+    collected.mkdir(mode=0o700, parents=True)
+    waiting = re.compile(rf"-> FLOCK .*:{collected.stat().st_ino} ")
+    with start(*SERVING["the web server"], ready="", **environment) as process:
+        with locked(collected):
+            wait_until(lambda: bool(waiting.search(Path("/proc/locks").read_text())), "the wait", process=process)
+            assert list(collected.iterdir()) == []
+        assert process.wait(120) == 0
+    assert (collected / "staticfiles.json").exists()
+
+
+def test_static_files_that_cannot_be_collected_are_told_in_one_line(environment):
+    collected = Path(environment["STOCKQUEUE_VAR"]) / "static"
+    collected.mkdir(mode=0o700, parents=True)
+    (collected / "portfolio").touch()
+    ended = run(*SERVING["the web server"], **environment)
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert ended.stderr.startswith(f"static files: they cannot be collected in {str(collected)!r}: ")
