@@ -7,6 +7,7 @@ event to a subscriber, at 50 events a second.
 
 import argparse
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -194,11 +195,22 @@ def bridge(server: MosquittoServer) -> Iterator[psutil.Process]:
             output=output.fileno(),
         )
         try:
-            wait_until(lambda: "connected to" in log.read_text(), "the bridge", process=process, timeout=60)
+            wait_until_online(server, process)
             yield psutil.Process(process.pid)
         finally:
             stop(process)
     assert "WARNING" not in log.read_text(), log.read_text()
+
+
+def wait_until_online(server: MosquittoServer, process: "subprocess.Popen[bytes]") -> None:
+    """By the state that the bridge publishes: at the log level of production, it does not log that it is connected."""
+    with Subscriber(server.host, server.port, settings.JOB_PROCESSOR.queue.mqtt.topics.bridge_state) as state:
+        wait_until(
+            lambda: [message.payload for message in state.messages[-1:]] == [b"online"],
+            "the bridge",
+            process=process,
+            timeout=60,
+        )
 
 
 PARTS = {"backlog": measure_backlog, "latency": measure_latency, "idle": measure_idle}
