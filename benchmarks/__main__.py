@@ -1,6 +1,7 @@
 """Runs benchmarks on SQLite and on PostgreSQL: `make bench`, or `python -m benchmarks login --runs 5`.
 
-Each runs in a process of its own, with new servers and a new database; what this program does not know it is given.
+Each runs in a process of its own, with new servers and a new database. Options that this program does not know are
+passed on to the benchmark.
 """
 
 import argparse
@@ -8,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,22 +23,43 @@ ON_RABBITMQ = ("dispatch",)
 """Run once more on PostgreSQL and RabbitMQ."""
 ON_ONE = {"week": "sqlite", "operations": "postgresql"}
 """Run on one database alone: it makes no difference to what `week` counts, and nobody has a million jobs in SQLite."""
+RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which (default: all): {', '.join(NAMES)}")
+    parser.add_argument("--database", choices=DATABASES, help="leave out the other one")
+    parser.add_argument("--smallest", action="store_true", help="only show that the benchmarks work, in little time")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FOLDER",
+        help="write a JSON file for each table there (default: benchmarks/results, smallest/ in it with --smallest)",
+    )
     arguments, options = parser.parse_known_args()
     if unknown := [name for name in arguments.names if name not in NAMES]:
         parser.error(f"no benchmark {unknown[0]}; there are {', '.join(NAMES)}")
+    if arguments.smallest:
+        options.append("--smallest")
+    results = arguments.results or (RESULTS / "smallest" if arguments.smallest else RESULTS)
+    results.mkdir(parents=True, exist_ok=True)
     for name in arguments.names or NAMES:
-        for database in (ON_ONE[name],) if name in ON_ONE else DATABASES:
-            run(name, database, RedisServer(persistent=True), options)
-        if name in ON_RABBITMQ:
-            run(name, "postgresql", RabbitServer(), options)
+        for database, broker in servers(name):
+            if arguments.database in (None, database):
+                run(name, database, broker, results, options)
 
 
-def run(name: str, database: str, broker: Server, options: list[str]) -> None:
+def servers(name: str) -> Iterator[tuple[str, Server]]:
+    """The databases and brokers that a benchmark runs on."""
+    for database in DATABASES:
+        if ON_ONE.get(name, database) == database:
+            yield database, RedisServer(persistent=True)
+    if name in ON_RABBITMQ:
+        yield "postgresql", RabbitServer()
+
+
+def run(name: str, database: str, broker: Server, results: Path, options: list[str]) -> None:
     """One benchmark on one database and broker, with the log level of production; ends this program where it fails."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stockqueue-bench-")))
@@ -46,6 +69,7 @@ def run(name: str, database: str, broker: Server, options: list[str]) -> None:
             "STOCKQUEUE_CONFIG": str(write_configuration(folder / "job_processor.yml", log_level="WARNING")),
             "CELERY_BROKER_URL": stack.enter_context(broker).url,
             "DJANGO_SETTINGS_MODULE": "stockqueue.settings",
+            "BENCHMARK_RESULTS": str(results.resolve()),
         }
         environment.pop("DATABASE_URL", None)
         if database == "postgresql":

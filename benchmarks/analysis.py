@@ -6,7 +6,6 @@ memory, compute all columns and keep the last value of each: one with every indi
 loop of Python that takes more than half of the time and that ours does in another way.
 """
 
-import argparse
 import os
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from ta.momentum import RSIIndicator
 from ta.trend import MACD, EMAIndicator, SMAIndicator
 from ta.volatility import AverageTrueRange, BollingerBands
 
+from benchmarks.options import Options
 from benchmarks.report import Spread, publish
 from market.models import Analysis, Stock
 from market.sources.base import Bar
@@ -38,11 +38,11 @@ LAST_DAY = date(2026, 11, 20)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks analysis", description=__doc__)
-    parser.add_argument("--runs", type=int, default=5, help="repetitions (default: 5)")
-    parser.add_argument("--stocks", type=int, default=1000, help="stocks (default: 1000)")
-    parser.add_argument("--bars", type=int, default=504, help="bars of each (default: 504)")
-    arguments = parser.parse_args()
+    options = Options("analysis", __doc__)
+    options.add_size("runs", "repetitions", 5, smallest=1)
+    options.add_size("stocks", "stocks", 1000, smallest=2)
+    options.add_size("bars", "bars of each", 504, smallest=60)
+    arguments = options.parse()
     call_command("migrate", verbosity=0)
     frames = make_frames(arguments.stocks, arguments.bars)
     stocks = store_frames(frames)

@@ -30,6 +30,7 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from benchmarks.options import Options
 from benchmarks.report import Spread, publish
 from market.models import Stock
 from mqtt_bridge import outbox
@@ -50,12 +51,12 @@ RATE = 50
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks bridge", description=__doc__)
-    parser.add_argument("--runs", type=int, default=5, help="repetitions (default: 5)")
-    parser.add_argument("--events", type=int, default=20_000, help="events in the backlog (default: 20,000)")
-    parser.add_argument("--seconds", type=int, default=20, help="seconds of latency, and idle (default: 20)")
-    parser.add_argument("--only", choices=PARTS, help="one part")
-    arguments = parser.parse_args()
+    options = Options("bridge", __doc__)
+    options.add_size("runs", "repetitions", 5, smallest=1)
+    options.add_size("events", "events in the backlog", 20_000, smallest=40)
+    options.add_size("seconds", "seconds of latency, and idle", 20, smallest=1)
+    options.add_argument("--only", choices=PARTS, help="one part")
+    arguments = options.parse()
     direct.configure(None, None)
     call_command("migrate", verbosity=0)
     with MosquittoServer(conf=[f"max_inflight_messages {WINDOW}"]) as server:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from benchmarks.bare import app as bare
+from benchmarks.options import Options
 from benchmarks.report import Spread, publish
 from market.models import Stock
 from portfolio.fetching import fetch_stale_holdings
@@ -70,12 +72,19 @@ PATIENCE = 1_800.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks dispatch", description=__doc__)
-    parser.add_argument("--only", choices=SCENARIOS, action="append", help="a scenario (default: all)")
-    parser.add_argument("--runs", type=int, default=5, help="repetitions of throughput and scaling (default: 5)")
-    parser.add_argument("--jobs", type=int, default=3_000, help="jobs of one run of throughput (default: 3000)")
-    parser.add_argument("--drain", type=int, default=100_000, help="jobs that drain (default: 100000)")
-    arguments = parser.parse_args()
+    options = Options("dispatch", __doc__)
+    options.add_argument("--only", choices=SCENARIOS, action="append", help="a scenario (default: all)")
+    options.add_size("runs", "repetitions of throughput, scaling and bulk", 5, smallest=1)
+    options.add_size("jobs", "jobs of one run of throughput", 3_000, smallest=20)
+    options.add_size("background", "jobs that wait, of waits", 10_000, smallest=1_000)
+    options.add_size("foreground", "jobs that come meanwhile, of waits", 200, smallest=4)
+    options.add_size("logins", "logins with each number of holdings, of receiver", 30, smallest=1)
+    options.add_sizes("holdings", "numbers of holdings, of receiver", [10, 100, 1_000], smallest=[10])
+    options.add_sizes("workers", "numbers of workers, of scaling", [1, 2, 4], smallest=[1])
+    options.add_size("symbols", "fetches of one run of scaling", 120, smallest=20)
+    options.add_size("bulk", "jobs of one run of bulk", 10_000, smallest=20)
+    options.add_size("drain", "jobs that drain", 100_000, smallest=100)
+    arguments = options.parse()
     direct.configure(None, None)  # this process only asks
     call_command("migrate", verbosity=0)
     for name in arguments.only or SCENARIOS:
@@ -130,13 +139,15 @@ def _rate(ends: "QuerySet[Any, Any]", count: int) -> float:
 
 def waits(arguments: argparse.Namespace) -> None:
     """From the request of a foreground job to its start, while 10,000 background jobs of 50 ms wait."""
-    request_jobs(numbered(10_000, Job.Type.STOCK_RESEARCH, seconds=0.05), Job.Trigger.BACKGROUND_ANALYSIS)
+    count = arguments.foreground
+    waiting = numbered(arguments.background, Job.Type.STOCK_RESEARCH, seconds=0.05)
+    request_jobs(waiting, Job.Trigger.BACKGROUND_ANALYSIS)
     send_all(ANALYSIS)
     with shipped_worker("foreground"), shipped_worker("background_fetch,background_analysis"):
-        figures = {"shipped workers": _foreground_waits(200, pause=0.05)}
+        figures = {"shipped workers": _foreground_waits(count, pause=0.05)}
     with shipped_worker("foreground,background_fetch,background_analysis", processes=1):
-        figures["one worker of one process on all queues"] = _foreground_waits(100, pause=0.2)
-    _publish("waits", "A foreground job's wait behind 10,000 background jobs of 0.05 s", "seconds", figures)
+        figures["one worker of one process on all queues"] = _foreground_waits(count // 2, pause=0.2)
+    _publish("waits", f"A foreground job's wait behind {len(waiting)} background jobs of 0.05 s", "seconds", figures)
 
 
 def _foreground_waits(count: int, *, pause: float) -> list[float]:
@@ -160,7 +171,7 @@ def receiver(arguments: argparse.Namespace) -> None:
     gc.collect()
     gc.freeze()  # as the web server does
     figures = {}
-    for size in (10, 100, 1_000):
+    for size in arguments.holdings:
         user = User.objects.create_user(f"holds{size}")
         portfolio = Portfolio.objects.create(user=user, name="Main")
         stocks = Stock.objects.bulk_create(Stock(symbol=f"H{size}-{number}") for number in range(size))
@@ -169,7 +180,7 @@ def receiver(arguments: argparse.Namespace) -> None:
             for number, stock in enumerate(stocks)
         )
         times = []
-        for _turn in range(31):
+        for _turn in range(arguments.logins + 1):
             end_jobs()
             began = time.perf_counter()
             fetch_stale_holdings(user)
@@ -181,9 +192,9 @@ def receiver(arguments: argparse.Namespace) -> None:
 
 def scaling(arguments: argparse.Namespace) -> None:
     """Fetches a second of 1, 2 and 4 workers of one process each, with 200 ms for each of Yahoo's answers."""
-    rates: dict[int, list[float]] = {1: [], 2: [], 4: []}
+    rates: dict[int, list[float]] = {workers: [] for workers in arguments.workers}
     with YahooStandIn(latency=0.2) as yahoo:
-        symbols = [f"SC{number}" for number in range(120)]
+        symbols = [f"SC{number}" for number in range(arguments.symbols)]
         for symbol in symbols:
             yahoo.serve(symbol, daily_bars(symbol, 30))
         stocks = [Stock.objects.get_or_create(symbol=symbol)[0] for symbol in symbols]
@@ -215,7 +226,7 @@ def bulk(arguments: argparse.Namespace) -> None:
     asked, sent = [], []
     for _run in range(arguments.runs):
         forget_jobs()
-        wanted = numbered(10_000, Job.Type.STOCK_ANALYSIS)
+        wanted = numbered(arguments.bulk, Job.Type.STOCK_ANALYSIS)
         committed: list[float] = []
         began = time.perf_counter()
         with transaction.atomic():
@@ -226,7 +237,7 @@ def bulk(arguments: argparse.Namespace) -> None:
         send_all(ANALYSIS)
         sent.append(len(wanted) / (time.perf_counter() - committed[0]))
     figures = {"requested and committed as pending": asked, "handed to the broker": sent}
-    _publish("bulk", "10,000 jobs at once", "jobs a second", figures)
+    _publish("bulk", f"{arguments.bulk} jobs at once", "jobs a second", figures)
 
 
 def drain(arguments: argparse.Namespace) -> None:
@@ -234,17 +245,16 @@ def drain(arguments: argparse.Namespace) -> None:
     count = arguments.drain
     request_jobs(numbered(count, Job.Type.STOCK_ANALYSIS), Job.Trigger.BACKGROUND_ANALYSIS)
     send_all(ANALYSIS)
-    rates, memory = [], []
+    ends, memory = completed(), []
     with shipped_worker(ANALYSIS, processes=2, STOCKQUEUE_CONFIG=WITHOUT_RESULTS) as worker:
         process = psutil.Process(worker.pid)
-        done = Job.objects.filter(status=Job.Status.COMPLETED)
-        wait_until(lambda: done.count() > 0, "the first job", timeout=60)
         for tenth in range(1, 11):
-            before, began = done.count(), time.perf_counter()
-            wait_until(lambda: done.count() >= count * tenth // 10, f"tenth {tenth}", timeout=PATIENCE)  # noqa: B023
-            rates.append((done.count() - before) / (time.perf_counter() - began))
+            wait_until(lambda: ends.count() >= count * tenth // 10, f"tenth {tenth}", timeout=PATIENCE)  # noqa: B023
             used = [one.memory_info().rss for one in [process, *process.children(recursive=True)]]
             memory.append(sum(used) / 1e6)
+    times = sorted(ends)
+    marks = [times[0], *(times[count * tenth // 10 - 1] for tenth in range(1, 11))]
+    rates = [count / 10 / (end - begin).total_seconds() for begin, end in pairwise(marks)]
     _publish(
         "drain",
         f"{count} jobs that drain, tenth by tenth",

@@ -4,7 +4,6 @@
 cache. Our figures are of whole jobs, with bars and events in the database, from their start to their end.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -27,6 +26,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 
+from benchmarks.options import Options
 from benchmarks.report import Spread, publish
 from market.models import Stock
 from stockqueue.processes import spawn, stop, wait_until
@@ -42,15 +42,16 @@ WORDS = ("-A", "stockqueue", "worker", "-Q", "background_fetch", "-c", "1", "-n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks fetch", description=__doc__)
-    parser.add_argument("--runs", type=int, default=3, help="repetitions (default: 3)")
-    parser.add_argument("--symbols", type=int, default=200, help="symbols in a batch (default: 200)")
-    arguments = parser.parse_args()
+    options = Options("fetch", __doc__)
+    options.add_size("runs", "repetitions", 3, smallest=1)
+    options.add_size("symbols", "symbols in a batch", 200, smallest=4)
+    options.add_sizes("threads", "symbols at a time", [4, 20], smallest=[4])
+    arguments = options.parse()
     direct.configure(None, None)
     call_command("migrate", verbosity=0)
     with YahooStandIn(latency=LATENCY) as yahoo:
         yahoo.serve("WARMUP", daily_bars("WARMUP", 30))
-        for threads in (4, 20):
+        for threads in arguments.threads:
             compare(yahoo, threads, arguments.symbols, arguments.runs)
 
 

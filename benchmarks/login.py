@@ -4,7 +4,6 @@ Everything is as shipped: gunicorn, the worker's command, Redis, the real yfinan
 taken from before the login form is fetched until another database connection sees the last stock as checked.
 """
 
-import argparse
 import os
 import time
 from contextlib import ExitStack
@@ -20,6 +19,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
 
+from benchmarks.options import Options
 from benchmarks.report import Spread, publish
 from market.models import Stock
 from operations.browser import Browser
@@ -35,9 +35,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks login", description=__doc__)
-    parser.add_argument("--runs", type=int, default=20, help="logins of each kind (default: 20)")
-    runs = parser.parse_args().runs
+    options = Options("login", __doc__)
+    options.add_size("runs", "logins of each kind", 20, smallest=1)
+    runs = options.parse().runs
     call_command("migrate", verbosity=0)
     with ExitStack() as stack:
         yahoo = stack.enter_context(YahooStandIn(latency=LATENCY))

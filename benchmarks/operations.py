@@ -4,7 +4,6 @@ Time is the server's, in this process: from the request to the rendered page, on
 is in the memory of the database or of its machine. Processor time is what remains of it on an idle machine.
 """
 
-import argparse
 import gc
 import os
 import time
@@ -25,6 +24,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from benchmarks.options import Options
 from benchmarks.population import populate
 from benchmarks.report import Spread, publish
 from market.keys import write_key
@@ -35,10 +35,10 @@ from tasks.models import Job, JobRequest
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks operations", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=1_000_000, help="jobs in the database (default: 1,000,000)")
-    parser.add_argument("--runs", type=int, default=30, help="times that each page is asked for (default: 30)")
-    arguments = parser.parse_args()
+    options = Options("operations", __doc__)
+    options.add_size("jobs", "jobs in the database", 1_000_000, smallest=1_000)
+    options.add_size("runs", "times that each page is asked for", 30, smallest=1)
+    arguments = options.parse()
     direct.configure(None, None)
     call_command("migrate", verbosity=0)
     call_command("collectstatic", interactive=False, verbosity=0)

@@ -1,6 +1,7 @@
-"""Figures of a benchmark: a table on the terminal, and a JSON file in `benchmarks/results/`."""
+"""Figures of a benchmark: a table on the terminal, and a JSON file in the folder that `BENCHMARK_RESULTS` names."""
 
 import json
+import os
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from operations.tables import format_table
-
-RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,11 @@ def publish(name: str, title: str, unit: str, figures: Mapping[str, Spread]) -> 
         for label, one in figures.items()
     ]
     print(format_table(["", "median", "p95", "lowest", "highest", "runs"], rows), flush=True)
-    RESULTS.mkdir(exist_ok=True)
     content = {
         "title": title,
         "unit": unit,
         "python": platform.python_version(),
         "figures": {label: asdict(spread) for label, spread in figures.items()},
     }
-    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    file = Path(os.environ["BENCHMARK_RESULTS"], f"{name}.json")
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

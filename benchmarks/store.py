@@ -5,7 +5,6 @@ kept of a stock. The others write nothing but bars, in one transaction for all s
 that are the same.
 """
 
-import argparse
 import os
 import random
 import time
@@ -22,6 +21,7 @@ django.setup()
 from django.core.management import call_command
 from django.db import connection, transaction
 
+from benchmarks.options import Options
 from benchmarks.report import Spread, publish
 from market.models import PriceBar, Stock
 from market.sources.base import Bar, History
@@ -44,11 +44,11 @@ UPSERT = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks store", description=__doc__)
-    parser.add_argument("--runs", type=int, default=5, help="repetitions (default: 5)")
-    parser.add_argument("--stocks", type=int, default=500, help="stocks (default: 500)")
-    parser.add_argument("--bars", type=int, default=500, help="bars of each (default: 500)")
-    arguments = parser.parse_args()
+    options = Options("store", __doc__)
+    options.add_size("runs", "repetitions", 5, smallest=1)
+    options.add_size("stocks", "stocks", 500, smallest=2)
+    options.add_size("bars", "bars of each", 500, smallest=10)
+    arguments = options.parse()
     call_command("migrate", verbosity=0)
     histories = make_histories(arguments.stocks, arguments.bars)
     compare(histories, arguments.stocks * arguments.bars, arguments.runs)

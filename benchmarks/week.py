@@ -10,7 +10,6 @@ evening by the user's clock. On weekdays at 9:00 UTC a schedule asks for all tha
 time, always succeeds, and is one request. Three days before the week are simulated and not counted.
 """
 
-import argparse
 import math
 import random
 import statistics
@@ -29,13 +28,13 @@ django.setup()
 
 from django.core.management import call_command
 
+from benchmarks.options import Options
 from benchmarks.report import Spread, publish
 from market.calendars import sessions
 from market.exchanges import NEVER_CLOSES, exchange_of
 from market.freshness import stale_at
 from market.models import Stock, TradingSession
 
-USERS, STOCKS = 1_000, 3_000
 ALL_DAYS = [date(2026, 11, 13) + timedelta(days=number) for number in range(10)]
 MONDAY = ALL_DAYS[3]
 """A week without holidays in New York, London or Tokyo; each exchange's own calendar counts."""
@@ -94,20 +93,22 @@ class Trading:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks week", description=__doc__)
-    parser.add_argument("--runs", type=int, default=3, help="weeks, each with a seed of its own (default: 3)")
-    runs = parser.parse_args().runs
+    options = Options("week", __doc__)
+    options.add_size("runs", "weeks, each with a seed of its own", 3, smallest=1)
+    options.add_size("users", "users", 1_000, smallest=20)
+    options.add_size("stocks", "stocks", 3_000, smallest=50)
+    arguments = options.parse()
     call_command("migrate", verbosity=0)
     calendars = {exchange_of(code).calendar for code in EXCHANGES} - {NEVER_CLOSES}
     trading = Trading(calendars)
     figures: dict[str, list[float]] = {}
-    for seed in range(1, runs + 1):
+    for seed in range(1, arguments.runs + 1):
         requests: dict[str, int] = {}
         for way in ("older than 30 minutes", "by sessions"):
             TradingSession.objects.all().delete()
             if way == "by sessions":
                 write_sessions(trading)
-            counted = simulate(seed, trading)
+            counted = simulate(seed, trading, arguments.users, arguments.stocks)
             requests[way] = counted.by_login + counted.by_schedule
             for name, value in describe(counted).items():
                 figures.setdefault(f"{name}: {way}", []).append(value)
@@ -116,7 +117,7 @@ def main() -> None:
         figures.setdefault("requests: by sessions against older than 30 minutes", []).append(ratio)
     publish(
         "week",
-        f"A week of {USERS} users and {STOCKS} stocks, one seed a run",
+        f"A week of {arguments.users} users and {arguments.stocks} stocks, one seed a run",
         "requests, minutes, and ratios",
         {name: Spread.of(values) for name, values in sorted(figures.items())},
     )
@@ -146,13 +147,12 @@ def describe(counted: Counted) -> dict[str, float]:
     return described
 
 
-def simulate(seed: int, trading: Trading) -> Counted:
+def simulate(seed: int, trading: Trading, user_count: int, stock_count: int) -> Counted:
     """A week by this seed, with the sessions that are in the database."""
     chance = random.Random(seed)
-    stocks = make_stocks(chance)
-    users = [
-        (home, choose(chance, stocks, home)) for home in chance.choices(list(HOMES), list(HOMES.values()), k=USERS)
-    ]
+    stocks = make_stocks(chance, stock_count)
+    homes = chance.choices(list(HOMES), list(HOMES.values()), k=user_count)
+    users = [(home, choose(chance, stocks, home)) for home in homes]
     held = list({stock.symbol: stock for _, holdings in users for stock in holdings}.values())
     logins = [(now, holdings, True) for home, holdings in users for now in log_in(chance, home)]
     schedule = [(datetime.combine(day, SCHEDULE), held, False) for day in ALL_DAYS if day.weekday() < 5]
@@ -177,9 +177,9 @@ def simulate(seed: int, trading: Trading) -> Counted:
     return counted
 
 
-def make_stocks(chance: random.Random) -> list[Stock]:
+def make_stocks(chance: random.Random, count: int) -> list[Stock]:
     """The most popular first; exchanges are independent of that."""
-    codes = chance.choices(list(EXCHANGES), list(EXCHANGES.values()), k=STOCKS)
+    codes = chance.choices(list(EXCHANGES), list(EXCHANGES.values()), k=count)
     return [Stock(symbol=f"S{rank}", exchange=code) for rank, code in enumerate(codes, 1)]
 
 
