@@ -1,4 +1,4 @@
-"""Brings a portfolio to what a file says, and tells what that changes."""
+"""Changes a portfolio so that the portfolio agrees with a file, and describes each change."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal

@@ -20,7 +20,7 @@ from tasks.wording import describe_duration
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What a refresh did. `recent`: the user's own requests, within the cooldown, whose fetches have ended."""
+    """The result of a refresh. `recent`: the user's requests within the cooldown whose fetches have ended."""
 
     requested: Requested
     recent: Sequence[JobRequest]
@@ -42,9 +42,9 @@ class Refreshed:
 
 
 def refresh_prices(stocks: Sequence[Stock], user: User) -> Refreshed:
-    """Ask for fresh prices of the stocks, except of those that this user has asked for within the cooldown.
+    """Ask for fresh prices, except of stocks that this user has refreshed within the cooldown.
 
-    Refreshes of one user wait for each other: clicks in several tabs make one set of jobs.
+    Refreshes of the same user wait for each other, so that clicks in several tabs make one set of jobs.
     """
     cooldown = timedelta(seconds=settings.JOB_PROCESSOR.portfolio.refresh_cooldown)
     with transaction.atomic():

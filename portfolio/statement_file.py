@@ -32,9 +32,9 @@ class ImportRefused(Exception):
 
 @dataclass(frozen=True)
 class Statement:
-    """What a file says. `whole`: it is the portfolio as it stands, so that what it lacks was sold.
+    """The content of a file. `whole`: the file is the portfolio as it stands, and a stock that is missing was sold.
 
-    `notes` tell people which lines count for nothing, and why. `uncertain`: symbols of which the file does not show
+    `notes` name each line without effect, with the reason. `uncertain`: symbols of which the file does not show
     whether shares are left; such a holding is not removed.
     """
 
@@ -108,7 +108,7 @@ def _reader_for(header: list[str]) -> Callable[[Sequence[Row]], Statement]:
 
 
 def _read_states(rows: Sequence[Row]) -> Statement:
-    """The latest day's rows. TOTAL has cash and equity; a row whose action is a sale tells what was sold that day."""
+    """The latest day's rows. TOTAL has cash and equity; a row with the action SELL is a sale of that day."""
     days = [row.day("Date") for row in rows]
     latest = max(days, default=None)
     positions: list[Position] = []
@@ -135,7 +135,7 @@ def _read_states(rows: Sequence[Row]) -> Statement:
 
 @dataclass
 class _Traded:
-    """What a trade log says of one stock so far. `average`: what a share cost; None where a purchase has no price."""
+    """One stock in a trade log. `average`: the cost of a share; None where a purchase has no price."""
 
     line: int = 0
     shares: Decimal = Decimal(0)
@@ -158,7 +158,7 @@ class _Traded:
 
 
 def _read_trades(rows: Sequence[Row]) -> Statement:
-    """What is left of all that was bought, at its average cost."""
+    """All purchases less all sales, at their average cost."""
     traded: dict[str, _Traded] = {}
     notes: Lines = []
     uncertain: list[str] = []
@@ -189,7 +189,7 @@ def _read_trades(rows: Sequence[Row]) -> Statement:
 
 
 def _turn(dated: tuple[date, Row]) -> tuple[date, bool]:
-    """When a row of a log counts: by day, and on one day purchases before sales."""
+    """The place of a row in a log: by day; on the same day, purchases come before sales."""
     day, row = dated
     return day, not row.text("Shares Bought")
 
@@ -200,7 +200,7 @@ def _explain_missing(symbol: str, missing: Decimal) -> str:
 
 
 def _read_plain(rows: Sequence[Row]) -> Statement:
-    """Its lines only add, so that a line that names no stock is left out, and told."""
+    """Lines of a plain list only add. A line that names no stock is left out, with a note."""
     positions: list[Position] = []
     notes: Lines = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""One line of a CSV file about a portfolio: its numbers, its symbol, and whether it is about a stock at all."""
+"""A line of a CSV file about a portfolio: the numbers, the symbol, and whether the line names a stock at all."""
 
 import re
 from dataclasses import dataclass
@@ -16,15 +16,12 @@ _TOTAL = re.compile(r"(.*\s)?(sub-?)?totals?(\s.*)?:?", re.IGNORECASE)
 _CASH = re.compile(r"(.*\s)?cash(:|\s.*)|.*\scash", re.IGNORECASE)
 
 Lines = list[tuple[int, str]]
-"""What there is to say about lines of a file: their numbers, and the text."""
+"""Texts about lines of a file, each with the number of the line."""
 
 
 @dataclass(frozen=True)
 class Position:
-    """So many shares of a stock, at what one share cost on average. None: the file has no price.
-
-    `line` is where the file says so.
-    """
+    """Shares of a stock, and their average cost: None where the file has no price. `line` is the line in the file."""
 
     symbol: str
     shares: Decimal
@@ -92,7 +89,7 @@ class Row:
             return date.min
 
     def position(self, symbol: str, shares: str, buy_price: str) -> Position:
-        """What it says in these columns, to six decimals, as floats were written into these files."""
+        """The position in these columns, to six decimals, because programs wrote floats into these files."""
         price = self.number(buy_price)
         return Position(
             self.symbol(symbol),
@@ -102,10 +99,10 @@ class Row:
         )
 
     def why_no_stock(self, symbol: str, buy_price: str) -> str:
-        """Why the line is about no stock; empty where it is about a stock.
+        """Why the line names no stock; empty where the line names a stock.
 
-        CASH is the symbol of a stock, too (Pathward Financial). It means the stock in upper case and at a price that
-        cash does not have.
+        CASH is the symbol of a stock, too (Pathward Financial). CASH in upper case, with a price that cash does not
+        have, means the stock.
         """
         text = self.text(symbol)
         if text.casefold() == symbol.casefold():
@@ -119,7 +116,7 @@ class Row:
         return f"it is cash; write the stock CASH in upper case and with its {buy_price}"
 
     def leave_out(self, symbol: str, why: str) -> tuple[int, str]:
-        """What there is to say about the line."""
+        """The note about a line without effect."""
         return self.line, f"{self.text(symbol)[:40]}, left out: {why}"
 
 
