@@ -12,7 +12,7 @@ from market.models import Analysis, NewsItem, Stock
 from market.recommendation import Contribution
 from market.sentiment import VERSION as RULE_VERSION
 from market.sentiment import recommend_by_headlines, score_of
-from stockqueue.llm_address import LlmServer
+from stockqueue.config.llm_address import LlmServer
 
 
 def version_wanted(server: LlmServer | None) -> str:

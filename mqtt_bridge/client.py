@@ -15,7 +15,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from stockqueue.addresses import MqttAddress
+from stockqueue.config.addresses import MqttAddress
 
 CONNECT_TIMEOUT = 5.0
 GOODBYE_TIMEOUT = 1.0

@@ -9,7 +9,7 @@ from pathlib import Path
 from django.conf import settings
 
 from operations.embedded import mqtt_broker, redis_server
-from stockqueue.addresses import MqttAddress, embedded_redis_socket
+from stockqueue.config.addresses import MqttAddress, embedded_redis_socket
 from stockqueue.processes import is_listening
 
 QUEUES = {"foreground": "foreground", "background": "background_fetch,background_analysis"}

@@ -16,9 +16,9 @@ from django.core.checks.security.base import (
 from django.templatetags.static import static
 from kombu.entity import Exchange, Queue
 
-from stockqueue.addresses import broker_url, email_settings, mqtt_address
 from stockqueue.config import ConfigError, load_config
-from stockqueue.llm_address import llm_server
+from stockqueue.config.addresses import broker_url, email_settings, mqtt_address
+from stockqueue.config.llm_address import llm_server
 from stockqueue.logs import logging_settings
 from stockqueue.private_files import make_private, restrict_umask
 

@@ -24,9 +24,9 @@ from market.models import Stock
 from market.sources import configured_sources
 from operations.subscriber import Subscriber
 from portfolio.models import Holding, Portfolio
-from stockqueue.addresses import MqttAddress
 from stockqueue.config import load_config
-from stockqueue.llm_address import LlmServer
+from stockqueue.config.addresses import MqttAddress
+from stockqueue.config.llm_address import LlmServer
 from stockqueue.processes import spawn, stop, wait_until
 from tasks import analysing, direct, execution, sweeper, work
 from tasks import broker as celery_broker

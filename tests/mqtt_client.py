@@ -9,8 +9,8 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from stockqueue.addresses import mqtt_address
-from stockqueue.config_models import MqttQueue
+from stockqueue.config.addresses import mqtt_address
+from stockqueue.config.sections import MqttQueue
 
 PATIENCE = 10.0
 

@@ -19,8 +19,8 @@ from market.gaps import count_missing_days, missing_days
 from market.models import Analysis, PriceBar, Stock
 from market.sources import base
 from market.store import store_history, upsert_bars
-from stockqueue.addresses import email_settings
 from stockqueue.config import ConfigError
+from stockqueue.config.addresses import email_settings
 from stockqueue.processes import free_port
 from tasks.backfill import Mode, preview
 from tasks.execution import JobFailed, run_job

@@ -11,7 +11,7 @@ from market.llm import client
 from market.llm.reply import LlmError, Reply
 from market.llm.sentiment import INSTRUCTIONS, VERSION, _Answer
 from market.models import Analysis, LlmDay, Stock
-from stockqueue.llm_address import LlmServer
+from stockqueue.config.llm_address import LlmServer
 from stockqueue.processes import wait_until
 from tasks.models import Job
 from tests.jobs import result_of, run_once

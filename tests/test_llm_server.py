@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from market.models import Analysis, LlmDay
-from stockqueue.llm_address import LlmServer
+from stockqueue.config.llm_address import LlmServer
 from tests.certificates import make_server_context
 from tests.jobs import result_of, run_once
 from tests.openai_standin import KEY, MODEL, OpenAIStandIn

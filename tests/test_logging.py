@@ -18,8 +18,8 @@ from django.test.utils import CaptureQueriesContext
 
 from operations.browser import Browser
 from operations.deployment import plan
-from stockqueue.log_files import SharedFileHandler
-from stockqueue.log_lines import LONGEST_TEXT, LineFormatter, redact
+from stockqueue.logs.files import SharedFileHandler
+from stockqueue.logs.lines import LONGEST_TEXT, LineFormatter, redact
 from stockqueue.processes import free_port, wait_until
 from tasks import lifecycle
 from tasks.models import Job
@@ -30,8 +30,8 @@ from tests.test_start import run
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \d+ [A-Z]+ [\w.]+: ")
 WRITER = """
 import logging, sys
-from stockqueue.log_files import SharedFileHandler
-from stockqueue.log_lines import LineFormatter
+from stockqueue.logs.files import SharedFileHandler
+from stockqueue.logs.lines import LineFormatter
 file, name, count, max_size, backups = sys.argv[1:]
 handler = SharedFileHandler(file, int(max_size), int(backups))
 handler.setFormatter(LineFormatter())

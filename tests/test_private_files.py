@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stockqueue.addresses import embedded_redis_socket
 from stockqueue.config import ConfigError
+from stockqueue.config.addresses import embedded_redis_socket
 from stockqueue.private_files import make_private
 from tests.conftest import ROOT
 from tests.test_start import run

@@ -13,9 +13,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from operations.deployment import plan
-from stockqueue.addresses import broker_url, mqtt_address
 from stockqueue.config import ConfigError, load_config
-from stockqueue.config_models import MqttQueue
+from stockqueue.config.addresses import broker_url, mqtt_address
+from stockqueue.config.sections import MqttQueue
 from stockqueue.processes import free_port
 from tests.certificates import Authority, Certificate
 from tests.conftest import ROOT

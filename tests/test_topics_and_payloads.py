@@ -13,7 +13,7 @@ from django.utils import timezone
 from market.models import Stock
 from mqtt_bridge.payloads import for_topic, lifecycle_payload
 from mqtt_bridge.topics import InvalidTopic, lifecycle_targets
-from stockqueue.config_models import Topics
+from stockqueue.config.sections import Topics
 from tasks import lifecycle
 from tasks.models import Job, JobEvent
 from tasks.requests import request_fetches

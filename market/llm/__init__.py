@@ -10,7 +10,7 @@ from django.conf import settings
 
 from market.llm.budget import BudgetUsedUp, reserve, settle
 from market.llm.reply import LlmError, Reply, Usage
-from stockqueue.llm_address import OPENAI_URL, LlmServer
+from stockqueue.config.llm_address import OPENAI_URL, LlmServer
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from market.llm.hosts import AddressRefused, resolve
 from market.llm.reply import LlmError, Reply, Usage
 from market.texts import clean_text
-from stockqueue.llm_address import LlmServer
+from stockqueue.config.llm_address import LlmServer
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for each address of the server."""

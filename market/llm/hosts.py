@@ -6,7 +6,7 @@ import threading
 from contextlib import suppress
 from ipaddress import ip_address
 
-from stockqueue.llm_address import Address, LlmServer
+from stockqueue.config.llm_address import Address, LlmServer
 
 
 class AddressRefused(Exception):

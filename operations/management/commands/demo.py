@@ -25,7 +25,7 @@ from operations.subscriber import Message, Subscriber
 from operations.tables import format_table
 from portfolio.holdings import statements
 from portfolio.templatetags.display import money
-from stockqueue.addresses import MQTT_FILES, MqttAddress
+from stockqueue.config.addresses import MQTT_FILES, MqttAddress
 from stockqueue.processes import free_port, is_listening, spawn, stop, wait_until
 from tasks.models import Job
 

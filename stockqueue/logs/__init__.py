@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from stockqueue.config_models import Logging
+from stockqueue.config.sections import Logging
 
 COMPONENTS = {
     "portfolio": "portfolio",
@@ -73,7 +73,7 @@ def logging_settings(
             problems.append(f"job_processor.logging.{key}: {str(path)!r} cannot be written ({problem}): console only")
             continue
         handlers[name] = {
-            "class": "stockqueue.log_files.SharedFileHandler",
+            "class": "stockqueue.logs.files.SharedFileHandler",
             "formatter": "line",
             "filename": str(path),
             "max_size": config.max_size,
@@ -86,7 +86,7 @@ def logging_settings(
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"()": "stockqueue.log_lines.LineFormatter", "secrets": known}},
+        "formatters": {"line": {"()": "stockqueue.logs.lines.LineFormatter", "secrets": known}},
         "filters": filters,
         "handlers": handlers,
         "root": {"handlers": list(handlers), "level": config.level},

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, core_schema
 
-from stockqueue.config_models import MEANS_CELERY, JobProcessor, Section
-from stockqueue.yaml_file import YamlFileError, cut, read_yaml, show
+from stockqueue.config.sections import MEANS_CELERY, JobProcessor, Section
+from stockqueue.config.yaml_file import YamlFileError, cut, read_yaml, show
 
 ENVIRONMENTS = ("development", "production")
 BASE = "job_processor"
