@@ -29,10 +29,10 @@ from ta.volatility import AverageTrueRange, BollingerBands
 
 from benchmarks.options import Options
 from benchmarks.report import Spread, publish
+from market.analysis.technical.analyse import analyse
 from market.models import Analysis, Stock
+from market.prices.store import upsert_bars
 from market.sources.base import Bar
-from market.store import upsert_bars
-from market.technical import analyse
 
 LAST_DAY = date(2026, 11, 20)
 

@@ -24,8 +24,8 @@ from django.db import connection, transaction
 from benchmarks.options import Options
 from benchmarks.report import Spread, publish
 from market.models import PriceBar, Stock
+from market.prices.store import store_history
 from market.sources.base import Bar, History
-from market.store import store_history
 
 Histories = dict[int, History]
 """What is stored, by the stock's primary key."""

@@ -30,8 +30,8 @@ from django.core.management import call_command
 
 from benchmarks.options import Options
 from benchmarks.report import Spread, publish
-from market.calendars import sessions
-from market.exchanges import NEVER_CLOSES, exchange_of
+from market.calendar.exchange_calendars import sessions
+from market.calendar.exchanges import NEVER_CLOSES, exchange_of
 from market.freshness import stale_at
 from market.models import Stock, TradingSession
 

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 from django.db.models import Case, CharField, Q, Value, When
 
-from market.exchanges import NEVER_CLOSES, exchange_of
+from market.calendar.exchanges import NEVER_CLOSES, exchange_of
+from market.calendar.sessions import Market, markets_at
 from market.models import Stock
-from market.sessions import Market, markets_at
 
 FRESH, STALE, NEVER, PARKED = STATES = ("fresh", "stale", "never", "parked")
 """What a stock can be. One that was never checked is stale as well, and a parked one is neither."""

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
+from market.analysis.sentiment.vader import sentiment_of
 from market.models import Analysis, NewsItem, Stock
-from market.sentiment import sentiment_of
 from market.sources import fetch_news
 from market.sources.base import Headline
-from market.texts import clean_text
+from market.text import clean_text
 
 ASKED_FOR = 20
 """Headlines that a source is asked for."""

@@ -17,7 +17,7 @@ from django.db.models import Exists, Max, OuterRef, Subquery
 
 from market.freshness import Freshness
 from market.models import PriceBar, Stock
-from market.volatility import volatility_factor
+from market.prices.volatility import volatility_factor
 from portfolio.models import Holding, LoginDay, Portfolio
 from tasks.priority import Factors
 

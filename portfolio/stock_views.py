@@ -7,7 +7,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from market.chart import chart
+from market.analysis.technical.chart import chart
 from market.models import Stock
 from market.symbols import InvalidSymbol, parse_symbol
 from portfolio.refreshing import refresh_prices

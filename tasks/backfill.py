@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from market.gaps import count_missing_days
 from market.models import Stock
+from market.prices.gaps import count_missing_days
 from market.sources import available_sources
 from market.sources.budget import allowed_in, limit_of
 

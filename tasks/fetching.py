@@ -15,15 +15,15 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from pydantic import BaseModel, Field
 
+from market.calendar.sessions import keep_sessions
 from market.freshness import Freshness
-from market.gaps import missing_days
 from market.models import Stock
-from market.sessions import keep_sessions
+from market.prices.gaps import missing_days
+from market.prices.store import Stored, note_miss, store_histories
 from market.sources import CACHED, fetch_history, last_good_day
 from market.sources.base import History, MalformedAnswer, SourceBusy, SourceError, SymbolNotFound
 from market.sources.budget import spending
-from market.sources.turns import taking
-from market.store import Stored, note_miss, store_histories
+from market.sources.concurrency import taking
 from tasks import lifecycle
 from tasks.backfill import Mode
 from tasks.models import Job, JobEvent

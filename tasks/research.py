@@ -5,8 +5,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from market.fundamental_rule import VERSION as FUNDAMENTAL_VERSION
-from market.fundamentals import analyse_fundamentals
+from market.analysis.fundamental.analyse import analyse_fundamentals
+from market.analysis.fundamental.rule import VERSION as FUNDAMENTAL_VERSION
 from market.models import Analysis, Stock
 from market.news import VERSION as NEWS_VERSION
 from market.news import digest, refresh_news

@@ -5,10 +5,10 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from market.gaps import missing_days
+from market.analysis.technical.analyse import ENOUGH_BARS, analyse
+from market.analysis.technical.rule import VERSION
 from market.models import Analysis, Stock
-from market.technical import ENOUGH_BARS, analyse
-from market.technical_rule import VERSION
+from market.prices.gaps import missing_days
 from tasks.analyses import find_stock, last_analysis, result_of, unchanged
 from tasks.backfill import Mode
 from tasks.models import Job

@@ -6,8 +6,8 @@ from typing import Any
 from django.utils import timezone
 
 from market.models import Stock
+from market.prices.store import store_history
 from market.sources.base import Bar, History
-from market.store import store_history
 from tests.yahoo import daily_bars, last_weekday
 
 LAST_SESSION = last_weekday()

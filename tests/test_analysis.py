@@ -12,10 +12,10 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from market.indicators import NEEDED, Prices, latest
+from market.analysis.technical.analyse import ENOUGH_BARS, HISTORY_BARS, analyse
+from market.analysis.technical.indicators import NEEDED, Prices, latest
+from market.analysis.technical.rule import recommend_by_indicators
 from market.models import Analysis, PriceBar, Stock
-from market.technical import ENOUGH_BARS, HISTORY_BARS, analyse
-from market.technical_rule import recommend_by_indicators
 from tasks import lifecycle, technical_analysis
 from tasks.execution import run_job
 from tasks.models import Job

@@ -7,8 +7,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from market.analysis.technical.analyse import analyse
 from market.models import Analysis, Stock
-from market.technical import analyse
 from portfolio.fetching import fetch_portfolios, fetch_scheduled, fetch_stale_holdings
 from portfolio.models import Portfolio
 from tasks.execution import run_job

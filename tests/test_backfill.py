@@ -15,10 +15,10 @@ from django.http import HttpResponse
 from django.test import Client, override_settings
 from django.utils import timezone
 
-from market.gaps import count_missing_days, missing_days
 from market.models import Analysis, PriceBar, Stock
+from market.prices.gaps import count_missing_days, missing_days
+from market.prices.store import store_history, upsert_bars
 from market.sources import base
-from market.store import store_history, upsert_bars
 from stockqueue.config import ConfigError
 from stockqueue.config.addresses import email_settings
 from stockqueue.processes import free_port

@@ -9,7 +9,7 @@ from market.models import SourceState, SourceUse, Stock
 from market.sources import configured_sources, fetch_history
 from market.sources.base import RateLimited, SourceBusy
 from market.sources.budget import Budget, spending, usage_of
-from market.sources.yahoo_finance import YahooFinance
+from market.sources.yahoo.source import YahooFinance
 from tasks.execution import run_job
 from tasks.models import Job
 from tasks.requests import request_batches, request_fetches

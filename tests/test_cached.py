@@ -8,9 +8,9 @@ from django.utils import timezone
 
 from market.freshness import stale_at
 from market.models import SourceUse, Stock
+from market.prices.store import store_history
 from market.sources import configured_sources
 from market.sources.base import AccessRefused, Bar, History
-from market.store import store_history
 from portfolio.holdings import held_stocks, statements
 from tasks import fetching
 from tasks.execution import JobFailed, run_job

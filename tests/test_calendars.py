@@ -9,14 +9,14 @@ import time_machine
 from django.utils import timezone
 from exchange_calendars.calendar_utils import global_calendar_dispatcher
 
-from market import calendars, sessions
-from market.calendars import session_days
-from market.calendars import sessions as sessions_of
-from market.exchanges import EXCHANGES, NEVER_CLOSES
+from market.calendar import exchange_calendars, sessions
+from market.calendar.exchange_calendars import session_days
+from market.calendar.exchange_calendars import sessions as sessions_of
+from market.calendar.exchanges import EXCHANGES, NEVER_CLOSES
+from market.calendar.sessions import keep_sessions
 from market.freshness import Freshness
-from market.gaps import count_missing_days
 from market.models import Stock, TradingSession
-from market.sessions import keep_sessions
+from market.prices.gaps import count_missing_days
 from tasks.execution import run_job
 from tasks.models import Job
 from tasks.requests import request_batches
@@ -31,7 +31,7 @@ DAY = timedelta(days=1)
 @pytest.fixture(autouse=True)
 def ends(monkeypatch) -> None:
     """These calendars end where they do today, whatever a later exchange_calendars knows."""
-    calendars._load_months.cache_clear()
+    exchange_calendars._load_months.cache_clear()
     for calendar in END_WITH_2026.values():
         kind = global_calendar_dispatcher._calendar_factories[calendar]
         monkeypatch.setattr(kind, "bound_max", staticmethod(lambda: pd.Timestamp("2026-12-31")))
@@ -110,7 +110,7 @@ def test_a_calendar_that_fails_leaves_monday_to_friday_and_says_so_once(monkeypa
     def fail(*_asked: object, **_range: object) -> None:
         raise ValueError("Special dates are not sessions.")
 
-    monkeypatch.setattr(calendars, "get_calendar", fail)
+    monkeypatch.setattr(exchange_calendars, "get_calendar", fail)
     for _ in range(2):
         days = session_days("XTAE", date(2027, 1, 1), date(2027, 1, 5))
         assert [day for day, _ in days] == in_january(1, 4, 5)

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from market import sessions
-from market.calendars import sessions as sessions_of
-from market.exchanges import EXCHANGES, NEVER_CLOSES, exchange_of
+from market.calendar import sessions
+from market.calendar.exchange_calendars import sessions as sessions_of
+from market.calendar.exchanges import EXCHANGES, NEVER_CLOSES, exchange_of
+from market.calendar.sessions import keep_sessions
 from market.freshness import STATES, Freshness
 from market.models import Stock, TradingSession
-from market.sessions import keep_sessions
 from portfolio.models import Holding, Portfolio
 from tasks.execution import run_job
 from tasks.models import Job

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.fundamental_rule import VERSION, recommend_by_fundamentals
+from market.analysis.fundamental.rule import VERSION, recommend_by_fundamentals
 from market.recommendation import THRESHOLD, Action
 from market.sources.base import Fundamentals
 

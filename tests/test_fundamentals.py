@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yfinance.cache import get_isin_cache
 
-from market.fundamental_rule import VERSION, recommend_by_fundamentals
-from market.fundamentals import analyse_fundamentals
+from market.analysis.fundamental.analyse import analyse_fundamentals
+from market.analysis.fundamental.rule import VERSION, recommend_by_fundamentals
 from market.models import Analysis, SourceState, SourceUse, Stock
 from market.sources import configured_sources, fetch_fundamentals
 from market.sources.base import (
@@ -26,7 +26,7 @@ from market.sources.base import (
     SymbolNotFound,
 )
 from market.sources.budget import spending
-from market.sources.yahoo_summary import LARGEST, MODULES, read_summary
+from market.sources.yahoo.summary import LARGEST, MODULES, read_summary
 from tests.test_standins import RECORDED
 from tests.yahoo import SUMMARY
 from tests.yahoo_summary import summary, summary_body, summary_of_an_index

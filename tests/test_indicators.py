@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import talib
 
-from market.indicators import NEEDED, SETTLED, Indicators, Prices, latest, series
-from market.volatility import realised_volatility
+from market.analysis.technical.indicators import NEEDED, SETTLED, Indicators, Prices, latest, series
+from market.prices.volatility import realised_volatility
 
 FIRST = date(2024, 1, 1)
 WINDOWS = ["sma_20", "sma_50", "sma_200", "bollinger_upper", "bollinger_middle", "bollinger_lower"]

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from market.analysis.sentiment.llm import INSTRUCTIONS, VERSION, _Answer
 from market.llm import client
 from market.llm.reply import LlmError, Reply
-from market.llm.sentiment import INSTRUCTIONS, VERSION, _Answer
 from market.models import Analysis, LlmDay, Stock
 from stockqueue.config.llm_address import LlmServer
 from stockqueue.processes import wait_until

@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 from pydantic import TypeAdapter
 
-from market.llm.sentiment import INSTRUCTIONS, question_about
+from market.analysis.sentiment.llm import INSTRUCTIONS, question_about
 from market.models import Analysis, LlmDay, NewsItem, Stock
 from tasks.models import Job
 from tests.jobs import result_of, run_once

@@ -9,9 +9,9 @@ from django.utils import timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market.analysis.sentiment.vader import sentiment_of
 from market.models import LlmDay, NewsItem, SourceState, SourceUse, Stock
 from market.news import ASKED_FOR, KEPT, newest_news, refresh_news, store_news
-from market.sentiment import sentiment_of
 from market.sources import configured_sources, fetch_news
 from market.sources.base import (
     Headline,
@@ -26,8 +26,8 @@ from market.sources.base import (
     SymbolNotFound,
 )
 from market.sources.budget import spending
-from market.sources.yahoo_news import read_articles
-from market.texts import clean_text
+from market.sources.yahoo.news import read_articles
+from market.text import clean_text
 from tests.yahoo import NEWS
 from tests.yahoo_news import advertisement, article
 

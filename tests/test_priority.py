@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from market.freshness import Freshness
 from market.models import PriceBar, Stock
+from market.prices.store import store_history
+from market.prices.volatility import realised_volatility, volatility_factor
 from market.sources.base import Bar, History
-from market.store import store_history
-from market.volatility import realised_volatility, volatility_factor
 from portfolio import celery_tasks
 from portfolio.factors import age_factor, factors_for, percentiles_of, value_portfolios
 from portfolio.fetching import fetch_stale_holdings

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.indicators import NEEDED, Indicators
+from market.analysis.technical.indicators import NEEDED, Indicators
+from market.analysis.technical.rule import VERSION
+from market.analysis.technical.rule import recommend_by_indicators as recommend
 from market.recommendation import Action
-from market.technical_rule import VERSION
-from market.technical_rule import recommend_by_indicators as recommend
 
 prices = st.floats(0.01, 1e6)
 some_prices = st.none() | prices

@@ -7,9 +7,9 @@ from django.utils import timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market.analysis.sentiment.vader import DOUBT, THRESHOLD, recommend_by_headlines, score_of, sentiment_of
 from market.models import Analysis, Stock
 from market.news import MOST
-from market.sentiment import DOUBT, THRESHOLD, recommend_by_headlines, score_of, sentiment_of
 from tasks.models import Job
 from tasks.requests import request_analyses
 from tasks.wording import describe_end

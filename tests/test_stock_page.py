@@ -9,12 +9,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from market.chart import DRAWN, chart
+from market.analysis.sentiment.analyse import analyse_by_rule
+from market.analysis.technical.analyse import HISTORY_BARS, analyse
+from market.analysis.technical.chart import DRAWN, chart
 from market.models import Analysis, Stock
 from market.news import newest_news, store_news
-from market.news_sentiment import analyse_by_rule
 from market.sources.base import Headline
-from market.technical import HISTORY_BARS, analyse
 from portfolio.models import Portfolio
 from tasks.models import Job
 from tests.jobs import new_job

@@ -6,8 +6,8 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import expect
 
+from market.analysis.technical.analyse import analyse
 from market.models import PriceBar, Stock
-from market.technical import analyse
 from tests.chromium import is_too_wide
 from tests.conftest import WORKER
 from tests.prices import LAST_SESSION, stored

@@ -9,8 +9,8 @@ from django.test.utils import CaptureQueriesContext
 
 from market.freshness import Freshness
 from market.models import PriceBar, Stock
+from market.prices.store import note_miss, store_histories, store_history, upsert_bars
 from market.sources.base import Bar, History
-from market.store import note_miss, store_histories, store_history, upsert_bars
 
 pytestmark = pytest.mark.django_db
 

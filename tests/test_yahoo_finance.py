@@ -28,7 +28,7 @@ from market.sources.base import (
 from market.sources.budget import Budget
 from market.sources.http import LARGEST_ANSWER
 from market.sources.sample import SAMPLE_FOLDER, SampleSource
-from market.sources.yahoo_finance import YahooFinance
+from market.sources.yahoo.source import YahooFinance
 from tests.https_proxy import Answer, HttpsProxy
 from tests.memory import watched_memory
 from tests.yahoo import COOKIE, CRUMB_PATH, daily_bars

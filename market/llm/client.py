@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from market.llm.hosts import AddressRefused, resolve
 from market.llm.reply import LlmError, Reply, Usage
-from market.texts import clean_text
+from market.text import clean_text
 from stockqueue.config.llm_address import LlmServer
 
 CONNECT_TIMEOUT = 5.0

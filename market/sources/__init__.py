@@ -27,7 +27,7 @@ CACHED = "cached"
 
 # By name, as yfinance and pandas take a second to import and most processes never fetch anything.
 _SOURCES = {
-    "yahoo_finance": "market.sources.yahoo_finance.YahooFinance",
+    "yahoo_finance": "market.sources.yahoo.source.YahooFinance",
     "alpha_vantage": "market.sources.alpha_vantage.AlphaVantage",
     "sample": "market.sources.sample.SampleSource",
 }

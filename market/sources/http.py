@@ -10,7 +10,7 @@ from curl_cffi.requests import Response, Session
 from curl_cffi.requests.exceptions import RequestException
 
 from market.sources.base import Allowance, MalformedAnswer, RateLimited
-from market.sources.turns import turn
+from market.sources.concurrency import turn
 
 CONNECT_TIMEOUT = 5.0
 LARGEST_ANSWER = 16 * 2**20

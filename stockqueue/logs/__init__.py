@@ -16,7 +16,7 @@ COMPONENTS = {
     "market": "fetcher",
     "tasks.fetching": "fetcher",
     "tasks.jobs.fetch": "fetcher",
-    "market.indicators": "analyzer",
+    "market.analysis.technical.indicators": "analyzer",
     "market.llm": "analyzer",
     "tasks.analysing": "analyzer",
     "tasks.jobs.analysis": "analyzer",

@@ -16,9 +16,9 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from market.calendar.sessions import BEHIND
 from market.models import Stock
-from market.sessions import BEHIND
-from market.sources.yahoo_finance import YahooFinance
+from market.sources.yahoo.source import YahooFinance
 from operations.browser import Browser
 from operations.deployment import QUEUES, Deployment, log_file, plan
 from operations.subscriber import Message, Subscriber

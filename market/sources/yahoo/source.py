@@ -34,9 +34,9 @@ from market.sources.base import (
     Unlimited,
 )
 from market.sources.http import reason_of
-from market.sources.yahoo_news import read_articles
-from market.sources.yahoo_session import LABEL, YahooSession, no_data, no_fundamentals
-from market.sources.yahoo_summary import MODULES, read_summary
+from market.sources.yahoo.news import read_articles
+from market.sources.yahoo.session import LABEL, YahooSession, no_data, no_fundamentals
+from market.sources.yahoo.summary import MODULES, read_summary
 
 PROBE = "https://query1.finance.yahoo.com/v8/finance/chart/AAPL?range=1d&interval=1d"
 SUMMARIES = "https://query2.finance.yahoo.com/v10/finance/quoteSummary/"

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from django.db.models import Count, F, Q
 from django.utils.module_loading import import_string
 
-from market.exchanges import NEVER_CLOSES, exchange_of
+from market.calendar.exchanges import NEVER_CLOSES, exchange_of
 from market.models import PriceBar, Stock
 
 
@@ -62,5 +62,5 @@ def _days_of_trading(calendar: str, first: date, last: date, now: datetime) -> l
     if calendar == NEVER_CLOSES:
         yesterday = now.date() - timedelta(days=1)
         return [first + timedelta(days=number) for number in range((min(last, yesterday) - first).days + 1)]
-    session_days = import_string("market.calendars.session_days")
+    session_days = import_string("market.calendar.exchange_calendars.session_days")
     return [day for day, closes_at in session_days(calendar, first, last) if closes_at <= now]

@@ -11,8 +11,8 @@ from django.db.models import Max
 from django.utils import timezone
 
 from market.models import PriceBar, Stock
+from market.prices.volatility import RETURNS, realised_volatility
 from market.sources.base import AS_TRADED, Bar, History
-from market.volatility import RETURNS, realised_volatility
 
 MISSES_UNTIL_PARKED = 3
 LONGEST_CLOSURE = timedelta(days=15)

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from market.sources.base import Fundamentals
-from market.texts import clean_text
+from market.text import clean_text
 
 MODULES = ("financialData", "defaultKeyStatistics", "summaryDetail", "assetProfile")
 """The parts of a summary that are read, and so asked for."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from market.recommendation import Recommendation, Signal, weigh
 
 if TYPE_CHECKING:
-    from market.indicators import Indicators
+    from market.analysis.technical.indicators import Indicators
 
 VERSION = "technical/1"
 """Changes whenever the same indicators may give another answer."""

@@ -3,11 +3,11 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from market.analysis.technical.rule import recommend_by_indicators
 from market.models import Analysis, Stock
-from market.technical_rule import recommend_by_indicators
 
 if TYPE_CHECKING:
-    from market.indicators import Indicators
+    from market.analysis.technical.indicators import Indicators
 
 HISTORY_BARS = 504
 """Two years: what is read of a stock at most. More bars change no indicator by as much as a billionth."""
@@ -21,7 +21,7 @@ def analyse(stock: Stock) -> Analysis | None:
     newest_first = list(stock.bars.order_by("-date").values_list(*columns)[:HISTORY_BARS])
     if not newest_first:
         return None
-    indicators = import_module("market.indicators")
+    indicators = import_module("market.analysis.technical.indicators")
     found: Indicators = indicators.latest(indicators.Prices(*zip(*reversed(newest_first), strict=True)))
     recommended = recommend_by_indicators(found)
     return Analysis(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from market.llm import Question
 from market.models import NewsItem
 from market.recommendation import Action
-from market.texts import clean_text
+from market.text import clean_text
 
 LONGEST_RATIONALE = 300
 LATIN = 0.8

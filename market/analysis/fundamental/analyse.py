@@ -2,7 +2,7 @@
 
 from datetime import UTC, date, datetime
 
-from market.fundamental_rule import VERSION, recommend_by_fundamentals
+from market.analysis.fundamental.rule import VERSION, recommend_by_fundamentals
 from market.models import Analysis, Stock
 from market.sources.base import Fundamentals
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
+from market.analysis.technical.analyse import HISTORY_BARS
 from market.models import Stock
-from market.technical import HISTORY_BARS
 
 DRAWN = ("sma_20", "sma_50", "sma_200", "rsi_14", "macd", "macd_signal", "macd_histogram")
 SETTLING_BARS = 250
@@ -24,7 +24,7 @@ def chart(stock: Stock) -> dict[str, list[Any]]:
     bars = {row[0]: row for row in newest_first}
     if not bars:
         return {name: [] for name in ("date", "open", "high", "low", "close", "volume", *DRAWN)}
-    library = import_module("market.indicators")
+    library = import_module("market.analysis.technical.indicators")
     dates, _, high, low, close, adj_close, _ = zip(*reversed(newest_first), strict=True)
     frame = library.series(library.Prices(dates, high, low, close, adj_close)).tail(HISTORY_BARS)
     days = [moment.date() for moment in frame.index]

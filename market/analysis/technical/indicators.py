@@ -16,7 +16,7 @@ from ta.momentum import RSIIndicator
 from ta.trend import MACD, EMAIndicator, SMAIndicator
 from ta.volatility import BollingerBands
 
-from market.volatility import RETURNS, TRADING_DAYS_A_YEAR
+from market.prices.volatility import RETURNS, TRADING_DAYS_A_YEAR
 
 SETTLED = 250
 """Bars after which it is forgotten how an exponential average began.

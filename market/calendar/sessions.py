@@ -13,7 +13,7 @@ from django.db.models import Max, Min, Q
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from market.exchanges import NEVER_CLOSES, exchange_of
+from market.calendar.exchanges import NEVER_CLOSES, exchange_of
 from market.models import TradingSession
 
 AHEAD = timedelta(days=60)
@@ -64,7 +64,7 @@ def _complete(calendar: str, today: date) -> None:
     now = timezone.now()
     if TradingSession.objects.filter(calendar=calendar, opens_at__gt=now + AHEAD / 2).exists():
         return
-    sessions = import_string("market.calendars.sessions")(calendar, now - BEHIND, now + AHEAD)
+    sessions = import_string("market.calendar.exchange_calendars.sessions")(calendar, now - BEHIND, now + AHEAD)
     TradingSession.objects.bulk_create(
         (
             TradingSession(calendar=calendar, opens_at=opens_at, closes_at=closes_at)

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from market.analysis.sentiment.llm import VERSION as LLM_VERSION
+from market.analysis.sentiment.llm import question_about
+from market.analysis.sentiment.vader import VERSION as RULE_VERSION
+from market.analysis.sentiment.vader import recommend_by_headlines, score_of
 from market.llm import ask, cost_of
 from market.llm.reply import Usage
-from market.llm.sentiment import VERSION as LLM_VERSION
-from market.llm.sentiment import question_about
 from market.models import Analysis, NewsItem, Stock
 from market.recommendation import Contribution
-from market.sentiment import VERSION as RULE_VERSION
-from market.sentiment import recommend_by_headlines, score_of
 from stockqueue.config.llm_address import LlmServer
 
 
