@@ -35,7 +35,7 @@ from benchmarks.report import Spread, publish
 from market.models import Stock
 from mqtt_bridge import outbox
 from mqtt_bridge.client import WINDOW
-from mqtt_bridge.messages import messages_of
+from mqtt_bridge.event_messages import messages_of
 from mqtt_bridge.topics import Message
 from mqtt_bridge.wakeup import CHANNEL
 from operations.subscriber import Subscriber

@@ -11,11 +11,11 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 
 from mqtt_bridge import outbox
+from mqtt_bridge.announcements import Notices
 from mqtt_bridge.client import MqttConnection, MqttError
+from mqtt_bridge.event_messages import Unsendable, messages_of
 from mqtt_bridge.leadership import Lease, LeaseLost
-from mqtt_bridge.losses import Acknowledged, Suspects
-from mqtt_bridge.messages import Unsendable, messages_of
-from mqtt_bridge.notices import Notices
+from mqtt_bridge.redelivery import Acknowledged, Suspects
 from mqtt_bridge.topics import Message
 from mqtt_bridge.wakeup import AT_LATEST, Wakeup, wakeup
 from mqtt_bridge.window import BrokerSilent, Parcel, Window

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from django.db.models import QuerySet
 
 from mqtt_bridge import outbox
-from mqtt_bridge.filters import matches_any
+from mqtt_bridge.topic_filters import matches_any
 from mqtt_bridge.topics import InvalidTopic, lifecycle_targets
 from tasks.models import JobEvent
 

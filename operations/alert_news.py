@@ -11,7 +11,7 @@ from django.core.mail import send_mail
 from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import F
 
-from mqtt_bridge.alerts import AlertNews
+from mqtt_bridge.alert_announcements import AlertNews
 from operations.alerts import check
 from operations.models import Alert
 

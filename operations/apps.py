@@ -11,14 +11,14 @@ class OperationsConfig(AppConfig):
 
     def ready(self) -> None:
         # Models are not loaded before ready().
-        from mqtt_bridge import alerts, statistics
+        from mqtt_bridge import alert_announcements, statistics
         from operations.alert_news import Watch, mark_published
         from operations.figures import collect_figures
         from operations.readings import expired
         from tasks import retention
 
         statistics.configure(collect_figures)
-        alerts.configure(Watch().due, mark_published)
+        alert_announcements.configure(Watch().due, mark_published)
         retention.also_delete("readings", expired, by="minute")
         # Django sends the signal for apps that have models, and these rows are in that one's tables.
         beat = apps.get_app_config("django_celery_beat")

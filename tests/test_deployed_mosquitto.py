@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from mqtt_bridge import outbox
-from mqtt_bridge.losses import AGAIN
+from mqtt_bridge.redelivery import AGAIN
 from operations.embedded import mqtt_broker
 from stockqueue.processes import free_port, is_listening, wait_until
 from tasks import lifecycle

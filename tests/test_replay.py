@@ -14,10 +14,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from mqtt_bridge import outbox
-from mqtt_bridge.filters import InvalidFilter, check_filter
 from mqtt_bridge.leadership import Lease
 from mqtt_bridge.models import SetAsideEvent
 from mqtt_bridge.replay import replay
+from mqtt_bridge.topic_filters import InvalidFilter, check_filter
 from mqtt_bridge.wakeup import AT_LATEST, wakeup
 from stockqueue.processes import wait_until
 from tasks.models import Job, JobEvent

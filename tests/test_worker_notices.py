@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from mqtt_bridge.topics import Message
-from mqtt_bridge.workers import BREAK, Notice, WorkerNotices, mark_told
+from mqtt_bridge.worker_announcements import BREAK, Notice, WorkerNotices, mark_told
 from tasks import heartbeat, presence
 from tasks.models import Worker
 from tests import asyncapi

@@ -8,9 +8,9 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from mqtt_bridge.filters import InvalidFilter, check_filter
 from mqtt_bridge.models import SetAsideEvent
 from mqtt_bridge.replay import replay
+from mqtt_bridge.topic_filters import InvalidFilter, check_filter
 from tasks.management.jobs import ShellCommand, bad_argument, find_jobs
 from tasks.models import JobEvent
 

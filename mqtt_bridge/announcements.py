@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from mqtt_bridge import alerts, statistics
+from mqtt_bridge import alert_announcements, statistics
 from mqtt_bridge.client import Received
 from mqtt_bridge.topics import Message
 from mqtt_bridge.window import Parcel, Window
-from mqtt_bridge.workers import WorkerNotices, mark_told
+from mqtt_bridge.worker_announcements import WorkerNotices, mark_told
 
 logger = logging.getLogger(__name__)
 
@@ -73,5 +73,5 @@ class Notices:
         for notice in self._workers.due():
             key = f"worker {notice.worker.pk} {notice.becomes}"
             yield _Notice(key, notice.message, partial(mark_told, [notice]))
-        for news in alerts.due():
-            yield _Notice(f"alert {news.key}", news.message(), partial(alerts.mark_told, news))
+        for news in alert_announcements.due():
+            yield _Notice(f"alert {news.key}", news.message(), partial(alert_announcements.mark_told, news))
