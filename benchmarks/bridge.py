@@ -38,8 +38,8 @@ from mqtt_bridge.client import WINDOW
 from mqtt_bridge.event_messages import messages_of
 from mqtt_bridge.topics import Message
 from mqtt_bridge.wakeup import CHANNEL
-from operations.subscriber import Subscriber
-from stockqueue.processes import spawn, stop, wait_until
+from operations.local.child_processes import spawn, stop, wait_until
+from operations.local.mqtt_subscriber import Subscriber
 from tasks import direct, lifecycle
 from tasks.models import Job, JobEvent
 from tasks.requests import request_fetches

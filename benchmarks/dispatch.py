@@ -57,9 +57,9 @@ from benchmarks.bare import app as bare
 from benchmarks.options import Options
 from benchmarks.report import Spread, publish
 from market.models import Stock
+from operations.local.child_processes import spawn, stop, wait_until
 from portfolio.fetching import fetch_stale_holdings
 from portfolio.models import Holding, Portfolio
-from stockqueue.processes import spawn, stop, wait_until
 from tasks import direct
 from tasks.dispatch import dispatch
 from tasks.models import Job

@@ -29,7 +29,7 @@ from django.db import connection
 from benchmarks.options import Options
 from benchmarks.report import Spread, publish
 from market.models import Stock
-from stockqueue.processes import spawn, stop, wait_until
+from operations.local.child_processes import spawn, stop, wait_until
 from tasks import direct
 from tasks.dispatch import dispatch
 from tasks.models import Job

@@ -22,10 +22,10 @@ from django.db import connection
 from benchmarks.options import Options
 from benchmarks.report import Spread, publish
 from market.models import Stock
-from operations.browser import Browser
-from operations.deployment import plan
+from operations.local.child_processes import free_port, is_listening, spawn, stop, wait_until
+from operations.local.http_client import Browser
+from operations.local.process_plan import plan
 from portfolio.models import Holding, Portfolio
-from stockqueue.processes import free_port, is_listening, spawn, stop, wait_until
 from tasks.models import Job
 from tests.yahoo import YahooStandIn, daily_bars
 

@@ -29,7 +29,8 @@ from benchmarks.population import populate
 from benchmarks.report import Spread, publish
 from market.keys import write_key
 from market.keyset import NEWER, OLDER
-from operations import last_hour, links
+from operations import links
+from operations.monitoring import last_hour
 from tasks import direct
 from tasks.models import Job, JobRequest
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from operations.tables import format_table
+from operations.local.text_table import format_table
 
 
 @dataclass(frozen=True)

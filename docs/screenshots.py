@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from stockqueue.processes import free_port, is_listening, spawn, stop, wait_until
+from operations.local.child_processes import free_port, is_listening, spawn, stop, wait_until
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"

@@ -38,17 +38,17 @@ from market.admin import ReadOnly
 from market.keyset import KeysetList, Lookups, Path
 from market.models import Stock
 from operations import charts
-from operations.alerts import acknowledge
 from operations.fetch_admin import FetchAdmin
 from operations.filters import HeldFilter, LoginFilter
-from operations.health import Readiness
 from operations.job_admin import JobAdmin
-from operations.last_hour import HOUR
-from operations.lockout import forget
 from operations.models import Alert, Fetch, StockData
+from operations.monitoring.alerts import acknowledge
+from operations.monitoring.health import Readiness
+from operations.monitoring.last_hour import HOUR
+from operations.monitoring.readings import Period
 from operations.page import collect
 from operations.page_views import CHARTS_EVERY, EVERY, FOLDER, needs_database
-from operations.readings import Period
+from operations.security.lockout import forget
 from tasks.admin import JobRequestAdmin
 from tasks.group_admin import may_request_jobs
 from tasks.models import Job, JobRequest, ScheduleRun

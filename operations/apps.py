@@ -2,7 +2,7 @@ from django.apps import AppConfig, apps
 from django.db.models.signals import post_migrate
 
 from operations import checks  # noqa: F401  (registers the checks)
-from operations.schedules import add_missing_schedules
+from operations.default_schedules import add_missing_schedules
 
 
 class OperationsConfig(AppConfig):
@@ -12,9 +12,9 @@ class OperationsConfig(AppConfig):
     def ready(self) -> None:
         # Models are not loaded before ready().
         from mqtt_bridge import alert_announcements, statistics
-        from operations.alert_news import Watch, mark_published
-        from operations.figures import collect_figures
-        from operations.readings import expired
+        from operations.monitoring.alert_delivery import Watch, mark_published
+        from operations.monitoring.mqtt_statistics import collect_figures
+        from operations.monitoring.readings import expired
         from tasks import retention
 
         statistics.configure(collect_figures)

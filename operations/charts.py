@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.utils import timezone
 
-from operations import drawing, readings
+from operations import drawing
 from operations.drawing import ONE_AXIS, TIME, TWO_AXES, Axis, Frame
 from operations.links import Figure
 from operations.models import Reading
-from operations.readings import Period, Point
+from operations.monitoring import readings
+from operations.monitoring.readings import Period, Point
 from operations.subjects import Series, Subject, subjects
 
 JUST_NOW = timedelta(minutes=3)

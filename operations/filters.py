@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from market.freshness import Freshness
 from market.models import Stock
-from operations import last_hour
-from operations.held import held_stocks
+from operations.monitoring import last_hour
+from operations.monitoring.holdings_freshness import held_stocks
 from tasks.models import JobRequest
 
 

@@ -8,11 +8,12 @@ from django.conf import settings
 
 from market.sources import available_sources
 from market.sources.budget import usage_of
-from operations import health, links, statistics
-from operations.alerts import BEAT_SILENT, BRIDGE_SILENT
-from operations.health import Readiness
+from operations import links
 from operations.links import Figure
-from operations.processes import SignsOfLife, WorkerUse, signs_of_life
+from operations.monitoring import health, statistics
+from operations.monitoring.alerts import BEAT_SILENT, BRIDGE_SILENT
+from operations.monitoring.health import Readiness
+from operations.monitoring.workers import SignsOfLife, WorkerUse, signs_of_life
 from tasks.models import Job
 from tasks.wording import describe_duration
 

@@ -11,7 +11,7 @@ class Alert(models.Model):
     """Something that was out of bounds, from the first time that it was seen until it was well again.
 
     `suspected` (seen, but not yet for long enough) → `raised` → `cleared`; what was well again before it was raised is
-    deleted. Only `operations.alerts` writes a state.
+    deleted. Only `operations.monitoring.alerts` writes a state.
     """
 
     class State(models.TextChoices):
@@ -19,7 +19,7 @@ class Alert(models.Model):
         RAISED = "raised"
         CLEARED = "cleared"
 
-    name = models.SlugField(help_text="What it is about: a rule of operations/alerts.py.")
+    name = models.SlugField(help_text="What it is about: a rule of operations/monitoring/alerts.py.")
     state = models.CharField(max_length=10, choices=State, default=State.SUSPECTED)
     value = models.FloatField(help_text="The latest value.")
     worst = models.FloatField(help_text="The worst value.")
@@ -52,7 +52,8 @@ class Alert(models.Model):
 class Reading(models.Model):
     """What a minute was like, for charts. Empty where there was nothing to measure, or its metric is switched off.
 
-    `operations.readings` says which metric each figure is, and alone writes them; seconds, jobs, and a share of 1.
+    Only `operations.monitoring.readings` writes rows; it says which metric each figure is. Units are seconds, jobs and
+    shares of 1.
     """
 
     minute = models.IntegerField(primary_key=True, help_text="Minutes since 1970.")

@@ -9,17 +9,18 @@ from django.utils import timezone
 
 from market.freshness import Freshness
 from market.models import Stock
-from operations import last_hour, links, statistics
-from operations.amounts import age, share
-from operations.health import Readiness
-from operations.held import HeldStocks, PortfolioCoverage, StaleStock, count_held, coverage_of
-from operations.last_hour import FRESH, HOUR, INCOMPLETE, WAITING
+from operations import links
 from operations.lights import BAD, Light, direct_processing, lights
 from operations.links import Figure
 from operations.models import Alert
-from operations.plans import plain_plans
-from operations.processes import WorkerUse, worker_use, workforce
-from operations.statistics import A_DAY, ActiveJobs, FailureReason
+from operations.monitoring import last_hour, statistics
+from operations.monitoring.health import Readiness
+from operations.monitoring.holdings_freshness import HeldStocks, PortfolioCoverage, StaleStock, count_held, coverage_of
+from operations.monitoring.last_hour import FRESH, HOUR, INCOMPLETE, WAITING
+from operations.monitoring.query_plans import plain_plans
+from operations.monitoring.ratios import age, share
+from operations.monitoring.statistics import A_DAY, ActiveJobs, FailureReason
+from operations.monitoring.workers import WorkerUse, worker_use, workforce
 from operations.tracked import TrackedStock, most_tracked
 from tasks.models import Job, Worker
 from tasks.wording import describe_duration
@@ -28,7 +29,7 @@ PACE = timedelta(minutes=5)
 """How far back the pace of a queue is measured."""
 
 _AGES = ("under 5 minutes", "5 to 30 minutes", "30 to 60 minutes", "1 to 6 hours", "6 to 24 hours", "1 to 7 days")
-"""Names of the bands of the histogram, each up to one of `operations.held.AGES`."""
+"""Names of the bands of the histogram, each up to one of `operations.monitoring.holdings_freshness.AGES`."""
 _OLDER = "over 7 days"
 """The last one, which goes up to any."""
 

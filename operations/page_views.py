@@ -9,8 +9,8 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from operations import health
-from operations.health import Readiness
+from operations.monitoring import health
+from operations.monitoring.health import Readiness
 
 logger = logging.getLogger(__name__)
 

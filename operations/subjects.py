@@ -7,9 +7,9 @@ from datetime import timedelta
 from market.sources import available_sources
 from operations import links
 from operations.drawing import SHARE, TIME, Unit, counted
-from operations.last_hour import FRESH, HOUR
 from operations.models import Reading
-from operations.readings import ENDS, REQUESTS
+from operations.monitoring.last_hour import FRESH, HOUR
+from operations.monitoring.readings import ENDS, REQUESTS
 from tasks.models import Job
 
 Link = Callable[[Reading], str]

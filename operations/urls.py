@@ -1,6 +1,6 @@
 from django.urls import path
 
-from operations import views
+from operations.monitoring import views
 
 urlpatterns = [
     path("metrics", views.metrics, name="metrics"),

@@ -194,10 +194,10 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
-AUTHENTICATION_BACKENDS = ["operations.lockout.LockoutBackend", "django.contrib.auth.backends.ModelBackend"]
-AXES_HANDLER = "operations.lockout.LockoutHandler"
-AXES_CLIENT_IP_CALLABLE = "operations.lockout.client_address"
-AXES_LOCKOUT_CALLABLE = "operations.lockout.refuse"
+AUTHENTICATION_BACKENDS = ["operations.security.lockout.LockoutBackend", "django.contrib.auth.backends.ModelBackend"]
+AXES_HANDLER = "operations.security.lockout.LockoutHandler"
+AXES_CLIENT_IP_CALLABLE = "operations.security.lockout.client_address"
+AXES_LOCKOUT_CALLABLE = "operations.security.lockout.refuse"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"], "ip_address"]
 AXES_FAILURE_LIMIT = 5
 LOCKOUT_ADDRESS_LIMIT = 50
@@ -281,7 +281,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 # Redis that is full answers with errors, which would end the worker.
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True
-# What it sends, and when, is in the database: operations.schedules has the rows that a new one starts with.
+# What it sends, and when, is in the database: operations.default_schedules has the rows that a new one starts with.
 CELERY_BEAT_SCHEDULER = "operations.beat:Scheduler"
 
 UNFOLD = {

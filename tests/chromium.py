@@ -14,7 +14,7 @@ from django.conf import settings
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tests.servers import MissingServer
 
 if TYPE_CHECKING:  # a plugin is loaded before Django knows its models

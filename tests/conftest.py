@@ -22,12 +22,12 @@ from kombu import pools
 
 from market.models import Stock
 from market.sources import configured_sources
-from operations.subscriber import Subscriber
+from operations.local.child_processes import spawn, stop, wait_until
+from operations.local.mqtt_subscriber import Subscriber
 from portfolio.models import Holding, Portfolio
 from stockqueue.config import load_config
 from stockqueue.config.addresses import MqttAddress
 from stockqueue.config.llm_address import LlmServer
-from stockqueue.processes import spawn, stop, wait_until
 from tasks import analysing, direct, execution, sweeper, work
 from tasks import broker as celery_broker
 from tasks.models import Job

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from market.models import PriceBar
-from operations.subscriber import Message
+from operations.local.mqtt_subscriber import Message
 from tasks.models import Job, JobEvent
 
 Status = Job.Status

@@ -6,7 +6,7 @@ from uuid import uuid4
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from operations.subscriber import Subscriber
+from operations.local.mqtt_subscriber import Subscriber
 
 
 class LastingSubscriber(Subscriber):

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from django.contrib.auth.models import User
 
 from market.models import Stock
-from operations.subscriber import Message
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
+from operations.local.mqtt_subscriber import Message
 from tasks import lifecycle
 from tasks.models import Job, JobEvent
 from tasks.requests import request_fetches

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kombu.connection import Connection
 
-from stockqueue.processes import free_port, spawn
+from operations.local.child_processes import free_port, spawn
 from tests.servers import MissingServer, Server
 
 # Debian's commands on PATH become another user and use the system's folders; these are what they start.

@@ -18,7 +18,15 @@ from typing import ClassVar, Self
 
 import psycopg
 
-from stockqueue.processes import ProcessFailed, free_port, is_listening, kill_group, spawn, stop, wait_until
+from operations.local.child_processes import (
+    ProcessFailed,
+    free_port,
+    is_listening,
+    kill_group,
+    spawn,
+    stop,
+    wait_until,
+)
 from tests.certificates import Authority, Certificate
 
 _PR_SET_PDEATHSIG = 1

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import yaml
 
-from operations import health
+from operations.monitoring import health
 from tests.conftest import ROOT
 from tests.prometheus import fill, promtool, told, what_is_not_there
 

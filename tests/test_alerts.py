@@ -21,11 +21,11 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from redis import Redis
 
 from mqtt_bridge.models import BridgeLease
-from operations import alert_news, alerts, health
-from operations.health import Readiness
+from operations.local.child_processes import kill_group, stop, wait_until
 from operations.models import Alert
+from operations.monitoring import alert_delivery, alerts, health
+from operations.monitoring.health import Readiness
 from operations.page import Page
-from stockqueue.processes import kill_group, stop, wait_until
 from tasks import broker as celery_broker
 from tasks import lifecycle
 from tasks.execution import JobFailed, run_job
@@ -332,9 +332,9 @@ def clear(check_after: Check) -> None:
 
 def test_a_mail_tells_of_the_beginning_and_of_the_end(raised, check_after, settings):
     settings.ALERT_EMAILS = ["ops@example.com", "boss@example.com"]
-    assert (alert_news.mail_news(), alert_news.mail_news()) == (1, 0)
+    assert (alert_delivery.mail_news(), alert_delivery.mail_news()) == (1, 0)
     clear(check_after)
-    assert (alert_news.mail_news(), alert_news.mail_news()) == (1, 0)
+    assert (alert_delivery.mail_news(), alert_delivery.mail_news()) == (1, 0)
     assert [one.subject for one in mail.outbox] == [
         "stockqueue: queue-depth raised",
         "stockqueue: queue-depth cleared",
@@ -347,9 +347,9 @@ def test_a_mail_that_cannot_be_sent_is_tried_again(raised, settings, monkeypatch
     settings.ALERT_EMAILS = ["ops@example.com"]
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 9
-    assert alert_news.mail_news() == 0
+    assert alert_delivery.mail_news() == 0
     settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
-    assert alert_news.mail_news() == 1
+    assert alert_delivery.mail_news() == 1
 
 
 def test_the_bridge_tells_of_alerts_on_their_topic(raised, check_after, mosquitto_server, start, subscribe):
@@ -371,7 +371,7 @@ def test_the_bridge_checks_once_a_minute_though_beat_is_silent(configured):
     configured(**{LIMITS + "max_queue_depth": 1})
     request("A", "B")
     time = [0.0]
-    watch = alert_news.Watch(clock=lambda: time[0])
+    watch = alert_delivery.Watch(clock=lambda: time[0])
     assert watch.due() == []
     assert not Alert.objects.exists()
     time[0] = 61.0

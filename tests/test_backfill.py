@@ -19,9 +19,9 @@ from market.models import Analysis, PriceBar, Stock
 from market.prices.gaps import count_missing_days, missing_days
 from market.prices.store import store_history, upsert_bars
 from market.sources import base
+from operations.local.child_processes import free_port
 from stockqueue.config import ConfigError
 from stockqueue.config.addresses import email_settings
-from stockqueue.processes import free_port
 from tasks.backfill import Mode, preview
 from tasks.execution import JobFailed, run_job
 from tasks.groups import group_jobs

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import NAMES, servers
-from stockqueue.processes import spawn, stop
+from operations.local.child_processes import spawn, stop
 from tests.conftest import ROOT
 
 

@@ -15,8 +15,8 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from market.models import Stock
-from operations.subscriber import Message
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
+from operations.local.mqtt_subscriber import Message
 from tasks import lifecycle
 from tasks.models import Job, JobEvent
 from tests.asyncapi import check

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import paho.mqtt.publish
 import pytest
 
-from operations.subscriber import Message
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
+from operations.local.mqtt_subscriber import Message
 from tasks.models import Worker
 from tests.asyncapi import check
 from tests.conftest import BRIDGE, WORKER, output_of

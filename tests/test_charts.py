@@ -14,10 +14,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from market.models import SourceUse, Stock
-from operations import alerts, health, readings
 from operations.charts import Chart, Charts, Line
-from operations.health import Readiness
 from operations.models import Reading
+from operations.monitoring import alerts, health, readings
+from operations.monitoring.health import Readiness
 from tasks.models import Job, JobRequest
 from tests.conftest import ROOT
 from tests.jobs import new_job

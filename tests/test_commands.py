@@ -14,7 +14,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from market.models import Stock
-from stockqueue.processes import free_port
+from operations.local.child_processes import free_port
 from tasks import lifecycle
 from tasks.models import Job
 from tasks.requests import request_fetches

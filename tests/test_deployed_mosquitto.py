@@ -16,8 +16,8 @@ from django.db.models import Max
 
 from mqtt_bridge import outbox
 from mqtt_bridge.redelivery import AGAIN
-from operations.embedded import mqtt_broker
-from stockqueue.processes import free_port, is_listening, wait_until
+from operations.local.child_processes import free_port, is_listening, wait_until
+from operations.local.embedded_servers import mqtt_broker
 from tasks import lifecycle
 from tasks.models import Job, JobEvent
 from tests.conftest import BRIDGE, ROOT

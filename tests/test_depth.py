@@ -17,10 +17,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from market.models import Stock
-from operations import health
-from operations.health import Readiness
+from operations.local.child_processes import wait_until
+from operations.monitoring import health
+from operations.monitoring.health import Readiness
 from portfolio.fetching import fetch_scheduled
-from stockqueue.processes import wait_until
 from tasks import control, dispatch
 from tasks.models import Job
 from tasks.priority import BANDS, Factors, may_be_in

@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from market.models import Stock
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tasks import direct
 from tasks.models import Job
 from tasks.requests import request_batches, request_fetches

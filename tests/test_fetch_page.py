@@ -15,8 +15,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from market.models import Stock
-from operations import health
-from operations.health import Readiness
+from operations.monitoring import health
+from operations.monitoring.health import Readiness
 from portfolio.models import Portfolio
 from tasks.execution import run_job
 from tasks.models import Job, JobGroup

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from operations import health
+from operations.monitoring import health
 from tests.conftest import ROOT
 from tests.prometheus import OF_PROMETHEUS, Told, fill, metrics_in, promtool, told, what_is_not_there
 

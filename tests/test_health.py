@@ -13,7 +13,7 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
-from operations import health
+from operations.monitoring import health
 from tests.servers import PostgresServer
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -18,11 +18,11 @@ from django.test import Client
 from django.urls import reverse
 
 from market.models import PriceBar, Stock
+from operations.local.child_processes import wait_until
 from portfolio.imports import import_statement
 from portfolio.models import Holding, Portfolio
 from portfolio.statement_file import read_statement
 from portfolio.uploads import LARGEST_UPLOAD
-from stockqueue.processes import wait_until
 
 pytestmark = pytest.mark.django_db
 

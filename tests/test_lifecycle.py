@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from market.models import Stock
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tasks import lifecycle, work
 from tasks.execution import JobFailed, run_job
 from tasks.models import Job, JobEvent

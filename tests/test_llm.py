@@ -11,8 +11,8 @@ from market.analysis.sentiment.llm import INSTRUCTIONS, VERSION, _Answer
 from market.llm import client
 from market.llm.reply import LlmError, Reply
 from market.models import Analysis, LlmDay, Stock
+from operations.local.child_processes import wait_until
 from stockqueue.config.llm_address import LlmServer
-from stockqueue.processes import wait_until
 from tasks.models import Job
 from tests.jobs import result_of, run_once
 from tests.openai_standin import KEY, MODEL, opinion

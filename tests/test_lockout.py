@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from operations.lockout import client_address
+from operations.security.lockout import client_address
 from tests.test_start import run
 
 PAGES = ("/accounts/login/", "/admin/login/")
@@ -252,7 +252,7 @@ def test_a_failure_costs_the_same_however_many_there_were(user):
 
 def test_the_log_says_who_was_locked_out_from_where_in_one_line(user, caplog):
     guess(6, user.username)
-    told = [record.getMessage() for record in caplog.records if record.name == "operations.lockout"]
+    told = [record.getMessage() for record in caplog.records if record.name == "operations.security.lockout"]
     prefix = f"login of {user.username!r} from 192.0.2.1"
     assert told == [*[f"{prefix} failed"] * 4, f"{prefix} failed, and is locked out now", f"{prefix} refused"]
 

@@ -16,11 +16,11 @@ from django.conf import global_settings
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from operations.browser import Browser
-from operations.deployment import plan
+from operations.local.child_processes import free_port, wait_until
+from operations.local.http_client import Browser
+from operations.local.process_plan import plan
 from stockqueue.logs.files import SharedFileHandler
 from stockqueue.logs.lines import LONGEST_TEXT, LineFormatter, redact
-from stockqueue.processes import free_port, wait_until
 from tasks import lifecycle
 from tasks.models import Job
 from tasks.requests import request_fetches

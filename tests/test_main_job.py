@@ -8,7 +8,7 @@ from django.test import Client
 from django_celery_results.models import TaskResult
 
 from market.models import Stock
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tasks import broker
 from tasks.models import Job
 from tasks.requests import request_fetches

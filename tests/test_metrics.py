@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from market.models import SourceState, SourceUse, Stock
 from mqtt_bridge.leadership import Lease
 from mqtt_bridge.models import BridgeLease
-from operations import health
+from operations.monitoring import health
 from tasks.models import Job, JobEvent, JobRequest
 from tests.conftest import ROOT
 from tests.jobs import new_job

@@ -18,11 +18,12 @@ from django_celery_beat.models import PeriodicTask
 from market.models import Analysis, SourceState, SourceUse, Stock
 from mqtt_bridge.leadership import Lease
 from mqtt_bridge.models import BridgeLease
-from operations import health, links
-from operations.health import Readiness
+from operations import links
 from operations.lights import Light
 from operations.links import Figure
 from operations.models import Alert
+from operations.monitoring import health
+from operations.monitoring.health import Readiness
 from operations.page import Page
 from portfolio.models import PortfolioPriority
 from tasks.models import Job, JobEvent, JobRequest
@@ -576,7 +577,7 @@ def test_a_database_that_is_lost_half_way_is_told_the_same_way_and_found_again(a
         raise OperationalError("the address of the server\nand more")
 
     with monkeypatch.context() as patch:
-        patch.setattr("operations.held.held_stocks", fail)
+        patch.setattr("operations.monitoring.holdings_freshness.held_stocks", fail)
         for path in (PAGE, FIGURES):
             answer = admin_client.get(path)
             assert answer.status_code == 503

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tasks import broker
 from tasks.models import Job
 from tasks.priority import BANDS, Factors

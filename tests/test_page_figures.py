@@ -10,9 +10,9 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from operations import alerts, health, metrics
-from operations.health import Readiness
 from operations.links import Figure
+from operations.monitoring import alerts, health, metrics
+from operations.monitoring.health import Readiness
 from operations.page import Page
 from tasks.wording import describe_duration
 from tests.crowd import Crowd

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from operations import page_views
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tasks import heartbeat, presence
 from tasks.models import Worker
 from tests.workers import new_worker

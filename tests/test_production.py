@@ -14,8 +14,8 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
 
+from operations.local.child_processes import free_port, wait_until
 from stockqueue.private_files import locked
-from stockqueue.processes import free_port, wait_until
 from tests.conftest import Start, database_url
 from tests.test_start import COMMANDS, PRODUCTION, run
 

@@ -14,9 +14,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from market.models import Stock
-from operations import last_hour, readings, statistics
-from operations.health import Readiness
-from operations.metrics import JobMetrics
+from operations.monitoring import last_hour, readings, statistics
+from operations.monitoring.health import Readiness
+from operations.monitoring.metrics import JobMetrics
 from operations.page import collect
 from portfolio import tracking
 from portfolio.holdings import held_stocks, statements

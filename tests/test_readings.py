@@ -12,10 +12,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from market.models import SourceUse, Stock
-from operations import alert_news, alerts, metrics, readings
+from operations.local.child_processes import wait_until
 from operations.models import Reading
-from operations.readings import Period, history
-from stockqueue.processes import wait_until
+from operations.monitoring import alert_delivery, alerts, metrics, readings
+from operations.monitoring.readings import Period, history
 from tasks.models import Job, JobRequest
 from tasks.priority import BANDS
 from tests.jobs import new_job
@@ -110,8 +110,8 @@ def test_processes_that_check_at_the_same_time_write_one_down():
 
 def test_the_bridge_writes_too_when_beat_is_silent():
     time = [0.0]
-    watch = alert_news.Watch(clock=lambda: time[0])
-    time[0] = alert_news.CHECK + 1
+    watch = alert_delivery.Watch(clock=lambda: time[0])
+    time[0] = alert_delivery.CHECK + 1
     watch.due()
     wait_until(Reading.objects.exists, "the reading")
 

@@ -11,10 +11,10 @@ from django.test import Client
 from django.utils import timezone
 
 from market.models import Stock
+from operations.local.child_processes import wait_until
 from portfolio.fetching import fetch_portfolios
 from portfolio.models import Portfolio
 from portfolio.refreshing import Refreshed, refresh_prices
-from stockqueue.processes import wait_until
 from tasks.models import Job, JobRequest
 from tasks.requests import Requested, request_fetches
 

@@ -19,7 +19,7 @@ from mqtt_bridge.models import SetAsideEvent
 from mqtt_bridge.replay import replay
 from mqtt_bridge.topic_filters import InvalidFilter, check_filter
 from mqtt_bridge.wakeup import AT_LATEST, wakeup
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tasks.models import Job, JobEvent
 from tests.conftest import BRIDGE
 from tests.invariants import event_ids

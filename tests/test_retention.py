@@ -16,9 +16,9 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from django_celery_results.models import TaskResult
 
 from market.models import Analysis, Stock
-from operations import readings
+from operations.local.child_processes import wait_until
 from operations.models import Reading
-from stockqueue.processes import wait_until
+from operations.monitoring import readings
 from tasks import retention
 from tasks.groups import group_jobs
 from tasks.models import Job, JobEvent, JobGroup, JobRequest, ScheduleRun, Worker

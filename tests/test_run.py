@@ -11,9 +11,9 @@ import sys
 import pytest
 
 from fixtures.generate import STOCKS
-from operations.browser import Browser
-from operations.subscriber import Subscriber
-from stockqueue.processes import ProcessFailed, free_port, is_listening, spawn, wait_until
+from operations.local.child_processes import ProcessFailed, free_port, is_listening, spawn, wait_until
+from operations.local.http_client import Browser
+from operations.local.mqtt_subscriber import Subscriber
 from tests.conftest import ROOT
 from tests.test_demo import processes_that_know
 from tests.test_private_files import open_files

@@ -18,10 +18,10 @@ from redis import Redis
 
 from market.models import Stock
 from operations.checks import check_watchlist
+from operations.default_schedules import DEFAULTS, add_missing_schedules
+from operations.local.child_processes import wait_until
 from operations.routes import route
-from operations.schedules import DEFAULTS, add_missing_schedules
 from portfolio.fetching import fetch_scheduled
-from stockqueue.processes import wait_until
 from tasks.models import Job, JobRequest, ScheduleRun
 from tasks.schedules import run_once_a_slot, slot_at
 from tasks.watchlist import fetch_watchlist

@@ -19,7 +19,7 @@ import redis
 from kombu.connection import Connection
 from paho.mqtt.enums import CallbackAPIVersion
 
-from stockqueue.processes import is_listening, wait_until
+from operations.local.child_processes import is_listening, wait_until
 from tests.certificates import EXPIRED, Authority
 from tests.mqtt_client import MqttClient
 from tests.rabbit import RabbitServer

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from operations.deployment import plan
+from operations.local.child_processes import free_port
+from operations.local.process_plan import plan
 from stockqueue.config import ConfigError, load_config
 from stockqueue.config.addresses import broker_url, mqtt_address
 from stockqueue.config.sections import MqttQueue
-from stockqueue.processes import free_port
 from tests.certificates import Authority, Certificate
 from tests.conftest import ROOT
 

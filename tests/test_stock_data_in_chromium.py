@@ -8,7 +8,7 @@ from django.utils import timezone
 from playwright.sync_api import Locator, Page, expect
 
 from market.models import Stock
-from operations import alerts
+from operations.monitoring import alerts
 from tasks.models import Job
 from tasks.requests import request_fetches
 from tests.chromium import is_too_wide

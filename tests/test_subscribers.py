@@ -15,8 +15,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from operations.subscriber import Message
-from stockqueue.processes import spawn, stop, wait_until
+from operations.local.child_processes import spawn, stop, wait_until
+from operations.local.mqtt_subscriber import Message
 from tasks import lifecycle
 from tasks.models import Job
 from tests.conftest import BRIDGE

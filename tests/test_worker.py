@@ -6,7 +6,7 @@ import pytest
 from django.db.models import QuerySet
 from kombu.asynchronous.timer import Timer
 
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tasks.models import Job
 from tasks.requests import Wanted, request_jobs
 from tasks.steps import forget_cancelled

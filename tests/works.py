@@ -15,7 +15,7 @@ from django.db.models import F, Value
 from django.db.models.functions import Concat
 
 from market.models import Stock
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tasks.models import Job
 from tasks.requests import Requested, Wanted, request_jobs
 from tasks.work import Done, Store, does

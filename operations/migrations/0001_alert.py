@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
             name='Alert',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.SlugField(help_text='What it is about: a rule of operations/alerts.py.')),
+                ('name', models.SlugField(help_text='What it is about: a rule of operations/monitoring/alerts.py.')),
                 ('state', models.CharField(choices=[('suspected', 'Suspected'), ('raised', 'Raised'), ('cleared', 'Cleared')], default='suspected', max_length=10)),
                 ('value', models.FloatField(help_text='The latest value.')),
                 ('worst', models.FloatField(help_text='The worst value.')),

@@ -93,7 +93,7 @@ def logging_settings(
         "loggers": {
             # yfinance logs as errors what is raised to us as well.
             "yfinance": {"level": "CRITICAL"},
-            # It tells each login several times, without the user; `operations.lockout` tells it once.
+            # It tells each login several times, without the user; `operations.security.lockout` tells it once.
             "axes": {"level": "ERROR"},
             **{name: {"level": "WARNING"} for name in _CHATTY if config.level != "DEBUG"},
             **{name: {"handlers": [], "propagate": True} for name in _TAKEN_OVER},

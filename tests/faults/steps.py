@@ -10,7 +10,7 @@ from django.db.models import F
 from django.test import Client
 
 from market.models import Stock
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tasks.models import Job
 from tasks.requests import request_fetches
 from tests.conftest import WORKER, Yahoo

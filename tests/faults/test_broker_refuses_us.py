@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tests.certificates import EXPIRED, Authority
 from tests.conftest import BRIDGE, output_of
 from tests.outbox import wait_until_all_is_published, worked

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from market.models import Stock
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tasks import lifecycle, sweeper
 from tasks.models import Job, ScheduleRun
 from tasks.requests import request_fetches

@@ -11,7 +11,7 @@ import pytest
 from django.db import transaction
 
 from market.models import Stock
-from stockqueue.processes import kill_group, spawn, wait_until
+from operations.local.child_processes import kill_group, spawn, wait_until
 from tasks import broker as celery_broker
 from tasks import direct
 from tasks.models import Job, JobEvent, JobRequest

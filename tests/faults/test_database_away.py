@@ -13,7 +13,7 @@ from django.db import connection
 from django.utils import timezone
 from redis import Redis
 
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tasks import broker
 from tasks.models import Job
 from tasks.sweeper import sweep

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from market.models import Stock
-from stockqueue.processes import kill_group, wait_until
+from operations.local.child_processes import kill_group, wait_until
 from tasks.models import Job
 from tasks.requests import request_fetches
 from tests.conftest import WORKER, output_of

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tasks import broker, direct
 from tasks.models import Job
 from tasks.sweeper import sweep

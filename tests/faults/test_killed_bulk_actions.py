@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from redis import Redis
 
-from stockqueue.processes import spawn, wait_until
+from operations.local.child_processes import spawn, wait_until
 from tasks import broker as celery_broker
 from tasks import bulk
 from tasks.bulk_models import BulkAction

@@ -3,7 +3,7 @@
 import pytest
 from redis import Redis
 
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tests.conftest import WORKER, output_of
 from tests.faults.steps import BEAT, fetch, wait_for_end
 

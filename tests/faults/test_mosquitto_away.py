@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 
-from operations.subscriber import Message
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
+from operations.local.mqtt_subscriber import Message
 from tasks.models import Job
 from tests.conftest import BRIDGE
 from tests.invariants import check_nothing_was_lost, event_ids

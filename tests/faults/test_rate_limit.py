@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import pytest
 
 from market.models import Stock
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tasks.models import Job
 from tasks.requests import request_fetches
 from tests.conftest import WORKER

@@ -7,7 +7,7 @@ import pytest
 from django.conf import global_settings
 from redis import Redis
 
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tasks import broker as celery_broker
 from tasks import direct
 from tasks.dispatch import dispatch

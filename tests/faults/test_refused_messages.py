@@ -5,7 +5,7 @@ import json
 import pytest
 from django.db import transaction
 
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tasks.models import Job, JobEvent
 from tests.conftest import BRIDGE, output_of
 from tests.invariants import check_nothing_was_lost

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from market.models import Stock
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tasks.models import Job
 from tasks.requests import request_fetches
 from tests.conftest import WORKER, output_of

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from mqtt_bridge.models import BridgeLease
-from stockqueue.processes import wait_until
+from operations.local.child_processes import wait_until
 from tests.conftest import BRIDGE, output_of
 from tests.invariants import check_nothing_was_lost
 from tests.outbox import PATIENCE, STATE, arrived, kill, request, wait_until_all_is_published, work, worked

@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 
-from operations import alert_news, alerts
+from operations.local.text_table import format_table
 from operations.models import Alert
-from operations.tables import format_table
+from operations.monitoring import alert_delivery, alerts
 from tasks.management.jobs import ShellCommand
 
 _FIELDS = ("name", "state", "text", "value", "worst", "threshold", "since", "raised_at", "acknowledged_at")
@@ -24,7 +24,7 @@ class Command(ShellCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         alerts.check()
-        alert_news.mail_news()
+        alert_delivery.mail_news()
         found = list(Alert.objects.filter(cleared_at=None).values(*_FIELDS))
         if options["json"]:
             self.stdout.write(json.dumps(found, indent=2, cls=DjangoJSONEncoder))

@@ -19,14 +19,14 @@ from django.utils import timezone
 from market.calendar.sessions import BEHIND
 from market.models import Stock
 from market.sources.yahoo.source import YahooFinance
-from operations.browser import Browser
-from operations.deployment import QUEUES, Deployment, log_file, plan
-from operations.subscriber import Message, Subscriber
-from operations.tables import format_table
+from operations.local.child_processes import free_port, is_listening, spawn, stop, wait_until
+from operations.local.http_client import Browser
+from operations.local.mqtt_subscriber import Message, Subscriber
+from operations.local.process_plan import QUEUES, Deployment, log_file, plan
+from operations.local.text_table import format_table
 from portfolio.holdings import statements
 from portfolio.templatetags.display import money
 from stockqueue.config.addresses import MQTT_FILES, MqttAddress
-from stockqueue.processes import free_port, is_listening, spawn, stop, wait_until
 from tasks.models import Job
 
 FOLDER = Path("var/demo")

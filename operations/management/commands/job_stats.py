@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 
-from operations.statistics import Statistics, collect
-from operations.tables import format_table
+from operations.local.text_table import format_table
+from operations.monitoring.statistics import Statistics, collect
 from tasks.management.jobs import ShellCommand
 from tasks.wording import describe_duration
 

@@ -12,9 +12,9 @@ from django.core.management.base import BaseCommand, CommandError
 from honcho import manager as honcho
 from honcho.compat import ProcessManager
 
-from operations.deployment import log_file, plan
+from operations.local.child_processes import is_listening, spawn, stop
+from operations.local.process_plan import log_file, plan
 from stockqueue.demo_users import refuse_demo_users
-from stockqueue.processes import is_listening, spawn, stop
 
 # Seconds that a worker has to finish the jobs that it runs; then it is killed.
 honcho.KILL_WAIT = 35

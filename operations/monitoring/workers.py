@@ -9,8 +9,8 @@ from django.db.models import Count, Max, Min
 from django_celery_beat.models import PeriodicTask
 
 from mqtt_bridge import leadership
-from operations.amounts import age, share
-from operations.last_hour import HOUR, Ended
+from operations.monitoring.last_hour import HOUR, Ended
+from operations.monitoring.ratios import age, share
 from tasks import presence
 from tasks.models import Job, Worker
 

@@ -18,13 +18,13 @@ from prometheus_client.registry import Collector
 from market.freshness import Freshness
 from market.sources import available_sources
 from market.sources.budget import usage_of
-from operations import last_hour, statistics
-from operations.amounts import age, share
-from operations.held import count_held, held_stocks
-from operations.last_hour import Spread
-from operations.plans import plain_plans
-from operations.processes import Workforce, signs_of_life, workforce
-from operations.statistics import ActiveJobs
+from operations.monitoring import last_hour, statistics
+from operations.monitoring.holdings_freshness import count_held, held_stocks
+from operations.monitoring.last_hour import Spread
+from operations.monitoring.query_plans import plain_plans
+from operations.monitoring.ratios import age, share
+from operations.monitoring.statistics import ActiveJobs
+from operations.monitoring.workers import Workforce, signs_of_life, workforce
 from tasks.models import Job, Worker
 
 SCHEMA = "stockqueue.metrics/1"

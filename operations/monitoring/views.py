@@ -11,8 +11,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from operations import health
-from operations.metrics import as_json, as_text
+from operations.monitoring import health
+from operations.monitoring.metrics import as_json, as_text
 
 logger = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from django.utils import timezone
 
 from market.freshness import Freshness
 from mqtt_bridge.statistics import Figures, OutboxState, PriorityDepth, QueueDepth, StockCounts, WorkerCounts
-from operations import statistics
-from operations.held import count_held
-from operations.processes import workforce
+from operations.monitoring import statistics
+from operations.monitoring.holdings_freshness import count_held
+from operations.monitoring.workers import workforce
 
 
 def collect_figures() -> Figures:

@@ -12,8 +12,8 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import F
 
 from mqtt_bridge.alert_announcements import AlertNews
-from operations.alerts import check
 from operations.models import Alert
+from operations.monitoring.alerts import check
 
 logger = logging.getLogger(__name__)
 

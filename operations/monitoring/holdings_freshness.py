@@ -13,7 +13,7 @@ from django.db.models import Count, Exists, F, Min, OuterRef, Q, QuerySet
 
 from market.freshness import FRESH, NEVER, PARKED, STALE, Freshness
 from market.models import Stock
-from operations.amounts import age
+from operations.monitoring.ratios import age
 from portfolio.models import Holding, Portfolio
 
 WORST = 10

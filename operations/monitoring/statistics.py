@@ -11,11 +11,11 @@ from django.db.models import Count, Min, Sum
 from django.utils import timezone
 
 from market.freshness import Freshness
-from operations import last_hour
-from operations.amounts import age
-from operations.held import WORST, Coverage, HeldStocks, count_held, coverage_of
-from operations.last_hour import ProcessingTime, processing_times
-from operations.processes import WorkerUse, worker_use
+from operations.monitoring import last_hour
+from operations.monitoring.holdings_freshness import WORST, Coverage, HeldStocks, count_held, coverage_of
+from operations.monitoring.last_hour import ProcessingTime, processing_times
+from operations.monitoring.ratios import age
+from operations.monitoring.workers import WorkerUse, worker_use
 from tasks import broker
 from tasks.models import Job, JobEvent
 from tasks.priority import BANDS

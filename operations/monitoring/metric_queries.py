@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator
 
-from operations.metrics import Samples
+from operations.monitoring.metrics import Samples
 
 Measure = Callable[[Samples], float | None]
 """Finds a value; None where there is none: nothing has it just now, or its family is switched off."""

@@ -10,10 +10,10 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from operations import metrics, readings
-from operations.metrics import Samples
 from operations.models import Alert
-from operations.samples import Measure, largest, total
+from operations.monitoring import metrics, readings
+from operations.monitoring.metric_queries import Measure, largest, total
+from operations.monitoring.metrics import Samples
 from tasks.models import Job
 
 HOLD = timedelta(seconds=60)

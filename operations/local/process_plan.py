@@ -8,9 +8,9 @@ from pathlib import Path
 
 from django.conf import settings
 
-from operations.embedded import mqtt_broker, redis_server
+from operations.local.child_processes import is_listening
+from operations.local.embedded_servers import mqtt_broker, redis_server
 from stockqueue.config.addresses import MqttAddress, embedded_redis_socket
-from stockqueue.processes import is_listening
 
 QUEUES = {"foreground": "foreground", "background": "background_fetch,background_analysis"}
 """The workers and their queues: users who wait have a worker of their own."""

@@ -14,9 +14,9 @@ from django.db.models.functions import Cast
 from django.utils import timezone
 
 from market.sources import available_sources
-from operations.metrics import Samples
 from operations.models import Reading
-from operations.samples import Measure, largest, total
+from operations.monitoring.metric_queries import Measure, largest, total
+from operations.monitoring.metrics import Samples
 from tasks.models import Job
 
 KEPT = timedelta(days=8)
