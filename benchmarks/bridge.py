@@ -40,9 +40,10 @@ from mqtt_bridge.topics import Message
 from mqtt_bridge.wakeup import CHANNEL
 from operations.local.child_processes import spawn, stop, wait_until
 from operations.local.mqtt_subscriber import Subscriber
-from tasks import direct, lifecycle
+from tasks.delivery import direct
+from tasks.enqueue import request_fetches
 from tasks.models import Job, JobEvent
-from tasks.requests import request_fetches
+from tasks.state import lifecycle
 from tests.servers import MosquittoServer
 
 ROOT = Path(__file__).parents[1]

@@ -60,10 +60,10 @@ from market.models import Stock
 from operations.local.child_processes import spawn, stop, wait_until
 from portfolio.fetching import fetch_stale_holdings
 from portfolio.models import Holding, Portfolio
-from tasks import direct
-from tasks.dispatch import dispatch
+from tasks.delivery import direct
+from tasks.delivery.dispatch import dispatch
+from tasks.enqueue import Wanted, request_fetches, request_jobs
 from tasks.models import Job
-from tasks.requests import Wanted, request_fetches, request_jobs
 from tests.yahoo import YahooStandIn, daily_bars
 
 ANALYSIS = Job.Queue.BACKGROUND_ANALYSIS

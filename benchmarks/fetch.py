@@ -30,10 +30,10 @@ from benchmarks.options import Options
 from benchmarks.report import Spread, publish
 from market.models import Stock
 from operations.local.child_processes import spawn, stop, wait_until
-from tasks import direct
-from tasks.dispatch import dispatch
+from tasks.delivery import direct
+from tasks.delivery.dispatch import dispatch
+from tasks.enqueue import Wanted, request_jobs
 from tasks.models import Job
-from tasks.requests import Wanted, request_jobs
 from tests.yahoo import YahooStandIn, daily_bars
 
 ROOT = Path(__file__).parents[1]

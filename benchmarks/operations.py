@@ -31,7 +31,7 @@ from market.keys import write_key
 from market.keyset import NEWER, OLDER
 from operations import links
 from operations.monitoring import last_hour
-from tasks import direct
+from tasks.delivery import direct
 from tasks.models import Job, JobRequest
 
 

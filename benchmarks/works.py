@@ -6,7 +6,7 @@
 import time
 
 from tasks.models import Job
-from tasks.work import Done, does
+from tasks.running.handlers import Done, does
 
 
 def take_time(job: Job) -> Done:

@@ -16,8 +16,8 @@ from market.keyset import KeysetList, Path
 from mqtt_bridge.models import BridgeLease, SetAsideEvent
 from mqtt_bridge.replay import replay
 from tasks import job_search
+from tasks.describe import describe_duration
 from tasks.stock_admin import AT_ONCE
-from tasks.wording import describe_duration
 
 
 @admin.register(SetAsideEvent)

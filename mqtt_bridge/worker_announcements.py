@@ -10,12 +10,12 @@ from django.db.models import Q
 
 from mqtt_bridge.payloads import as_json, unix
 from mqtt_bridge.topics import Message, as_level, message
-from tasks import heartbeat
+from tasks.celery_worker.registry import workers
 from tasks.models import Worker
-from tasks.presence import workers
+from tasks.running import heartbeat
 
 if TYPE_CHECKING:
-    from tasks.presence import KnownWorker
+    from tasks.celery_worker.registry import KnownWorker
 
 BREAK = 5.0
 """Seconds between two looks in which workers may have been unable to renew their heartbeats: the database was away."""

@@ -15,7 +15,7 @@ class OperationsConfig(AppConfig):
         from operations.monitoring.alert_delivery import Watch, mark_published
         from operations.monitoring.mqtt_statistics import collect_figures
         from operations.monitoring.readings import expired
-        from tasks import retention
+        from tasks.upkeep import retention
 
         statistics.configure(collect_figures)
         alert_announcements.configure(Watch().due, mark_published)

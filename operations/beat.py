@@ -9,7 +9,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler
 
-from tasks.sweeper import CLOCK_TOLERANCE
+from tasks.upkeep.sweeper import CLOCK_TOLERANCE
 
 logger = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ from operations.monitoring import health, statistics
 from operations.monitoring.alerts import BEAT_SILENT, BRIDGE_SILENT
 from operations.monitoring.health import Readiness
 from operations.monitoring.workers import SignsOfLife, WorkerUse, signs_of_life
+from tasks.describe import describe_duration
 from tasks.models import Job
-from tasks.wording import describe_duration
 
 DIRECT = "direct@"
-"""What the ids of processes begin with that do jobs themselves (`tasks.direct.worker_id`)."""
+"""What the ids of processes begin with that do jobs themselves (`tasks.delivery.direct.worker_id`)."""
 
 GOOD, BAD, UNKNOWN = "good", "bad", "unknown"
 

@@ -22,8 +22,8 @@ from operations.monitoring.ratios import age, share
 from operations.monitoring.statistics import A_DAY, ActiveJobs, FailureReason
 from operations.monitoring.workers import WorkerUse, worker_use, workforce
 from operations.tracked import TrackedStock, most_tracked
+from tasks.describe import describe_duration
 from tasks.models import Job, Worker
-from tasks.wording import describe_duration
 
 PACE = timedelta(minutes=5)
 """How far back the pace of a queue is measured."""

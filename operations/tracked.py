@@ -7,7 +7,7 @@ from datetime import datetime
 from operations import links
 from operations.links import Figure
 from portfolio.tracking import WORDS, highest
-from tasks.wording import describe_duration
+from tasks.describe import describe_duration
 
 HIGHEST = 10
 

@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from portfolio import factors
 from portfolio.fetching import fetch_scheduled
-from tasks.schedules import run_once_a_slot
+from tasks.upkeep.schedule_slots import run_once_a_slot
 
 
 @shared_task(name="stockqueue.scheduled_portfolio_update", bind=True)

@@ -13,8 +13,8 @@ from market.models import Stock
 from portfolio.factors import factors_for, note_login
 from portfolio.holdings import held_stocks, stocks_of
 from portfolio.models import FIRST_SCORE, Holding, Portfolio, PortfolioPriority
+from tasks.enqueue import Requested, request_batches, request_fetches
 from tasks.models import Job
-from tasks.requests import Requested, request_batches, request_fetches
 from tasks.stale_analyses import request_stale_analyses
 
 _HOLDINGS, _PORTFOLIOS = Holding._meta.db_table, Portfolio._meta.db_table

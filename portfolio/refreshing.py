@@ -12,10 +12,10 @@ from django.utils import timezone
 
 from market.models import Stock
 from portfolio.fetching import fetch_stocks
-from tasks.locks import lock
+from tasks.describe import describe_duration
+from tasks.enqueue import Requested, fetch_requests, name_subjects
 from tasks.models import JobRequest
-from tasks.requests import Requested, fetch_requests, name_subjects
-from tasks.wording import describe_duration
+from tasks.state.locks import lock
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stockqueue.settings")
 app = Celery("stockqueue")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(related_name="celery_tasks")
-app.steps["consumer"].update(("tasks.steps:PrefetchOfEachQueue", "tasks.steps:ForgetCancelledTimers"))
+app.steps["consumer"].update(
+    f"tasks.celery_worker.bootsteps:{name}" for name in ("PrefetchOfEachQueue", "ForgetCancelledTimers")
+)
 
 
 @celeryd_init.connect

@@ -269,7 +269,7 @@ if not CELERY_BROKER_URL.startswith("amqp"):
         + max(JOB_PROCESSOR.worker.max_execution_time, *dict(JOB_PROCESSOR.jobs.timeouts).values()),
     }
 CELERY_WORKER_CONCURRENCY = JOB_PROCESSOR.worker.max_concurrent_jobs
-CELERY_WORKER_CONSUMER = "tasks.messages:CarefulConsumer"
+CELERY_WORKER_CONSUMER = "tasks.celery_worker.consumer:CarefulConsumer"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 # A job goes on when the broker is lost: a message that is delivered again finds it claimed.
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False

@@ -10,15 +10,16 @@ from unfold.decorators import display
 from market.admin import ReadOnly
 from market.keyset import KeysetList, Lookups, Path, bounds_of, values_of
 from market.models import Stock
-from tasks import bulk_admin, job_search, presence  # noqa: F401  (it registers its pages)
+from tasks import bulk_admin, job_search  # noqa: F401  (bulk_admin registers its pages)
+from tasks.celery_worker import registry
 from tasks.columns import moment_column
+from tasks.describe import describe_moment
 from tasks.filters import StateFilter
 from tasks.job_actions import JobActions
 from tasks.job_list import JobList
 from tasks.job_page import JobPage
 from tasks.models import Job, JobEvent, JobRequest, Worker
 from tasks.stock_admin import StockAdmin
-from tasks.wording import describe_moment
 
 admin.site.register(Stock, StockAdmin)
 
@@ -93,7 +94,7 @@ class WorkerAdmin(ReadOnly, ModelAdmin):
     stopped = moment_column("stopped_at", "Stopped")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
-        return presence.workers().order_by("-started_at")
+        return registry.workers().order_by("-started_at")
 
     @admin.display(description="Queues")
     def taken(self, worker: Worker) -> str:
@@ -104,7 +105,7 @@ class WorkerAdmin(ReadOnly, ModelAdmin):
         ordering="state",
         label={Worker.State.ALIVE: "success", Worker.State.STOPPED: "info", Worker.State.GONE: "danger"},
     )
-    def shown_state(self, worker: "presence.KnownWorker") -> str:
+    def shown_state(self, worker: "registry.KnownWorker") -> str:
         return worker.state
 
     @admin.display(description="Job types")

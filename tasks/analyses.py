@@ -10,8 +10,8 @@ from market.models import Analysis, Stock
 from market.sources.base import SourceBusy, SourceError
 from market.sources.budget import spending
 from tasks.models import Job
-from tasks.retries import retries_left
-from tasks.work import Done, WorkFailed, WorkPostponed
+from tasks.running.handlers import Done, WorkFailed, WorkPostponed
+from tasks.running.retries import retries_left
 
 _Answer = TypeVar("_Answer")
 

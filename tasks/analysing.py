@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field
 
 from market.models import Analysis, Stock
 from tasks import research, sentiment_analysis, technical_analysis
+from tasks.enqueue import job_type_of
 from tasks.models import Job
-from tasks.requests import job_type_of
-from tasks.work import Done, Store, WorkFailed, does, read_parameters
+from tasks.running.handlers import Done, Store, WorkFailed, does, read_parameters
 
 
 class KindOfAnalysis(NamedTuple):

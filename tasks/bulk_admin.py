@@ -17,12 +17,11 @@ from django.views.decorators.http import require_POST
 from unfold.decorators import display
 
 from market.admin import ReadOnly
-from tasks import bulk
-from tasks.bulk_models import BulkAction
+from tasks.bulk import runner
+from tasks.describe import describe_duration
 from tasks.live_admin import LivePage
 from tasks.matching import describe_filters
-from tasks.models import Job
-from tasks.wording import describe_duration
+from tasks.models import BulkAction, Job
 
 MOST_COUNTED = 100_000
 """More matching jobs than that are not counted: that they are many is what matters."""
@@ -75,7 +74,7 @@ class BulkActionAdmin(ReadOnly, LivePage):
             raise Http404
         if not request.user.has_perm(action.permission):
             raise PermissionDenied
-        if bulk.stop(action, request.user):
+        if runner.stop(action, request.user):
             self.message_user(request, "Stopped. What was done stays.", messages.SUCCESS)
         else:
             self.message_user(request, "It had ended already.", messages.WARNING)
@@ -115,8 +114,8 @@ class BulkActionAdmin(ReadOnly, LivePage):
             "reasons": Counter(action.reasons).most_common(REASONS_SHOWN),
             "filters": describe_filters(action.filters),
             "jobs": f"{reverse('admin:tasks_job_changelist')}?{action.filters}",
-            "is_waiting": action.finished_at is None and bulk.is_waiting(action),
-            "most_waiting": bulk.MOST_WAITING,
+            "is_waiting": action.finished_at is None and runner.is_waiting(action),
+            "most_waiting": runner.MOST_WAITING,
             "may_stop": action.finished_at is None and request.user.has_perm(action.permission),
         }
 

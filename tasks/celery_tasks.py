@@ -8,15 +8,16 @@ from celery import Task, shared_task
 from celery.exceptions import Ignore
 from django.conf import settings
 
-from tasks import bulk, notices, retention
-from tasks.broker import is_amqp
-from tasks.execution import JobFailed, run_job
+from tasks.bulk import runner
+from tasks.celery_worker.signals import JobMessage, worker_id
+from tasks.delivery.broker import is_amqp
 from tasks.models import Job
 from tasks.priority import priority_from_broker
-from tasks.schedules import run_once_a_slot
-from tasks.sweeper import sweep as sweep_once
+from tasks.running.execute import JobFailed, run_job
+from tasks.upkeep import group_mails, retention
+from tasks.upkeep.schedule_slots import run_once_a_slot
+from tasks.upkeep.sweeper import sweep as sweep_once
 from tasks.watchlist import fetch_watchlist
-from tasks.worker import JobMessage, worker_id
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def market_data(task: Task) -> str:
 @shared_task(name="stockqueue.tell_ended_groups", ignore_result=True)
 def tell_ended_groups() -> int:
     """Mail those who asked for what took long and has ended."""
-    return notices.tell_ended_groups()
+    return group_mails.tell_ended_groups()
 
 
 @shared_task(name="stockqueue.cleanup", ignore_result=True)
@@ -71,10 +72,10 @@ def cleanup() -> None:
     logger.info("deleted what is over: %s", retention.clean_up(retention.cutoff()))
 
 
-@shared_task(name=bulk.TASK, ignore_result=True)
+@shared_task(name=runner.TASK, ignore_result=True)
 def bulk_action(action_id: int) -> None:
     """Go on with an action on many jobs."""
-    bulk.work(action_id)
+    runner.work(action_id)
 
 
 @shared_task(name="stockqueue.sweep", ignore_result=True)

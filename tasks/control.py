@@ -7,11 +7,11 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from tasks import lifecycle
-from tasks.dispatch import dispatch_after_commit, send_again_after_commit
+from tasks.delivery.dispatch import dispatch_after_commit, send_again_after_commit
+from tasks.enqueue import Requested, Wanted, request_jobs
 from tasks.models import Job
 from tasks.priority import BANDS, may_be_in, queue_of
-from tasks.requests import Requested, Wanted, request_jobs
+from tasks.state import lifecycle
 
 ENDED = (Job.Status.COMPLETED, Job.Status.FAILED, Job.Status.EXPIRED, Job.Status.CANCELLED)
 

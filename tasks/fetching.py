@@ -24,13 +24,13 @@ from market.sources import CACHED, fetch_history, last_good_day
 from market.sources.base import History, MalformedAnswer, SourceBusy, SourceError, SymbolNotFound
 from market.sources.budget import spending
 from market.sources.concurrency import taking
-from tasks import lifecycle
 from tasks.backfill import Mode
+from tasks.enqueue import request_fetches
 from tasks.models import Job, JobEvent
-from tasks.requests import request_fetches
-from tasks.retries import retries_left
+from tasks.running.handlers import Done, Store, WorkFailed, WorkPostponed, does, read_parameters
+from tasks.running.retries import retries_left
 from tasks.stale_analyses import request_stale_analyses
-from tasks.work import Done, Store, WorkFailed, WorkPostponed, does, read_parameters
+from tasks.state import lifecycle
 
 LONGEST_RANGE = 36_525
 TOGETHER = 0.1

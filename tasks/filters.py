@@ -7,12 +7,12 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from tasks import presence
+from tasks.celery_worker import registry
 from tasks.models import Job, JobQuerySet, Worker
 from tasks.priority import BANDS, level_of
 
 if TYPE_CHECKING:
-    from tasks.presence import KnownWorker
+    from tasks.celery_worker.registry import KnownWorker
 
 
 class ReasonFilter(admin.SimpleListFilter):
@@ -53,7 +53,7 @@ _MISSING = "missing"
 
 
 class StateFilter(admin.SimpleListFilter):
-    """Workers by `tasks.presence`'s state, and those that are gone and were not replaced."""
+    """Workers by `tasks.celery_worker.registry`'s state, and those that are gone and were not replaced."""
 
     title = "state"
     parameter_name = "state"
@@ -64,5 +64,5 @@ class StateFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: "QuerySet[KnownWorker]") -> "QuerySet[KnownWorker]":
         state = self.value()
         if state == _MISSING:
-            return queryset.filter(pk__in=[worker.pk for worker in presence.missing(presence.workers())])
+            return queryset.filter(pk__in=[worker.pk for worker in registry.missing(registry.workers())])
         return queryset if state is None else queryset.filter(state=state)

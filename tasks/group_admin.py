@@ -19,10 +19,10 @@ from django_htmx.http import HttpResponseClientRefresh
 from unfold.admin import ModelAdmin
 
 from market.admin import ReadOnly
+from tasks.enqueue import Requested
 from tasks.groups import group_jobs
 from tasks.models import Job, JobGroup
 from tasks.progress import progress_of
-from tasks.requests import Requested
 
 EVERY = 2
 """Seconds between two looks of an open page."""

@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from market.models import Stock
 from tasks.backfill import Mode
+from tasks.enqueue import Requested
 from tasks.models import JobGroup
-from tasks.requests import Requested
 
 NAMED = 3
 """Stocks that a group's words name; more are counted."""

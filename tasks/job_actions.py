@@ -20,13 +20,13 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from tasks import bulk, control
+from tasks import control
+from tasks.bulk import runner
 from tasks.bulk_admin import count, count_in_words, link_to
-from tasks.bulk_models import BulkAction
+from tasks.enqueue import Requested
 from tasks.matching import describe_filters, filters_of
-from tasks.models import Job
+from tasks.models import BulkAction, Job
 from tasks.priority import BANDS
-from tasks.requests import Requested
 from tasks.stock_admin import AT_ONCE
 
 
@@ -140,7 +140,7 @@ class JobActions(ModelAdmin):
             about = {"count": count_in_words(matched), "filters": describe_filters(filters), "hint": _HINTS.get(kind)}
             return self._confirm(request, str(kind.label), [], form=form, action_name=request.POST["action"], **about)
         priority = None if form is None else form.cleaned_data["priority"]
-        action, is_new = bulk.begin(kind, filters, request.user, matched, priority)
+        action, is_new = runner.begin(kind, filters, request.user, matched, priority)
         if is_new:
             link = link_to(action, "Follow its progress")
             said = format_html("{}: queued for {}. {}.", action, count_in_words(matched), link)

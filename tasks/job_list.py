@@ -12,10 +12,10 @@ from django.utils.safestring import SafeString
 from market.keyset import KeysetList, Lookups, Path, bounds_of, values_of
 from tasks import job_search
 from tasks.columns import badge, format_duration, moment_column
+from tasks.describe import describe_result, run_time_of, wait_of
 from tasks.filters import PriorityFilter, ReasonFilter
 from tasks.models import Job
 from tasks.priority import level_of
-from tasks.wording import describe_result, run_time_of, wait_of
 
 NAMES_SHOWN = 3
 """Requesters that a row names; a job's page has them all."""

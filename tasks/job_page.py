@@ -9,11 +9,11 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
+from tasks.describe import describe_duration, describe_result, run_time_of, wait_of
 from tasks.live_admin import LivePage
 from tasks.models import Job, JobEvent, JobRequest
 from tasks.priority import explain
 from tasks.timeline import attempts, events_of, phases, steps
-from tasks.wording import describe_duration, describe_result, run_time_of, wait_of
 
 LINGER = timedelta(seconds=3)
 """The page is kept up to date for so long after the end: MQTT and Celery hear of it a moment later."""

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from django.db.models import Case, Count, IntegerField, QuerySet, Value, When
 from django.utils import timezone
 
+from tasks.describe import describe_duration, describe_end, describe_wait, run_time_of, wait_of
 from tasks.models import Job, JobGroup
-from tasks.wording import describe_duration, describe_end, describe_wait, run_time_of, wait_of
 
 SHOWN = 50
 """Jobs that are shown one by one; the others are counted."""

@@ -14,7 +14,7 @@ from market.sources import fetch_fundamentals
 from market.sources.base import NotOffered, SourceError, SymbolNotFound
 from tasks.analyses import ask_source, find_stock, last_analysis, result_of, unchanged
 from tasks.models import Job
-from tasks.work import Done, Store, WorkFailed
+from tasks.running.handlers import Done, Store, WorkFailed
 
 NOTHING_TO_JUDGE = "nothing is known of what the rule looks at"
 

@@ -15,7 +15,7 @@ from market.news import RECENT, recent_news, refresh_news
 from market.sources.base import NotOffered, SourceError
 from tasks.analyses import ask_source, find_stock, last_analysis, result_of, unchanged
 from tasks.models import Job
-from tasks.work import Done, Store, WorkFailed
+from tasks.running.handlers import Done, Store, WorkFailed
 
 
 def analyse_sentiment(job: Job, now: datetime) -> Store | Done:

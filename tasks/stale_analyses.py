@@ -9,9 +9,9 @@ from django.utils import timezone
 from market.models import Analysis, Stock
 from tasks.analyses import is_young
 from tasks.analysing import KINDS
+from tasks.enqueue import Requested, request_jobs, wanted_analysis
 from tasks.models import Job
 from tasks.priority import Factors, in_order
-from tasks.requests import Requested, request_jobs, wanted_analysis
 
 
 def request_stale_analyses(

@@ -12,11 +12,11 @@ from django.template.response import TemplateResponse
 
 from market.admin import StockAdmin as MarketStockAdmin
 from market.models import Analysis, Stock
+from tasks.enqueue import request_analyses, request_fetches
 from tasks.forms import BackfillForm
 from tasks.group_admin import follow, may_request_jobs
 from tasks.groups import describe_analysis, describe_backfill, describe_fetch, name_stocks
 from tasks.models import Job
-from tasks.requests import request_analyses, request_fetches
 
 AT_ONCE = 500
 """Rows that one action is for; more hidden fields than that, a form may not have."""

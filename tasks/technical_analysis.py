@@ -11,9 +11,9 @@ from market.models import Analysis, Stock
 from market.prices.gaps import missing_days
 from tasks.analyses import find_stock, last_analysis, result_of, unchanged
 from tasks.backfill import Mode
+from tasks.enqueue import request_fetches
 from tasks.models import Job
-from tasks.requests import request_fetches
-from tasks.work import Done, Store, WorkFailed, WorkPostponed
+from tasks.running.handlers import Done, Store, WorkFailed, WorkPostponed
 
 HISTORY = timedelta(days=735)
 """What is asked for of a stock with too few bars: about 504 sessions."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
+from tasks.describe import describe_duration, describe_event, describe_moment
 from tasks.models import Job, JobEvent
-from tasks.wording import describe_duration, describe_event, describe_moment
 
 MOST_STEPS = 200
 """The newest events that are shown, besides those of progress."""

@@ -6,8 +6,8 @@ from django.utils import timezone
 from market.freshness import stale_at
 from market.models import Stock
 from market.symbols import parse_symbol
+from tasks.enqueue import Requested, request_batches
 from tasks.models import Job
-from tasks.requests import Requested, request_batches
 
 
 def watched_symbols() -> list[str]:

@@ -28,9 +28,12 @@ from portfolio.models import Holding, Portfolio
 from stockqueue.config import load_config
 from stockqueue.config.addresses import MqttAddress
 from stockqueue.config.llm_address import LlmServer
-from tasks import analysing, direct, execution, sweeper, work
-from tasks import broker as celery_broker
+from tasks import analysing
+from tasks.delivery import broker as celery_broker
+from tasks.delivery import direct
 from tasks.models import Job
+from tasks.running import execute, handlers
+from tasks.upkeep import sweeper
 from tests.openai_standin import KEY, MODEL, OpenAIStandIn
 from tests.rabbit import RabbitServer
 from tests.sentiment_jobs import BAD_TITLES
@@ -79,7 +82,7 @@ def no_direct_processing() -> Iterator[None]:
 @pytest.fixture
 def direct_processing(transactional_db: None, no_direct_processing: None) -> Iterator[None]:
     """This process does jobs itself where no broker takes them, as a web server does."""
-    direct.configure(execution.run_job, sweeper.sweep)
+    direct.configure(execute.run_job, sweeper.sweep)
     yield
     direct.configure(None, None)
     assert direct.wait_until_idle(30)
@@ -174,7 +177,7 @@ def without_crumb(yahoo: Yahoo, monkeypatch: pytest.MonkeyPatch) -> None:
 def real_analyses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Test files that work with jobs of these types in their own way are imported in the same process."""
     for job_type in (Job.Type.STOCK_ANALYSIS, Job.Type.STOCK_RESEARCH):
-        monkeypatch.setitem(work._work, job_type, analysing.analyse_stock)
+        monkeypatch.setitem(handlers._work, job_type, analysing.analyse_stock)
 
 
 @pytest.fixture(scope="session")

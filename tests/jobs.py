@@ -10,10 +10,10 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from market.models import Stock
-from tasks import lifecycle
-from tasks.execution import JobFailed, run_job
+from tasks.enqueue import Wanted, request_fetches, request_jobs
 from tasks.models import Job
-from tasks.requests import Wanted, request_fetches, request_jobs
+from tasks.running.execute import JobFailed, run_job
+from tasks.state import lifecycle
 
 _seconds = itertools.count()
 

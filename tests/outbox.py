@@ -8,9 +8,9 @@ from django.contrib.auth.models import User
 from market.models import Stock
 from operations.local.child_processes import wait_until
 from operations.local.mqtt_subscriber import Message
-from tasks import lifecycle
+from tasks.enqueue import request_fetches
 from tasks.models import Job, JobEvent
-from tasks.requests import request_fetches
+from tasks.state import lifecycle
 from tests.invariants import arrived_event_ids, event_ids
 
 PATIENCE = 60.0

@@ -1,8 +1,8 @@
 """Sentiment jobs, and how they end that an LLM should have done."""
 
 from market.models import Analysis, Stock
+from tasks.enqueue import request_analyses
 from tasks.models import Job
-from tasks.requests import request_analyses
 from tests.jobs import result_of
 from tests.openai_standin import COMPLETION_TOKENS, PROMPT_TOKENS
 

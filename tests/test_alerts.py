@@ -26,11 +26,11 @@ from operations.models import Alert
 from operations.monitoring import alert_delivery, alerts, health
 from operations.monitoring.health import Readiness
 from operations.page import Page
-from tasks import broker as celery_broker
-from tasks import lifecycle
-from tasks.execution import JobFailed, run_job
+from tasks.delivery import broker as celery_broker
 from tasks.models import Job, JobEvent, Worker
-from tasks.sweeper import sweep
+from tasks.running.execute import JobFailed, run_job
+from tasks.state import lifecycle
+from tasks.upkeep.sweeper import sweep
 from tests.asyncapi import check as check_message
 from tests.conftest import BRIDGE, WORKER, output_of
 from tests.jobs import new_job

@@ -25,9 +25,9 @@ from market.sources.base import (
 )
 from market.sources.budget import Budget, usage_of
 from market.sources.http import LARGEST_ANSWER
-from tasks.execution import JobFailed, run_job
+from tasks.enqueue import request_batches, request_fetches
 from tasks.models import Job
-from tasks.requests import request_batches, request_fetches
+from tasks.running.execute import JobFailed, run_job
 from tests.alpha_vantage import KEY, PAID_KEY, AlphaVantageStandIn
 from tests.memory import watched_memory
 from tests.yahoo import daily_bars

@@ -16,11 +16,12 @@ from market.analysis.technical.analyse import ENOUGH_BARS, HISTORY_BARS, analyse
 from market.analysis.technical.indicators import NEEDED, Prices, latest
 from market.analysis.technical.rule import recommend_by_indicators
 from market.models import Analysis, PriceBar, Stock
-from tasks import lifecycle, technical_analysis
-from tasks.execution import run_job
+from tasks import technical_analysis
+from tasks.describe import describe_end
+from tasks.enqueue import request_analyses, request_fetches
 from tasks.models import Job
-from tasks.requests import request_analyses, request_fetches
-from tasks.wording import describe_end
+from tasks.running.execute import run_job
+from tasks.state import lifecycle
 from tests import prices
 from tests.conftest import ROOT
 from tests.jobs import run_once as run
@@ -366,7 +367,7 @@ def test_analyse_stock_waits_for_history_and_analysis_without_a_broker(
     yahoo, direct_processing, monkeypatch, settings
 ):
     monkeypatch.setattr(technical_analysis, "PAUSE", timedelta(seconds=0))
-    monkeypatch.setattr("tasks.direct.SWEEP_EVERY", 0.5)
+    monkeypatch.setattr("tasks.delivery.direct.SWEEP_EVERY", 0.5)
     settings.JOB_PROCESSOR = settings.JOB_PROCESSOR.model_copy(
         update={"queue": settings.JOB_PROCESSOR.queue.model_copy(update={"backend": "direct"})}
     )
@@ -394,7 +395,7 @@ from market.models import Stock
 answer = Client().post("/accounts/login/", {"username": "demo", "password": "demo"})
 assert answer.status_code == 302, answer.status_code
 from tasks.models import Job
-from tasks.requests import request_analyses
+from tasks.enqueue import request_analyses
 assert Job.objects.filter(trigger="user_login").exists()
 kinds = ["technical", "sentiment"]
 request_analyses(list(Stock.objects.all()), Job.Trigger.BACKGROUND_ANALYSIS, analysis_types=kinds)

@@ -11,8 +11,8 @@ from market.analysis.technical.analyse import analyse
 from market.models import Analysis, Stock
 from portfolio.fetching import fetch_portfolios, fetch_scheduled, fetch_stale_holdings
 from portfolio.models import Portfolio
-from tasks.execution import run_job
 from tasks.models import Job
+from tasks.running.execute import run_job
 from tests.prices import LAST_SESSION, stored
 
 pytestmark = pytest.mark.django_db

@@ -23,11 +23,11 @@ from operations.local.child_processes import free_port
 from stockqueue.config import ConfigError
 from stockqueue.config.addresses import email_settings
 from tasks.backfill import Mode, preview
-from tasks.execution import JobFailed, run_job
+from tasks.enqueue import request_analyses, request_batches, request_fetches
 from tasks.groups import group_jobs
 from tasks.models import Job, JobGroup
-from tasks.notices import tell_ended_groups
-from tasks.requests import request_analyses, request_batches, request_fetches
+from tasks.running.execute import JobFailed, run_job
+from tasks.upkeep.group_mails import tell_ended_groups
 from tests.yahoo import daily_bars
 from tests.yahoo_chart import Bar
 

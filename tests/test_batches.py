@@ -12,9 +12,9 @@ from market.models import PriceBar, Stock
 from market.sources import fetch_history
 from market.sources.base import Bar, History
 from tasks import fetching
-from tasks.execution import JobFailed, run_job
+from tasks.enqueue import request_batches, request_fetches
 from tasks.models import Job
-from tasks.requests import request_batches, request_fetches
+from tasks.running.execute import JobFailed, run_job
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

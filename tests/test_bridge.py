@@ -17,8 +17,8 @@ from django.db import connection, transaction
 from market.models import Stock
 from operations.local.child_processes import wait_until
 from operations.local.mqtt_subscriber import Message
-from tasks import lifecycle
 from tasks.models import Job, JobEvent
+from tasks.state import lifecycle
 from tests.asyncapi import check
 from tests.conftest import BRIDGE, ROOT, output_of
 from tests.invariants import arrived_event_ids, check_nothing_was_lost, event_ids, payloads

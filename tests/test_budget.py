@@ -10,9 +10,9 @@ from market.sources import configured_sources, fetch_history
 from market.sources.base import RateLimited, SourceBusy
 from market.sources.budget import Budget, spending, usage_of
 from market.sources.yahoo.source import YahooFinance
-from tasks.execution import run_job
+from tasks.enqueue import request_batches, request_fetches
 from tasks.models import Job
-from tasks.requests import request_batches, request_fetches
+from tasks.running.execute import run_job
 
 pytestmark = pytest.mark.django_db
 

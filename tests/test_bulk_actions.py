@@ -13,10 +13,11 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from tasks import bulk, bulk_changes, direct, retention
-from tasks.bulk_models import BulkAction
-from tasks.models import Job, JobEvent, JobRequest
-from tasks.sweeper import sweep
+from tasks.bulk import changes, runner
+from tasks.delivery import direct
+from tasks.models import BulkAction, Job, JobEvent, JobRequest
+from tasks.upkeep import retention
+from tasks.upkeep.sweeper import sweep
 from tests.jobs import many_jobs, new_job
 
 pytestmark = pytest.mark.django_db
@@ -27,8 +28,8 @@ Kind = BulkAction.Kind
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr(bulk, "BATCH", 3)
-    monkeypatch.setattr(bulk, "PAUSE", 0)
+    monkeypatch.setattr(runner, "BATCH", 3)
+    monkeypatch.setattr(runner, "PAUSE", 0)
 
 
 @pytest.fixture
@@ -60,14 +61,14 @@ def confirm(client: Client, name: str, filters: str = "", **more: str):
 def work_off(action: BulkAction) -> BulkAction:
     while action.finished_at is None:
         before = action.looked_at
-        bulk.work(action.pk)
+        runner.work(action.pk)
         action.refresh_from_db()
         assert action.finished_at or action.looked_at > before
     return action
 
 
 def begin(kind: Kind, user: User, filters: str = "", priority: int | None = None) -> BulkAction:
-    return bulk.begin(kind, filters, user, Job.objects.count(), priority)[0]
+    return runner.begin(kind, filters, user, Job.objects.count(), priority)[0]
 
 
 def statuses() -> Counter[str]:
@@ -161,14 +162,14 @@ def test_what_cannot_be_changed_is_skipped_and_counted_with_its_reason(operator,
 
 def test_a_job_that_ends_just_before_its_turn_is_skipped(operator, monkeypatch):
     many_jobs(3)
-    change = bulk_changes.change
+    change = changes.change
 
     def end_one_first(action, jobs):
         if jobs:
             Job.objects.filter(pk=jobs[0].pk).update(status="completed", finished_at=timezone.now())
         return change(action, jobs)
 
-    monkeypatch.setattr(bulk, "change", end_one_first)
+    monkeypatch.setattr(runner, "change", end_one_first)
     action = work_off(begin(Kind.CANCEL, operator, "status__exact=pending"))
     assert (action.done, action.skipped, action.reasons) == (2, 1, {"completed": 1})
     assert statuses() == {"cancelled": 2, "completed": 1}
@@ -176,13 +177,13 @@ def test_a_job_that_ends_just_before_its_turn_is_skipped(operator, monkeypatch):
 
 def test_jobs_that_were_deleted_meanwhile_are_told_as_such(operator, monkeypatch):
     many_jobs(2)
-    change = bulk_changes.change
+    change = changes.change
 
     def delete_one_first(action, jobs):
         Job.objects.filter(pk__in=[job.pk for job in jobs[:1]]).delete()
         return change(action, jobs)
 
-    monkeypatch.setattr(bulk, "change", delete_one_first)
+    monkeypatch.setattr(runner, "change", delete_one_first)
     action = work_off(begin(Kind.CANCEL, operator))
     assert (action.done, action.reasons) == (1, {"deleted meanwhile": 1})
 
@@ -234,15 +235,15 @@ def test_what_is_on_its_way_is_joined_once(operator, user):
 
 
 def test_no_job_runs_again_while_too_many_wait(operator, monkeypatch, admin_client):
-    monkeypatch.setattr(bulk, "MOST_WAITING", 4)
+    monkeypatch.setattr(runner, "MOST_WAITING", 4)
     many_jobs(9, "failed")
     action = begin(Kind.RUN_AGAIN, operator)
-    bulk.work(action.pk)
+    runner.work(action.pk)
     action.refresh_from_db()
     assert (action.state, action.done) == ("running", 6)
     assert Job.objects.filter(status="pending").count() == 6
     assert "it goes on when fewer do" in admin_client.get(part_of(action)).content.decode()
-    bulk.work(action.pk)
+    runner.work(action.pk)
     action.refresh_from_db()
     assert action.done == 6
     Job.objects.active().update(status="completed", finished_at=timezone.now())
@@ -291,7 +292,7 @@ def test_of_two_that_begin_at_the_same_moment_one_counts(operator):
 
     def press():
         together.wait()
-        action, is_new = bulk.begin(Kind.CANCEL, "", operator, 1)
+        action, is_new = runner.begin(Kind.CANCEL, "", operator, 1)
         found.append((action.pk, is_new))
         connection.close()
 
@@ -312,7 +313,7 @@ def test_two_that_work_at_it_at_once_do_nothing_twice(operator, monkeypatch):
 
     def take_part():
         together.wait()
-        bulk.work(action.pk)
+        runner.work(action.pk)
         connection.close()
 
     threads = [threading.Thread(target=take_part) for _ in range(2)]
@@ -329,14 +330,14 @@ def test_two_that_work_at_it_at_once_do_nothing_twice(operator, monkeypatch):
 def test_it_can_be_stopped_and_what_is_done_stays(operator, client, monkeypatch):
     many_jobs(9)
     action = begin(Kind.CANCEL, operator)
-    monkeypatch.setattr(bulk, "SLICE", -1)  # one batch
-    bulk.work(action.pk)
+    monkeypatch.setattr(runner, "SLICE", -1)  # one batch
+    runner.work(action.pk)
     client.force_login(operator)
     stop = reverse("admin:tasks_bulkaction_stop", args=[action.pk])
     assert f'action="{stop}"' in client.get(page_of(action)).content.decode()
     assert client.get(stop).status_code == 405
     assert "Stopped. What was done stays." in client.post(stop, follow=True).content.decode()
-    bulk.work(action.pk)
+    runner.work(action.pk)
     action.refresh_from_db()
     assert (action.state, action.done, action.error) == ("stopped", 3, "stopped by operator")
     assert statuses() == {"cancelled": 3, "pending": 6}
@@ -382,7 +383,7 @@ def test_who_may_not_do_it_any_more_has_it_stopped(operator, loss):
             operator.delete()
         case _:
             User.objects.update(**{f"is_{loss}": False})
-    bulk.work(action.pk)
+    runner.work(action.pk)
     action.refresh_from_db()
     assert (action.state, action.error) == ("stopped", "its user may not do this any more")
     assert statuses() == {"pending": 5}
@@ -403,7 +404,7 @@ def test_without_a_csrf_token_nothing_begins_or_stops(operator):
 def test_filters_that_the_list_does_not_know_any_more_end_it_and_say_so(operator, filters):
     many_jobs(2)
     action = begin(Kind.CANCEL, operator, filters)
-    bulk.work(action.pk)
+    runner.work(action.pk)
     action.refresh_from_db()
     assert action.state == "failed"
     assert filters in action.error
@@ -421,21 +422,21 @@ def test_nothing_begins_from_an_address_that_the_list_does_not_know(admin_client
 def test_an_error_that_nobody_thought_of_ends_it_and_keeps_what_was_done(operator, monkeypatch):
     many_jobs(6)
     action = begin(Kind.CANCEL, operator)
-    monkeypatch.setattr(bulk, "SLICE", -1)
-    bulk.work(action.pk)
+    monkeypatch.setattr(runner, "SLICE", -1)
+    runner.work(action.pk)
 
     def break_down(action, jobs):
         raise ValueError("out of order")
 
-    monkeypatch.setattr(bulk, "change", break_down)
-    bulk.work(action.pk)
+    monkeypatch.setattr(runner, "change", break_down)
+    runner.work(action.pk)
     action.refresh_from_db()
     assert (action.state, action.error, action.done) == ("failed", "out of order", 3)
     assert statuses() == {"cancelled": 3, "pending": 3}
 
 
 def test_a_batch_takes_the_same_number_of_queries_for_2_and_40_jobs(operator, monkeypatch):
-    monkeypatch.setattr(bulk, "BATCH", 100)
+    monkeypatch.setattr(runner, "BATCH", 100)
 
     def queries_for(count: int, status: str, kind: Kind, priority: int | None = None) -> int:
         Job.objects.all().delete()
@@ -459,7 +460,7 @@ def test_the_sweeper_has_it_go_on_when_nothing_was_heard_of_it(operator, monkeyp
     many_jobs(2)
     action = begin(Kind.CANCEL, operator)
     sent: list[int] = []
-    monkeypatch.setattr(bulk, "hand_over", sent.append)
+    monkeypatch.setattr(runner, "hand_over", sent.append)
     sweep()
     assert sent == []
     BulkAction.objects.update(next_at=timezone.now())
@@ -480,7 +481,7 @@ def test_without_a_broker_it_is_done_here(configured, direct_processing, operato
 
 @pytest.mark.django_db(transaction=True)
 def test_while_the_broker_is_away_it_is_done_here_slice_after_slice(direct_processing, operator, monkeypatch):
-    monkeypatch.setattr(bulk, "SLICE", -1)
+    monkeypatch.setattr(runner, "SLICE", -1)
     many_jobs(8)
     action = begin(Kind.CANCEL, operator)
     assert direct.wait_until_idle(60)

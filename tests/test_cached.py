@@ -13,9 +13,9 @@ from market.sources import configured_sources
 from market.sources.base import AccessRefused, Bar, History
 from portfolio.holdings import held_stocks, statements
 from tasks import fetching
-from tasks.execution import JobFailed, run_job
+from tasks.enqueue import request_batches, request_fetches
 from tasks.models import Job
-from tasks.requests import request_batches, request_fetches
+from tasks.running.execute import JobFailed, run_job
 from tests.jobs import new_job
 
 pytestmark = pytest.mark.django_db

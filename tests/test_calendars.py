@@ -17,9 +17,9 @@ from market.calendar.sessions import keep_sessions
 from market.freshness import Freshness
 from market.models import Stock, TradingSession
 from market.prices.gaps import count_missing_days
-from tasks.execution import run_job
+from tasks.enqueue import request_batches
 from tasks.models import Job
-from tasks.requests import request_batches
+from tasks.running.execute import run_job
 
 DAYS = [datetime.now(UTC).date(), date(2027, 1, 5), date(2027, 3, 15), date(2028, 2, 29)]
 """The last one is more than a year after this process began."""

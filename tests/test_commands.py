@@ -15,9 +15,9 @@ from django.utils import timezone
 
 from market.models import Stock
 from operations.local.child_processes import free_port
-from tasks import lifecycle
+from tasks.enqueue import request_fetches
 from tasks.models import Job
-from tasks.requests import request_fetches
+from tasks.state import lifecycle
 from tests.conftest import ROOT, database_url
 from tests.jobs import new_job
 from tests.workers import new_worker

@@ -18,8 +18,8 @@ from mqtt_bridge import outbox
 from mqtt_bridge.redelivery import AGAIN
 from operations.local.child_processes import free_port, is_listening, wait_until
 from operations.local.embedded_servers import mqtt_broker
-from tasks import lifecycle
 from tasks.models import Job, JobEvent
+from tasks.state import lifecycle
 from tests.conftest import BRIDGE, ROOT
 from tests.invariants import check_nothing_was_lost, event_ids
 from tests.lasting_subscriber import LastingSubscriber

@@ -21,10 +21,11 @@ from operations.local.child_processes import wait_until
 from operations.monitoring import health
 from operations.monitoring.health import Readiness
 from portfolio.fetching import fetch_scheduled
-from tasks import control, dispatch
+from tasks import control
+from tasks.delivery import dispatch
+from tasks.enqueue import request_analyses, request_fetches
 from tasks.models import Job
 from tasks.priority import BANDS, Factors, may_be_in
-from tasks.requests import request_analyses, request_fetches
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -8,9 +8,9 @@ from django.test import Client
 
 from market.models import Stock
 from operations.local.child_processes import wait_until
-from tasks import direct
+from tasks.delivery import direct
+from tasks.enqueue import request_batches, request_fetches
 from tasks.models import Job
-from tasks.requests import request_batches, request_fetches
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -13,14 +13,15 @@ from django.utils import timezone
 from redis import Redis
 
 from market.models import Stock
-from tasks import broker as celery_broker
-from tasks import control, lifecycle
-from tasks import dispatch as dispatch_module
-from tasks.dispatch import dispatch, in_rollout
-from tasks.execution import run_job
+from tasks import control
+from tasks.delivery import broker as celery_broker
+from tasks.delivery import dispatch as dispatch_module
+from tasks.delivery.admission import forget_unused, take_turns
+from tasks.delivery.dispatch import dispatch, in_rollout
+from tasks.enqueue import Wanted, request_fetches, request_jobs
 from tasks.models import Job, JobRequest
-from tasks.requests import Wanted, request_fetches, request_jobs
-from tasks.turns import forget_unused, take_turns
+from tasks.running.execute import run_job
+from tasks.state import lifecycle
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.django_db(transaction=True)

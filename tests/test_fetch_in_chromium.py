@@ -10,9 +10,9 @@ from django.utils import timezone
 from playwright.sync_api import Locator, Page, expect
 
 from market.models import PriceBar, Stock
+from tasks.enqueue import Requested, request_fetches
 from tasks.groups import group_jobs
 from tasks.models import Job, JobGroup
-from tasks.requests import Requested, request_fetches
 from tests.chromium import Browse, is_too_wide
 from tests.conftest import WORKER, Start, Yahoo
 from tests.jobs import new_job

@@ -18,8 +18,8 @@ from market.models import Stock
 from operations.monitoring import health
 from operations.monitoring.health import Readiness
 from portfolio.models import Portfolio
-from tasks.execution import run_job
 from tasks.models import Job, JobGroup
+from tasks.running.execute import run_job
 from tests.jobs import new_job
 
 pytestmark = pytest.mark.django_db

@@ -13,9 +13,9 @@ from market.calendar.sessions import keep_sessions
 from market.freshness import STATES, Freshness
 from market.models import Stock, TradingSession
 from portfolio.models import Holding, Portfolio
-from tasks.execution import run_job
+from tasks.enqueue import request_batches, request_fetches
 from tasks.models import Job
-from tasks.requests import request_batches, request_fetches
+from tasks.running.execute import run_job
 
 pytestmark = pytest.mark.django_db
 

@@ -13,10 +13,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from market.models import Stock
-from tasks import lifecycle
-from tasks.execution import run_job
+from tasks.enqueue import request_batches
 from tasks.models import Job
-from tasks.requests import request_batches
+from tasks.running.execute import run_job
+from tasks.state import lifecycle
 from tests.jobs import new_job
 
 pytestmark = pytest.mark.django_db

@@ -17,12 +17,12 @@ from django.utils import timezone
 
 from market.models import Analysis, Stock
 from portfolio.models import Portfolio
-from tasks import lifecycle
-from tasks.execution import run_job
+from tasks.enqueue import Requested, request_fetches
 from tasks.groups import group_jobs
 from tasks.models import Job, JobGroup
 from tasks.progress import SHOWN, Progress, progress_of
-from tasks.requests import Requested, request_fetches
+from tasks.running.execute import run_job
+from tasks.state import lifecycle
 from tests.jobs import new_job
 
 pytestmark = pytest.mark.django_db

@@ -13,10 +13,11 @@ from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from market.models import Stock
-from tasks import control, lifecycle, timeline
-from tasks.execution import run_job
+from tasks import control, timeline
+from tasks.enqueue import request_batches
 from tasks.models import Job, JobEvent
-from tasks.requests import request_batches
+from tasks.running.execute import run_job
+from tasks.state import lifecycle
 from tests.jobs import new_job
 
 pytestmark = pytest.mark.django_db

@@ -5,9 +5,9 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tasks import bulk, lifecycle
-from tasks.bulk_models import BulkAction
-from tasks.models import Job
+from tasks.bulk import runner
+from tasks.models import BulkAction, Job
+from tasks.state import lifecycle
 from tests.chromium import is_too_wide
 from tests.jobs import many_jobs, new_job
 
@@ -78,13 +78,13 @@ def test_it_is_not_asked_for_while_it_is_paused_or_nobody_sees_it(browse, admin_
 
 
 def test_an_action_on_many_is_followed_and_stopped(browse, admin_user, monkeypatch):
-    monkeypatch.setattr(bulk, "BATCH", 2)
-    monkeypatch.setattr(bulk, "SLICE", -1)
+    monkeypatch.setattr(runner, "BATCH", 2)
+    monkeypatch.setattr(runner, "SLICE", -1)
     many_jobs(6)
-    action, _ = bulk.begin(BulkAction.Kind.CANCEL, "status__exact=pending", admin_user, 6)
+    action, _ = runner.begin(BulkAction.Kind.CANCEL, "status__exact=pending", admin_user, 6)
     page = browse(admin_user, f"/admin/tasks/bulkaction/{action.pk}/change/")
     expect(page.get_by_text("Looked at 0 of 6 jobs", exact=True)).to_be_visible()
-    bulk.work(action.pk)
+    runner.work(action.pk)
     expect(page.get_by_text("Looked at 2 of 6 jobs", exact=True)).to_be_visible()
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_text("Stopped. What was done stays.")).to_be_visible()
@@ -112,7 +112,7 @@ def test_all_that_match_are_chosen_confirmed_and_led_to(browse, admin_user):
 def test_the_pages_fit_a_phone_in_light_and_in_dark(browse, admin_user, dark):
     job = new_job("AAPL", error="no_such_host_" * 40)
     run(job)
-    action, _ = bulk.begin(BulkAction.Kind.CANCEL, f"q={'A' * 300}", admin_user, 6)
+    action, _ = runner.begin(BulkAction.Kind.CANCEL, f"q={'A' * 300}", admin_user, 6)
     for path in (f"job/{job.pk}", f"bulkaction/{action.pk}"):
         page = browse(admin_user, f"/admin/tasks/{path}/change/", width=360, dark=dark)
         expect(page.get_by_text("Refreshed every 2 seconds.")).to_be_visible()

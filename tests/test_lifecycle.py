@@ -10,10 +10,11 @@ from django.utils import timezone
 
 from market.models import Stock
 from operations.local.child_processes import wait_until
-from tasks import lifecycle, work
-from tasks.execution import JobFailed, run_job
+from tasks.enqueue import request_fetches
 from tasks.models import Job, JobEvent
-from tasks.requests import request_fetches
+from tasks.running import handlers
+from tasks.running.execute import JobFailed, run_job
+from tasks.state import lifecycle
 
 
 def new_job(symbol: str = "AAPL") -> Job:
@@ -281,7 +282,7 @@ def test_an_error_that_cannot_pass_ends_the_job_and_is_never_an_empty_success(ya
     ],
 )
 def test_parameters_that_do_not_fit_any_more_fail_the_job_with_their_name(job_type, parameters, error, monkeypatch):
-    monkeypatch.delitem(work._work, Job.Type.STOCK_RESEARCH, raising=False)  # other tests bring work for it
+    monkeypatch.delitem(handlers._work, Job.Type.STOCK_RESEARCH, raising=False)  # other tests bring work for it
     job = new_job()
     Job.objects.filter(pk=job.pk).update(job_type=job_type, parameters=parameters)
     with pytest.raises(JobFailed):

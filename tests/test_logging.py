@@ -21,9 +21,9 @@ from operations.local.http_client import Browser
 from operations.local.process_plan import plan
 from stockqueue.logs.files import SharedFileHandler
 from stockqueue.logs.lines import LONGEST_TEXT, LineFormatter, redact
-from tasks import lifecycle
+from tasks.enqueue import request_fetches
 from tasks.models import Job
-from tasks.requests import request_fetches
+from tasks.state import lifecycle
 from tests.conftest import BRIDGE, ROOT, WORKER, output_of
 from tests.test_start import run
 

@@ -9,10 +9,10 @@ from django_celery_results.models import TaskResult
 
 from market.models import Stock
 from operations.local.child_processes import wait_until
-from tasks import broker
+from tasks.delivery import broker
+from tasks.enqueue import request_fetches
 from tasks.models import Job
-from tasks.requests import request_fetches
-from tasks.sweeper import sweep
+from tasks.upkeep.sweeper import sweep
 from tests.conftest import BRIDGE, WORKER
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -5,10 +5,10 @@ import random
 import pytest
 
 from operations.local.child_processes import wait_until
-from tasks import broker
+from tasks.delivery import broker
+from tasks.enqueue import Wanted, request_jobs
 from tasks.models import Job
 from tasks.priority import BANDS, Factors
-from tasks.requests import Wanted, request_jobs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

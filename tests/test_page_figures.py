@@ -14,7 +14,7 @@ from operations.links import Figure
 from operations.monitoring import alerts, health, metrics
 from operations.monitoring.health import Readiness
 from operations.page import Page
-from tasks.wording import describe_duration
+from tasks.describe import describe_duration
 from tests.crowd import Crowd
 from tests.lists import figures_in, rows_of
 

@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from market.models import PriceBar, Stock
 from portfolio.models import Holding, Portfolio
+from tasks.enqueue import request_fetches
 from tasks.models import Job, JobRequest
-from tasks.requests import request_fetches
 from tests.jobs import new_job
 
 pytestmark = pytest.mark.django_db

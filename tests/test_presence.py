@@ -15,8 +15,9 @@ from django.utils import timezone
 
 from operations import page_views
 from operations.local.child_processes import wait_until
-from tasks import heartbeat, presence
+from tasks.celery_worker import registry
 from tasks.models import Worker
+from tasks.running import heartbeat
 from tests.workers import new_worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,9 +38,9 @@ def run(new_redis, start, configured):
     return run
 
 
-def the_worker() -> "presence.KnownWorker":
+def the_worker() -> "registry.KnownWorker":
     """That of this file; the one of other files may be there as well."""
-    ours = presence.workers().filter(worker_id__startswith="presence@")
+    ours = registry.workers().filter(worker_id__startswith="presence@")
     wait_until(ours.exists, "a worker's row")
     return ours.get()
 
@@ -101,7 +102,7 @@ def test_with_the_shipped_heartbeat_a_killed_worker_is_shown_as_gone_in_under_a_
 
 def test_an_outage_of_the_database_is_told_once_and_survived(configured, monkeypatch, caplog):
     configured(**{"worker.heartbeat_interval": 0.1})
-    monkeypatch.setattr(presence, "AGAIN", 0.01)
+    monkeypatch.setattr(registry, "AGAIN", 0.01)
     is_away, refused = threading.Event(), []
 
     def refuse(self) -> None:
@@ -110,10 +111,10 @@ def test_an_outage_of_the_database_is_told_once_and_survived(configured, monkeyp
             raise OperationalError("the server is away\n\tIs it running?")
         renew(self)
 
-    renew = presence._Presence._renew
-    monkeypatch.setattr(presence._Presence, "_renew", refuse)
+    renew = registry._Presence._renew
+    monkeypatch.setattr(registry._Presence, "_renew", refuse)
     is_away.set()
-    presence.enter(Worker(worker_id="presence@here:1", hostname="here", pid=1, queues=["foreground"], concurrency=1))
+    registry.enter(Worker(worker_id="presence@here:1", hostname="here", pid=1, queues=["foreground"], concurrency=1))
     wait_until(lambda: len(refused) > 3, "attempts")
     assert not Worker.objects.filter(hostname="here").exists()
     is_away.clear()
@@ -123,7 +124,7 @@ def test_an_outage_of_the_database_is_told_once_and_survived(configured, monkeyp
     wait_until(lambda: len(caplog.records) == 2, "the second outage")
     is_away.clear()
     wait_for_heartbeat()
-    presence.leave(10)
+    registry.leave(10)
     assert the_worker().state == "stopped"
     assert [record.getMessage() for record in caplog.records] == [
         "worker presence@here:1 cannot say that it is there: the server is away"
@@ -135,7 +136,7 @@ def test_a_worker_with_the_id_of_an_earlier_one_is_registered_anew(configured):
     earlier = new_worker(
         "presence@here:1", started_at=long_ago, heartbeat_at=long_ago, stopped_at=long_ago, told="registered"
     )
-    presence.enter(
+    registry.enter(
         Worker(worker_id=earlier.worker_id, hostname="here", pid=1, queues=["background_fetch"], concurrency=3)
     )
     wait_until(lambda: the_worker().state == "alive", "the new worker")
@@ -143,7 +144,7 @@ def test_a_worker_with_the_id_of_an_earlier_one_is_registered_anew(configured):
     assert (found.told, found.queues, found.concurrency) == ("", ["background_fetch"], 3)
     assert found.started_at > long_ago
     assert found.pk != earlier.pk
-    presence.leave(10)
+    registry.leave(10)
 
 
 def test_workers_are_judged_by_the_clock_of_the_database(monkeypatch):
@@ -156,7 +157,7 @@ def test_workers_are_judged_by_the_clock_of_the_database(monkeypatch):
     Worker.objects.filter(worker_id="future@here:1").update(heartbeat_at=F("heartbeat_at") + timedelta(hours=1))
     new_worker("stopped@here:1", stopped_at=timezone.now())
     monkeypatch.setattr(timezone, "now", lambda: pytest.fail("the clock of this machine was asked"))
-    ours = presence.workers().filter(hostname="here")
+    ours = registry.workers().filter(hostname="here")
     assert dict(ours.values_list("worker_id", "state")) == {
         "alive@here:1": "alive",
         "late@here:1": "gone",

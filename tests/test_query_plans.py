@@ -22,15 +22,18 @@ from portfolio import tracking
 from portfolio.holdings import held_stocks, statements
 from portfolio.models import PortfolioPriority
 from portfolio.refreshing import refresh_prices
-from tasks import bulk, control, lifecycle, retention, sweeper, worker
-from tasks.bulk_changes import change
-from tasks.bulk_models import BulkAction
-from tasks.execution import run_job
+from tasks import control
+from tasks.bulk import runner
+from tasks.bulk.changes import change
+from tasks.celery_worker import signals
+from tasks.delivery.admission import forget_unused, take_turns
+from tasks.enqueue import Requested, request_fetches
 from tasks.groups import group_jobs
-from tasks.models import Job, JobEvent
-from tasks.notices import tell_ended_groups
-from tasks.requests import Requested, request_fetches
-from tasks.turns import forget_unused, take_turns
+from tasks.models import BulkAction, Job, JobEvent
+from tasks.running.execute import run_job
+from tasks.state import lifecycle
+from tasks.upkeep import retention, sweeper
+from tasks.upkeep.group_mails import tell_ended_groups
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -124,7 +127,7 @@ def test_requests_turns_and_what_workers_do_read_active_jobs_alone(jobs, user, r
     request_fetches(held_stocks(user), Job.Trigger.USER_REQUEST, user)
     with transaction.atomic():
         take_turns("foreground", 1)
-    worker.hand_back()
+    signals.hand_back()
     assert reads_of_all_jobs == []
 
 
@@ -279,11 +282,11 @@ def test_a_batch_of_an_action_on_many_jobs_reads_these_alone(jobs, admin_user, r
         (BulkAction.Kind.REPRIORITISE, 3, jobs[3:6]),
         (BulkAction.Kind.CANCEL, None, jobs[6:]),
     ):
-        action, _ = bulk.begin(kind, "", admin_user, 3, priority)
+        action, _ = runner.begin(kind, "", admin_user, 3, priority)
         with transaction.atomic():
             changed = change(action, Job.objects.in_bulk([job.pk for job in batch]).values())
         assert changed.done == 3
-        bulk.is_waiting(action)
+        runner.is_waiting(action)
     assert reads_of_all_jobs == []
 
 

@@ -15,8 +15,8 @@ from operations.local.child_processes import wait_until
 from portfolio.fetching import fetch_portfolios
 from portfolio.models import Portfolio
 from portfolio.refreshing import Refreshed, refresh_prices
+from tasks.enqueue import Requested, request_fetches
 from tasks.models import Job, JobRequest
-from tasks.requests import Requested, request_fetches
 
 pytestmark = pytest.mark.django_db
 

@@ -12,10 +12,10 @@ from market.sources import configured_sources
 from mqtt_bridge.payloads import for_topic, lifecycle_payload
 from mqtt_bridge.topics import lifecycle_targets
 from portfolio.fetching import fetch_stale_holdings
+from tasks.describe import describe_end
+from tasks.enqueue import request_analyses, request_fetches
 from tasks.groups import group_jobs
 from tasks.models import Job
-from tasks.requests import request_analyses, request_fetches
-from tasks.wording import describe_end
 from tests import asyncapi
 from tests.jobs import result_of, run_once
 from tests.prices import stored

@@ -19,12 +19,12 @@ from market.models import Analysis, Stock
 from operations.local.child_processes import wait_until
 from operations.models import Reading
 from operations.monitoring import readings
-from tasks import retention
+from tasks.enqueue import Requested
 from tasks.groups import group_jobs
 from tasks.models import Job, JobEvent, JobGroup, JobRequest, ScheduleRun, Worker
-from tasks.requests import Requested
-from tasks.retention import clean_up, cutoff, preview
-from tasks.schedules import run_once_a_slot
+from tasks.upkeep import retention
+from tasks.upkeep.retention import clean_up, cutoff, preview
+from tasks.upkeep.schedule_slots import run_once_a_slot
 from tests.conftest import WORKER
 from tests.jobs import new_job
 from tests.workers import new_worker

@@ -23,7 +23,7 @@ from operations.local.child_processes import wait_until
 from operations.routes import route
 from portfolio.fetching import fetch_scheduled
 from tasks.models import Job, JobRequest, ScheduleRun
-from tasks.schedules import run_once_a_slot, slot_at
+from tasks.upkeep.schedule_slots import run_once_a_slot, slot_at
 from tasks.watchlist import fetch_watchlist
 
 BEAT = ("-m", "celery", "-A", "stockqueue", "beat", "--pidfile", "", "--loglevel", "DEBUG")

@@ -9,8 +9,8 @@ from playwright.sync_api import Locator, Page, expect
 
 from market.models import Stock
 from operations.monitoring import alerts
+from tasks.enqueue import request_fetches
 from tasks.models import Job
-from tasks.requests import request_fetches
 from tests.chromium import is_too_wide
 from tests.jobs import new_job
 

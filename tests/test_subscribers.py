@@ -17,8 +17,8 @@ from django.utils import timezone
 
 from operations.local.child_processes import spawn, stop, wait_until
 from operations.local.mqtt_subscriber import Message
-from tasks import lifecycle
 from tasks.models import Job
+from tasks.state import lifecycle
 from tests.conftest import BRIDGE
 from tests.invariants import arrived_event_ids, check_nothing_was_lost, event_ids
 from tests.outbox import PATIENCE, request, wait_until_all_is_published

@@ -14,9 +14,9 @@ from market.models import Stock
 from mqtt_bridge.payloads import for_topic, lifecycle_payload
 from mqtt_bridge.topics import InvalidTopic, lifecycle_targets
 from stockqueue.config.sections import Topics
-from tasks import lifecycle
+from tasks.enqueue import request_fetches
 from tasks.models import Job, JobEvent
-from tasks.requests import request_fetches
+from tasks.state import lifecycle
 from tests import asyncapi
 
 pytestmark = pytest.mark.django_db

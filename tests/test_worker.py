@@ -7,9 +7,9 @@ from django.db.models import QuerySet
 from kombu.asynchronous.timer import Timer
 
 from operations.local.child_processes import wait_until
+from tasks.celery_worker.bootsteps import forget_cancelled
+from tasks.enqueue import Wanted, request_jobs
 from tasks.models import Job
-from tasks.requests import Wanted, request_jobs
-from tasks.steps import forget_cancelled
 from tests.conftest import output_of
 
 ALL = {"foreground", "background_fetch", "background_analysis"}

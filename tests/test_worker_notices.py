@@ -9,8 +9,9 @@ from django.utils import timezone
 
 from mqtt_bridge.topics import Message
 from mqtt_bridge.worker_announcements import BREAK, Notice, WorkerNotices, mark_told
-from tasks import heartbeat, presence
+from tasks.celery_worker import registry
 from tasks.models import Worker
+from tasks.running import heartbeat
 from tests import asyncapi
 from tests.workers import new_worker
 
@@ -272,7 +273,7 @@ def test_a_look_takes_one_query_and_marking_one_for_each_kind(notices, django_as
     with django_assert_num_queries(3):
         mark_told(due)
     assert notices.due() == []
-    assert set(presence.workers().values_list("state", "told")) == {
+    assert set(registry.workers().values_list("state", "told")) == {
         ("alive", "registered"),
         ("stopped", "unregistered"),
         ("gone", "disconnected"),

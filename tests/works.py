@@ -16,9 +16,9 @@ from django.db.models.functions import Concat
 
 from market.models import Stock
 from operations.local.child_processes import wait_until
+from tasks.enqueue import Requested, Wanted, request_jobs
 from tasks.models import Job
-from tasks.requests import Requested, Wanted, request_jobs
-from tasks.work import Done, Store, does
+from tasks.running.handlers import Done, Store, does
 
 LONGEST = 120.0
 """Seconds that work waits for its test."""

@@ -15,7 +15,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from stockqueue.database import impatient_connection
-from tasks import broker, direct
+from tasks.delivery import broker, direct
 from tasks.models import Job
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from operations.monitoring.holdings_freshness import WORST, Coverage, HeldStocks
 from operations.monitoring.last_hour import ProcessingTime, processing_times
 from operations.monitoring.ratios import age
 from operations.monitoring.workers import WorkerUse, worker_use
-from tasks import broker
+from tasks.delivery import broker
 from tasks.models import Job, JobEvent
 from tasks.priority import BANDS
 

@@ -11,7 +11,7 @@ from django_celery_beat.models import PeriodicTask
 from mqtt_bridge import leadership
 from operations.monitoring.last_hour import HOUR, Ended
 from operations.monitoring.ratios import age, share
-from tasks import presence
+from tasks.celery_worker import registry
 from tasks.models import Job, Worker
 
 MOST_WORKERS = 30
@@ -57,10 +57,10 @@ class Workforce:
 
 def workforce() -> Workforce:
     """All workers together, without those that stopped in good order."""
-    known = list(presence.workers())
+    known = list(registry.workers())
     alive = {worker.worker_id: worker.concurrency for worker in known if worker.state == Worker.State.ALIVE}
     busy = Job.objects.active().filter(status=Job.Status.RUNNING, worker_id__in=alive).count()
-    return Workforce(len(alive), len(presence.missing(known)), sum(alive.values()), busy)
+    return Workforce(len(alive), len(registry.missing(known)), sum(alive.values()), busy)
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def worker_use(ended: Iterable[Ended], now: datetime) -> list[WorkerUse]:
     for end in ended:
         if end.worker_id:
             ends.setdefault(end.worker_id, Counter())[end.status] += end.jobs
-    known = {worker.worker_id: worker for worker in presence.workers()}
-    missing = {worker.worker_id for worker in presence.missing(known.values())}
+    known = {worker.worker_id: worker for worker in registry.workers()}
+    missing = {worker.worker_id for worker in registry.missing(known.values())}
     there = {worker.worker_id for worker in known.values() if worker.state != Worker.State.STOPPED}
     minutes = HOUR / timedelta(minutes=1)
     uses = []

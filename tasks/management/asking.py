@@ -12,10 +12,10 @@ from django.db import transaction
 
 from market.models import Stock
 from market.symbols import InvalidSymbol, parse_symbol
+from tasks.describe import describe_end
+from tasks.enqueue import Requested
 from tasks.management.jobs import ShellCommand, as_json, bad_argument, describe, finish_here
 from tasks.models import Job
-from tasks.requests import Requested
-from tasks.wording import describe_end
 
 PATIENCE = 600.0
 LONGEST_PATIENCE = 86_400.0

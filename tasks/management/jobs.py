@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from tasks import direct
+from tasks.delivery import direct
 from tasks.models import Job
 
 BY = "the command line"

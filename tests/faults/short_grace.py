@@ -1,5 +1,5 @@
 """For `-I`: a worker that is stopped waits for its jobs for two seconds."""
 
-from tasks import worker
+from tasks.celery_worker import signals
 
-worker.GRACE = 2.0
+signals.GRACE = 2.0

@@ -11,8 +11,8 @@ from django.test import Client
 
 from market.models import Stock
 from operations.local.child_processes import wait_until
+from tasks.enqueue import request_fetches
 from tasks.models import Job
-from tasks.requests import request_fetches
 from tests.conftest import WORKER, Yahoo
 from tests.invariants import ENDS
 

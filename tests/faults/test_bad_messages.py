@@ -13,8 +13,8 @@ from redis import Redis
 
 from market.models import Stock
 from operations.local.child_processes import wait_until
+from tasks.enqueue import request_fetches
 from tasks.models import Job
-from tasks.requests import request_fetches
 from tests.conftest import WORKER, output_of
 from tests.invariants import ENDS, check_jobs
 

@@ -11,10 +11,11 @@ from django_celery_beat.models import PeriodicTask
 
 from market.models import Stock
 from operations.local.child_processes import wait_until
-from tasks import lifecycle, sweeper
+from tasks.enqueue import request_fetches
 from tasks.models import Job, ScheduleRun
-from tasks.requests import request_fetches
-from tasks.schedules import run_once_a_slot
+from tasks.state import lifecycle
+from tasks.upkeep import sweeper
+from tasks.upkeep.schedule_slots import run_once_a_slot
 from tests.conftest import output_of
 from tests.faults.steps import BEAT
 

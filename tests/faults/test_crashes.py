@@ -12,10 +12,10 @@ from django.db import transaction
 
 from market.models import Stock
 from operations.local.child_processes import kill_group, spawn, wait_until
-from tasks import broker as celery_broker
-from tasks import direct
+from tasks.delivery import broker as celery_broker
+from tasks.delivery import direct
 from tasks.models import Job, JobEvent, JobRequest
-from tasks.sweeper import sweep
+from tasks.upkeep.sweeper import sweep
 from tests.conftest import ROOT, WORKER, database_url, output_of
 from tests.faults.steps import BEAT, counts, fetch, fetched, let_pass, wait_for_end
 from tests.invariants import check_jobs
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ASK = """
 import os
 from market.models import Stock
-from tasks.requests import request_fetches
+from tasks.enqueue import request_fetches
 request_fetches([Stock.objects.create(symbol=symbol) for symbol in os.environ["ASK"].split()], "user_request")
 """
 

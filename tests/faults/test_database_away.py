@@ -14,9 +14,9 @@ from django.utils import timezone
 from redis import Redis
 
 from operations.local.child_processes import wait_until
-from tasks import broker
+from tasks.delivery import broker
 from tasks.models import Job
-from tasks.sweeper import sweep
+from tasks.upkeep.sweeper import sweep
 from tests.conftest import output_of
 from tests.faults.steps import BEAT, EVERY_QUEUE, let_pass, wait_for_end
 from tests.invariants import check_jobs

@@ -10,8 +10,8 @@ from django.test import Client
 
 from market.models import Stock
 from operations.local.child_processes import kill_group, wait_until
+from tasks.enqueue import request_fetches
 from tasks.models import Job
-from tasks.requests import request_fetches
 from tests.conftest import WORKER, output_of
 from tests.invariants import ENDS, check_jobs
 from tests.works import Gate, effect_of, request_deadly

@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 
 from operations.local.child_processes import wait_until
-from tasks import broker, direct
+from tasks.delivery import broker, direct
 from tasks.models import Job
-from tasks.sweeper import sweep
+from tasks.upkeep.sweeper import sweep
 from tests.conftest import WORKER
 from tests.faults.steps import fetch, fetched, log_in, wait_for_end
 from tests.invariants import check_jobs

@@ -13,10 +13,9 @@ from django.utils import timezone
 from redis import Redis
 
 from operations.local.child_processes import spawn, wait_until
-from tasks import broker as celery_broker
-from tasks import bulk
-from tasks.bulk_models import BulkAction
-from tasks.models import Job, JobEvent
+from tasks.bulk import runner
+from tasks.delivery import broker as celery_broker
+from tasks.models import BulkAction, Job, JobEvent
 from tests.conftest import ROOT, WORKER, database_url
 from tests.invariants import check_seq_has_no_gaps
 from tests.jobs import many_jobs
@@ -35,7 +34,7 @@ def operator(django_user_model) -> User:
 
 
 def begin(kind: Kind, operator: User, filters: str) -> BulkAction:
-    return bulk.begin(kind, filters, operator, JOBS)[0]
+    return runner.begin(kind, filters, operator, JOBS)[0]
 
 
 def work_in_another_process(action: BulkAction, crash_at: str) -> "subprocess.Popen[bytes]":
@@ -54,7 +53,7 @@ def let_pass(action: BulkAction) -> None:
     BulkAction.objects.filter(pk=action.pk).update(next_at=timezone.now() - timedelta(seconds=1))
 
 
-@pytest.mark.parametrize(("crash_at", "done"), [("changed", 0), ("batch", bulk.BATCH)])
+@pytest.mark.parametrize(("crash_at", "done"), [("changed", 0), ("batch", runner.BATCH)])
 def test_what_a_killed_process_left_is_gone_on_with_and_done_once(operator, new_redis, start, crash_at, done):
     jobs = many_jobs(JOBS, "running")
     action = begin(Kind.CANCEL, operator, "status__exact=running")
@@ -76,7 +75,7 @@ def test_what_a_killed_process_ran_again_runs_again_once(operator, new_redis, st
     many_jobs(JOBS, "failed")
     action = begin(Kind.RUN_AGAIN, operator, "status__exact=failed")
     assert work_in_another_process(action, "batch").wait(60) == -signal.SIGKILL
-    assert Job.objects.filter(retry_of__isnull=False).count() == bulk.BATCH
+    assert Job.objects.filter(retry_of__isnull=False).count() == runner.BATCH
     let_pass(action)
     with start(*WORKER_OF_ALL, ready=" ready.", CELERY_BROKER_URL=new_redis.url):
         wait_until(lambda: has_ended(action), "the end of the action")

@@ -10,9 +10,9 @@ from django.db import connection
 from django.utils import timezone
 
 from market.models import Stock
-from tasks.execution import run_job
+from tasks.enqueue import request_fetches
 from tasks.models import Job, JobRequest
-from tasks.requests import request_fetches
+from tasks.running.execute import run_job
 from tests.faults.steps import fetched, log_in, wait_for_end
 from tests.invariants import check_jobs
 

@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from tasks import broker
+from tasks.delivery import broker
 from tasks.models import Job
-from tasks.sweeper import sweep
+from tasks.upkeep.sweeper import sweep
 from tests.conftest import WORKER
 from tests.faults.steps import fetch, fetched, let_pass, wait_for_end
 from tests.invariants import check_jobs

@@ -6,8 +6,8 @@ import pytest
 
 from market.models import Stock
 from operations.local.child_processes import wait_until
+from tasks.enqueue import request_fetches
 from tasks.models import Job
-from tasks.requests import request_fetches
 from tests.conftest import WORKER
 from tests.faults.steps import BEAT, wait_for_end
 from tests.invariants import check_jobs

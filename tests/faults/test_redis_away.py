@@ -8,11 +8,11 @@ from django.conf import global_settings
 from redis import Redis
 
 from operations.local.child_processes import wait_until
-from tasks import broker as celery_broker
-from tasks import direct
-from tasks.dispatch import dispatch
+from tasks.delivery import broker as celery_broker
+from tasks.delivery import direct
+from tasks.delivery.dispatch import dispatch
 from tasks.models import Job
-from tasks.sweeper import sweep
+from tasks.upkeep.sweeper import sweep
 from tests.conftest import WORKER, output_of
 from tests.faults.steps import BEAT, EVERY_QUEUE, counts, fetch, fetched, let_pass, log_in, wait_for_end
 from tests.invariants import check_jobs

@@ -4,9 +4,9 @@ from typing import Any
 
 from market.models import Analysis
 from tasks.analysing import KINDS
+from tasks.enqueue import request_analyses
 from tasks.management.asking import RequestCommand, parse_asked
 from tasks.management.jobs import bad_argument
-from tasks.requests import request_analyses
 
 
 class Command(RequestCommand):

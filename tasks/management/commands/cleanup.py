@@ -3,9 +3,9 @@ import re
 from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
-from tasks import retention
 from tasks.management.jobs import ShellCommand
-from tasks.retention import Cleanup
+from tasks.upkeep import retention
+from tasks.upkeep.retention import Cleanup
 
 LONGEST = 36_500
 

@@ -10,10 +10,10 @@ from django.utils import timezone
 
 from market.models import Stock
 from tasks.backfill import LONGEST_RANGE_YEARS, InvalidRange, Mode, check_range, preview
+from tasks.enqueue import Requested, request_fetches
 from tasks.groups import describe_backfill, describe_fetch, group_jobs, name_stocks
 from tasks.management.asking import RequestCommand, parse_asked
 from tasks.management.jobs import bad_argument
-from tasks.requests import Requested, request_fetches
 
 
 class Command(RequestCommand):

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from tasks.models import Job, JobEvent
-from tasks.transition import Sql, change, database_time, insert
+from tasks.state.transitions_sql import Sql, change, database_time, insert
 
 Event = JobEvent.Event
 Status = Job.Status

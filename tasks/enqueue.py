@@ -14,12 +14,12 @@ from django.db.models import Q
 from django.utils import timezone
 
 from market.models import Analysis, Stock
-from tasks import lifecycle
 from tasks.backfill import Mode, first_source
-from tasks.dispatch import dispatch_after_commit, send_again_after_commit
-from tasks.locks import lock
+from tasks.delivery.dispatch import dispatch_after_commit, send_again_after_commit
 from tasks.models import Job, JobRequest
 from tasks.priority import Factors, in_order, queue_for, rank
+from tasks.state import lifecycle
+from tasks.state.locks import lock
 
 FETCH_DAYS = 30
 """Calendar days that an ordinary fetch asks for: about 21 bars, enough to mend a few missed weeks."""

@@ -11,12 +11,15 @@ from django.db import transaction
 from django.db.models import Max, Q
 from django.utils import timezone
 
-from tasks import broker, bulk, heartbeat, lifecycle
-from tasks.dispatch import dispatch, release_next, send_again
-from tasks.lifecycle import ClaimLost
+from tasks.bulk import runner
+from tasks.delivery import broker
+from tasks.delivery.admission import forget_unused
+from tasks.delivery.dispatch import dispatch, release_next, send_again
 from tasks.models import Job
-from tasks.retries import retries_left
-from tasks.turns import forget_unused
+from tasks.running import heartbeat
+from tasks.running.retries import retries_left
+from tasks.state import lifecycle
+from tasks.state.lifecycle import ClaimLost
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +63,7 @@ def sweep() -> int:
         expire_overdue()
         rescue_abandoned()
     forget_unused(UNUSED_AFTER)
-    bulk.go_on()
+    runner.go_on()
     sent = 0
     for queue in Job.Queue.values:
         sent += send_forgotten(queue)

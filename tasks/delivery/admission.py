@@ -16,8 +16,8 @@ from django.db.models import Case, Count, Exists, F, IntegerField, OuterRef, Q, 
 from django.db.models.functions import Cast, Coalesce
 from django.utils import timezone
 
-from tasks.locks import lock
 from tasks.models import Job, JobRequest
+from tasks.state.locks import lock
 
 PAGE = 2_000
 """Pending jobs that are looked at together."""

@@ -17,13 +17,12 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from tasks import broker, direct
-from tasks.bulk_changes import change
-from tasks.bulk_models import BulkAction
-from tasks.crash import crash_point
+from tasks.bulk.changes import change
+from tasks.delivery import broker, direct
 from tasks.matching import BrokenFilters, describe_filters, matching_jobs
-from tasks.models import Job
+from tasks.models import BulkAction, Job
 from tasks.priority import BANDS
+from tasks.state.crash_points import crash_point
 
 logger = logging.getLogger(__name__)
 

@@ -26,11 +26,12 @@ from celery.worker.request import Request
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 
-from tasks import direct, presence
+from tasks.celery_worker import registry
 from tasks.connections import close_lost_connections
+from tasks.delivery import direct
 from tasks.models import Job, Worker
 from tasks.priority import QUEUES_OF
-from tasks.sweeper import give_up
+from tasks.upkeep.sweeper import give_up
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def sweep_at_start(sender: Any, **_: Any) -> None:
 @worker_ready.connect
 def say_that_we_are_there(sender: Any, **_: Any) -> None:
     configured = settings.JOB_PROCESSOR.worker
-    presence.enter(
+    registry.enter(
         Worker(
             worker_id=worker_id(),
             name=configured.name or "",
@@ -135,7 +136,7 @@ def hand_back(**_: Any) -> None:
 
 @worker_shutdown.connect
 def leave(**_: Any) -> None:
-    presence.leave(PATIENCE)
+    registry.leave(PATIENCE)
 
 
 def _hand_back_and_leave() -> None:

@@ -9,14 +9,14 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.utils import timezone
 
-from tasks import lifecycle
-from tasks.broker import time_limit
-from tasks.crash import crash_point
-from tasks.dispatch import release_next
-from tasks.heartbeat import beating
+from tasks.delivery.broker import time_limit
+from tasks.delivery.dispatch import release_next
 from tasks.models import Job
-from tasks.retries import after, next_attempt, retries_left
-from tasks.work import Done, WorkFailed, WorkPostponed, work_for
+from tasks.running.handlers import Done, WorkFailed, WorkPostponed, work_for
+from tasks.running.heartbeat import beating
+from tasks.running.retries import after, next_attempt, retries_left
+from tasks.state import lifecycle
+from tasks.state.crash_points import crash_point
 
 logger = logging.getLogger(__name__)
 

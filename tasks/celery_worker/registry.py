@@ -9,8 +9,8 @@ from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.db.models import Case, CharField, QuerySet, Value, When
 from django.db.models.functions import Now
 
-from tasks import heartbeat
 from tasks.models import Worker
+from tasks.running import heartbeat
 
 if TYPE_CHECKING:
     from typing import TypedDict

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from tasks import broker
+from tasks.delivery import broker
 from tasks.models import Job
 
 logger = logging.getLogger(__name__)

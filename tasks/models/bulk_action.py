@@ -22,7 +22,7 @@ class BulkAction(models.Model):
 
     `running` → `completed`, `stopped` (somebody stopped it, or its user may not do it any more) or `failed` (an error
     that does not pass). A job that came later does not match; one that changed meanwhile is looked at as it is when
-    its turn comes. Only `tasks.bulk` writes these rows.
+    its turn comes. Only `tasks.bulk.runner` writes these rows.
     """
 
     class Kind(models.TextChoices):

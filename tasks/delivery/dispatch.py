@@ -13,11 +13,11 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from tasks import broker, direct
-from tasks.crash import crash_point
-from tasks.lifecycle import mark_queued
+from tasks.delivery import broker, direct
+from tasks.delivery.admission import forget_refusals, give_back, note_refusal, take_turns
 from tasks.models import Job
-from tasks.turns import forget_refusals, give_back, note_refusal, take_turns
+from tasks.state.crash_points import crash_point
+from tasks.state.lifecycle import mark_queued
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ from django.db.models.functions import Concat, Replace
 from django.utils import timezone
 
 from market.symbols import LONGEST_SYMBOL
-from tasks.bulk_models import BulkAction as BulkAction  # Django looks for models here
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -51,7 +50,7 @@ class Job(models.Model):
 
     `pending` (committed; waits for its turn, its retry time or a broker) → `queued` (the broker has it) → `running`
     → `completed`, `failed`, `expired` (waited past its queue's `ttl`) or `cancelled`. A retry goes from `running`
-    back to `pending`. The last four never change again. Only `tasks.lifecycle` writes a status.
+    back to `pending`. The last four never change again. Only `tasks.state.lifecycle` writes a status.
     """
 
     class Type(models.TextChoices):
@@ -277,89 +276,3 @@ class JobEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job_id} {self.seq} {self.event}"
-
-
-class JobGroup(models.Model):
-    """What one user asked for at once: fetches, a backfill, analyses. Joined jobs are among its `jobs`.
-
-    The admin shows its user how far it is, and whoever may see jobs. The user gets a mail when the last job has ended,
-    where that took long.
-    """
-
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="job_groups")
-    what = models.CharField(max_length=400, help_text="What was asked for, in words.")
-    jobs = models.ManyToManyField(Job, related_name="groups")
-    created_at = models.DateTimeField(default=timezone.now)
-    told_at = models.DateTimeField(
-        null=True, blank=True, help_text="When its end was noticed, and a mail sent if it took long."
-    )
-
-    class Meta:
-        ordering = ["-created_at"]
-        default_permissions = ()  # those of its jobs count
-        indexes = [models.Index(fields=["id"], name="group_not_told", condition=Q(told_at=None))]
-
-    def __str__(self) -> str:
-        return self.what
-
-
-class ScheduleRun(models.Model):
-    """A slot of a schedule that is used up: what it asks for is committed together with this row."""
-
-    schedule = models.CharField(max_length=200, help_text="The periodic task's name.")
-    slot = models.DateTimeField(help_text="When it was due.")
-    ran_at = models.DateTimeField(default=timezone.now)
-
-    class Meta:
-        ordering = ["-slot"]
-        constraints = [models.UniqueConstraint(fields=["schedule", "slot"], name="one_run_a_slot")]
-
-    def __str__(self) -> str:
-        return f"{self.schedule} {self.slot.isoformat()}"
-
-
-class Worker(models.Model):
-    """A Celery worker: it writes this row when it is ready, renews it while it is there, and says when it ends.
-
-    Only `tasks.presence` writes it, but for `told`. Times are the database's. Processes that do jobs themselves,
-    without a broker, are none of these.
-    """
-
-    class State(models.TextChoices):
-        """Those of `tasks.presence.workers()` have one as `state`; it changes by itself as time passes."""
-
-        ALIVE = "alive"
-        STOPPED = "stopped"
-        GONE = "gone"
-
-    class Told(models.TextChoices):
-        NOTHING = ""
-        REGISTERED = "registered"
-        UNREGISTERED = "unregistered"
-        DISCONNECTED = "disconnected"
-
-    worker_id = models.CharField(max_length=200, unique=True, help_text="Name and process, as jobs have it.")
-    name = models.CharField(max_length=4096, blank=True, help_text="worker.name: a name for people.")
-    hostname = models.CharField(max_length=255)
-    pid = models.PositiveIntegerField()
-    queues = models.JSONField(default=list)
-    concurrency = models.PositiveIntegerField(help_text="Jobs at the same time.")
-    job_types = models.JSONField(default=list, help_text="worker.supported_job_types; empty: those of its queues.")
-    capabilities = models.JSONField(default=list, help_text="worker.capabilities.")
-    started_at = models.DateTimeField(help_text="When it was ready.")
-    heartbeat_at = models.DateTimeField()
-    stopped_at = models.DateTimeField(null=True, blank=True, help_text="When it ended in good order.")
-    told = models.CharField(
-        max_length=12, choices=Told, blank=True, default=Told.NOTHING, help_text="What MQTT was told of it last."
-    )
-
-    class Meta:
-        ordering = ["-started_at"]
-
-    def __str__(self) -> str:
-        return self.worker_id
-
-    def was_replaced_by(self, other: "Worker") -> bool:
-        """Whether `other` has its name, and came after it was last seen."""
-        names = (one.worker_id.rpartition(":")[0] for one in (self, other))
-        return len(set(names)) == 1 and other.started_at > self.heartbeat_at

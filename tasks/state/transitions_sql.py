@@ -14,8 +14,8 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.utils import timezone
 
-from tasks import journal
 from tasks.models import Job, JobEvent, JobRequest
+from tasks.state import job_log
 
 _JOBS, _EVENTS = Job._meta.db_table, JobEvent._meta.db_table
 _COLUMNS = {field.name: field for field in Job._meta.concrete_fields}
@@ -36,7 +36,7 @@ _FACTS = ("priority", "queue", "attempt", "worker_id")
 """What an event tells of its job besides its `state`, as it was at that moment."""
 
 _WHOLE = tuple(_COLUMNS)
-_NEEDED = {"id", "status", "last_seq", *_FACTS, *journal.FACTS}
+_NEEDED = {"id", "status", "last_seq", *_FACTS, *job_log.FACTS}
 _BRIEF = tuple(name for name in _COLUMNS if name in _NEEDED)  # in the model's order
 
 
@@ -96,7 +96,7 @@ def change(
         with transaction.atomic():
             jobs = _fetch(returned, sql, parameters)
             record([job.pk for job in jobs], event, details)
-    journal.tell(jobs, event, details, changes.get("outcome", ""))
+    job_log.tell(jobs, event, details, changes.get("outcome", ""))
     return jobs
 
 
@@ -162,7 +162,7 @@ def insert(jobs: Sequence[Job], event: JobEvent.Event, details: Mapping[UUID, di
             with connection.cursor() as cursor:
                 cursor.execute(f"{_tell_of_each(_JOBS, at='%s')} {chosen}", [event, _now(), told_of, *ids])
                 cursor.execute(f'{_REQUEST} "{_JOBS}" {chosen}', ids)
-    journal.tell([job for job in jobs if job.pk in inserted], event)
+    job_log.tell([job for job in jobs if job.pk in inserted], event)
     return inserted
 
 

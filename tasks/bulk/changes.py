@@ -7,10 +7,10 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 
-from tasks import control, lifecycle
-from tasks.bulk_models import BulkAction
-from tasks.models import Job
+from tasks import control
+from tasks.models import BulkAction, Job
 from tasks.priority import may_be_in, queue_of
+from tasks.state import lifecycle
 
 
 class Changed(NamedTuple):
@@ -77,7 +77,7 @@ def _reprioritise(action: BulkAction, jobs: Collection[Job]) -> Changed:
 
 
 def _user(action: BulkAction) -> User:
-    assert isinstance(action.user, User)  # noqa: S101  (tasks.bulk stops an action whose user is gone)
+    assert isinstance(action.user, User)  # noqa: S101  (tasks.bulk.runner stops an action whose user is gone)
     return action.user
 
 

@@ -1,0 +1,9 @@
+"""The rows of the job engine."""
+
+from tasks.models.bulk_action import BulkAction
+from tasks.models.job import Job, JobEvent, JobQuerySet, JobRequest
+from tasks.models.job_group import JobGroup
+from tasks.models.schedule_run import ScheduleRun
+from tasks.models.worker import Worker
+
+__all__ = ["BulkAction", "Job", "JobEvent", "JobGroup", "JobQuerySet", "JobRequest", "ScheduleRun", "Worker"]

@@ -1,0 +1,17 @@
+from django.db import models
+from django.utils import timezone
+
+
+class ScheduleRun(models.Model):
+    """A slot of a schedule that is used up: what it asks for is committed together with this row."""
+
+    schedule = models.CharField(max_length=200, help_text="The periodic task's name.")
+    slot = models.DateTimeField(help_text="When it was due.")
+    ran_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-slot"]
+        constraints = [models.UniqueConstraint(fields=["schedule", "slot"], name="one_run_a_slot")]
+
+    def __str__(self) -> str:
+        return f"{self.schedule} {self.slot.isoformat()}"

@@ -1,0 +1,48 @@
+from django.db import models
+
+
+class Worker(models.Model):
+    """A Celery worker: it writes this row when it is ready, renews it while it is there, and says when it ends.
+
+    Only `tasks.celery_worker.registry` writes rows, except for `told`. Times are the database's. A process that runs
+    jobs without a broker has no row.
+    """
+
+    class State(models.TextChoices):
+        """The attribute `state` of each of `tasks.celery_worker.registry.workers()`. It changes as time passes."""
+
+        ALIVE = "alive"
+        STOPPED = "stopped"
+        GONE = "gone"
+
+    class Told(models.TextChoices):
+        NOTHING = ""
+        REGISTERED = "registered"
+        UNREGISTERED = "unregistered"
+        DISCONNECTED = "disconnected"
+
+    worker_id = models.CharField(max_length=200, unique=True, help_text="Name and process, as jobs have it.")
+    name = models.CharField(max_length=4096, blank=True, help_text="worker.name: a name for people.")
+    hostname = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    queues = models.JSONField(default=list)
+    concurrency = models.PositiveIntegerField(help_text="Jobs at the same time.")
+    job_types = models.JSONField(default=list, help_text="worker.supported_job_types; empty: those of its queues.")
+    capabilities = models.JSONField(default=list, help_text="worker.capabilities.")
+    started_at = models.DateTimeField(help_text="When it was ready.")
+    heartbeat_at = models.DateTimeField()
+    stopped_at = models.DateTimeField(null=True, blank=True, help_text="When it ended in good order.")
+    told = models.CharField(
+        max_length=12, choices=Told, blank=True, default=Told.NOTHING, help_text="What MQTT was told of it last."
+    )
+
+    class Meta:
+        ordering = ["-started_at"]
+
+    def __str__(self) -> str:
+        return self.worker_id
+
+    def was_replaced_by(self, other: "Worker") -> bool:
+        """Whether `other` has its name, and came after it was last seen."""
+        names = (one.worker_id.rpartition(":")[0] for one in (self, other))
+        return len(set(names)) == 1 and other.started_at > self.heartbeat_at
