@@ -69,7 +69,8 @@ class Stock(models.Model):
 
 
 # Far beyond any price; NaN and infinity fail a comparison with it in every database.
-_ABSURD_PRICE = 1e15
+ABSURD_PRICE = 1e15
+LARGEST_VOLUME = models.BigIntegerField.MAX_BIGINT
 
 
 class PriceBar(models.Model):
@@ -89,7 +90,7 @@ class PriceBar(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["stock", "date"], name="one_bar_a_day"),
             models.CheckConstraint(
-                condition=Q(close__gt=-_ABSURD_PRICE, close__lt=_ABSURD_PRICE), name="close_is_a_number"
+                condition=Q(close__gt=-ABSURD_PRICE, close__lt=ABSURD_PRICE), name="close_is_a_number"
             ),
         ]
 

@@ -1,5 +1,6 @@
 """The work of fetch jobs: ask the sources, and store what they answer."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -10,7 +11,7 @@ from threading import Semaphore
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, DataError, IntegrityError, connection, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from pydantic import BaseModel, Field
@@ -32,6 +33,8 @@ from tasks.running.retries import retries_left
 from tasks.stale_analyses import request_stale_analyses
 from tasks.state import lifecycle
 
+logger = logging.getLogger(__name__)
+
 LONGEST_RANGE = 36_525
 TOGETHER = 0.1
 """Seconds that an answer waits for others, to be stored with them."""
@@ -41,6 +44,9 @@ UNDER_WAY = 3
 """Stocks, for each one that is asked for at the same time, so that no thread waits while answers are stored."""
 _MEMBER = ("success", "records", "source", "reason", "adjusted", "error")
 """What is told of one stock of a batch."""
+
+_UNFIT = (DataError, IntegrityError, Stock.DoesNotExist, ArithmeticError, ValueError)
+"""Errors of an answer that the database cannot store, however often it comes."""
 
 Answer = tuple[str, Future[History]]
 """A symbol, and what its sources had: a history, or WorkFailed, or WorkPostponed."""
@@ -316,7 +322,10 @@ def _keep(
 def _store_members(
     job: Job, results: dict[str, dict[str, Any]], histories: Sequence[History], parameters: FetchParameters
 ) -> None:
-    """Write the answers for stocks of a batch and tell it, together; where that fails, one by one until one fails."""
+    """Write the answers for stocks of a batch and tell it, together; where that fails, one by one.
+
+    A stock whose answer does not fit fails alone. Raises where the database fails.
+    """
     if not histories:
         return
     for history in histories:
@@ -326,13 +335,25 @@ def _store_members(
             stored = _store(histories, parameters)
             members = {history.symbol: _member(history, one) for history, one in zip(histories, stored, strict=True)}
             _tell_members(job, results, members)
-    except (DatabaseError, Stock.DoesNotExist):
-        if len(histories) == 1:
+    except (DatabaseError, *_UNFIT) as error:
+        if len(histories) > 1:
+            for history in histories:
+                _store_members(job, results, [history], parameters)
+        elif isinstance(error, _UNFIT):
+            _note_unfit(job, results, histories[0].symbol, error)
+        else:
             raise
-        for history in histories:
-            _store_members(job, results, [history], parameters)
     else:
         results.update(members)
+
+
+def _note_unfit(job: Job, results: dict[str, dict[str, Any]], symbol: str, error: Exception) -> None:
+    """Log and tell why the answer for a stock cannot be stored."""
+    reason = str(error)
+    if not isinstance(error, Stock.DoesNotExist):
+        reason = f"the answer for {symbol} cannot be stored: {type(error).__name__}: {error}".splitlines()[0]
+    logger.warning("job %s: %s", job.pk, reason)
+    _note_member(job, results, symbol, {"success": False, "error": reason})
 
 
 def _member(history: History, stored: Stored) -> dict[str, Any]:

@@ -69,7 +69,7 @@ _TEXTS = {
         "subscribe to any of the premium plans at https://www.alphavantage.co/premium/ to instantly remove all daily "
         "rate limits.",
     ),
-    Misbehaviour.UNHEARD_OF: ("Information", "Closed for repairs, {key}"),
+    Misbehaviour.UNHEARD_OF: ("Information", "Closed\0\ud800 for repairs, {key}"),
 }
 
 

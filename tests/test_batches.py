@@ -2,19 +2,22 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from market.models import PriceBar, Stock
+from market.prices.store import Stored, store_histories
 from market.sources import fetch_history
 from market.sources.base import Bar, History
 from tasks import fetching
 from tasks.enqueue import request_batches, request_fetches
 from tasks.models import Job
-from tasks.running.execute import JobFailed, run_job
+from tasks.running.execute import run_job
+from tests.yahoo import daily_bars
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,17 +44,16 @@ def batch(yahoo) -> Callable[..., Job]:
 
 
 @pytest.fixture
-def not_a_number(monkeypatch) -> set[str]:
-    """The symbols whose answers cannot be stored."""
-    bad: set[str] = set()
+def spoil(monkeypatch) -> dict[str, dict[str, Any]]:
+    """spoil["AAPL"] = {"close": nan}: answers for the symbol have this in each bar."""
+    changes: dict[str, dict[str, Any]] = {}
 
     def fetch(symbol: str, *days: Any) -> History:
         history = fetch_history(symbol, *days)
-        bars = [Bar(*bar)._replace(close=float("nan")) if symbol in bad else bar for bar in history.bars]
-        return History(symbol, history.source, bars)
+        return replace(history, bars=[Bar(*bar)._replace(**changes.get(symbol, {})) for bar in history.bars])
 
     monkeypatch.setattr(fetching, "fetch_history", fetch)
-    return bad
+    return changes
 
 
 def progress(job: Job) -> list[dict[str, Any]]:
@@ -97,19 +99,39 @@ def test_an_unknown_stock_among_others_is_told_in_its_place(batch, yahoo):
     assert PriceBar.objects.values("stock").distinct().count() == 2
 
 
-def test_one_that_cannot_be_stored_ends_the_attempt_and_the_next_goes_on_with_what_is_left(batch, not_a_number, yahoo):
+@pytest.mark.parametrize("change", [{"close": float("nan")}, {"volume": 2**70}, {"open": "\ud800"}], ids=ascii)
+def test_one_that_cannot_be_stored_costs_no_other(batch, spoil, configured, change):
+    configured(**{"stock_jobs.data_fetch.concurrency": 1})  # others are asked for after it
+    job = batch(*SYMBOLS)
+    spoil[SYMBOLS[1]] = change
+    result = run_job(job.pk, "worker")
+    assert result
+    assert result["results"][SYMBOLS[1]]["error"].startswith(f"the answer for {SYMBOLS[1]} cannot be stored: ")
+    assert [one["symbol"] for one in progress(job)] == SYMBOLS
+    others = set(SYMBOLS) - {SYMBOLS[1]}
+    assert set(PriceBar.objects.values_list("stock__symbol", flat=True)) == others
+    assert set(Stock.objects.exclude(checked_at=None).values_list("symbol", flat=True)) == others
+    assert Job.objects.get(pk=job.pk).outcome == "partial"
+
+
+def test_a_database_that_fails_ends_the_attempt_and_the_next_goes_on_with_what_is_left(batch, monkeypatch, yahoo):
+    def fail_for(history: History) -> None:
+        if history.symbol == "MSFT":
+            raise OperationalError("the disk is full")
+
+    def store(histories: list[History], *moment: Any, **options: Any) -> list[Stored]:
+        for history in histories:
+            fail_for(history)
+        return store_histories(histories, *moment, **options)
+
     job = batch("AAPL", "MSFT", "IINN")
-    not_a_number.add("MSFT")
-    assert run_job(job.pk, "worker") is None
-
+    with monkeypatch.context() as patched:
+        patched.setattr(fetching, "store_histories", store)
+        assert run_job(job.pk, "worker") is None
     job.refresh_from_db()
-    assert (job.status, job.retries) == ("pending", 1)
-    assert job.error.startswith("IntegrityError: ")
+    assert (job.status, job.retries, job.error) == ("pending", 1, "OperationalError: the disk is full")
     assert [one["symbol"] for one in progress(job)] == ["AAPL"]
-    assert set(PriceBar.objects.values_list("stock__symbol", flat=True)) == {"AAPL"}
-    assert list(Stock.objects.exclude(checked_at=None).values_list("symbol", flat=True)) == ["AAPL"]
 
-    not_a_number.clear()
     asked_before = len(yahoo.server.chart_requests())
     result = run_job(job.pk, "worker")
     assert result
@@ -118,13 +140,42 @@ def test_one_that_cannot_be_stored_ends_the_attempt_and_the_next_goes_on_with_wh
     assert [one["symbol"] for one in progress(job)] == ["AAPL", "MSFT", "IINN"]
 
 
-def test_a_stock_that_was_removed_while_yahoo_answered_does_not_cost_those_before_it(batch, monkeypatch):
-    job = batch("AAPL", "MSFT")
+def test_a_stock_that_was_removed_while_yahoo_answered_costs_no_other(batch, monkeypatch):
+    job = batch("AAPL", "MSFT", "IINN")
     gone = Stock.objects.filter(symbol="MSFT")
     monkeypatch.setattr(fetching, "keep_sessions", lambda exchange: gone.delete())  # called before anything is stored
-    with pytest.raises(JobFailed, match="MSFT is not known here any more"):
-        run_job(job.pk, "worker")
-    assert set(PriceBar.objects.values_list("stock__symbol", flat=True)) == {"AAPL"}
+    result = run_job(job.pk, "worker")
+    assert result
+    assert result["results"]["MSFT"] == {"success": False, "error": "MSFT is not known here any more"}
+    assert set(PriceBar.objects.values_list("stock__symbol", flat=True)) == {"AAPL", "IINN"}
+
+
+def test_garbage_of_many_kinds_costs_only_what_it_is_in(yahoo):
+    told: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        "NUL": ({"name": "Apple\x00 Inc.\x1b[0m", "currency": "US\x00D", "exchange": "CC\x00C"}, {}),
+        "HALF": ({"name": "Half \ud83d of a smile", "currency": "\udfffUSD", "exchange": "\ud800CCC"}, {}),
+        "LONG": ({"name": "  N\n" * 300, "currency": "USD" * 9}, {}),
+        "MANY": ({}, {"volume": 10**19}),
+        "FEWER": ({}, {"volume": -5}),
+        "HIGH": ({}, {"close": 1e308, "adj_close": 1e308}),
+        "HIGHER": ({}, {"open": 1e15, "close": float("inf")}),
+        "SOUND": ({}, {}),
+    }
+    for symbol, (listing, change) in told.items():
+        *bars, last = daily_bars(symbol, 25)
+        yahoo.touched.append(symbol)
+        yahoo.server.serve(symbol, [*bars, replace(last, **change)], **listing)
+    (job,) = request_batches(Stock.objects.find_or_create(list(told)), Job.Trigger.SCHEDULED_UPDATE).created
+    result = run_job(job.pk, "worker")
+    assert result
+    assert all(one["success"] for one in result["results"].values()), result
+    stocks = {stock.symbol: stock for stock in Stock.objects.all()}
+    assert [stocks["NUL"].name, stocks["NUL"].currency, stocks["NUL"].exchange] == ["Apple Inc. [0m", "US D", "CC C"]
+    assert [stocks["HALF"].name, stocks["HALF"].currency] == ["Half of a smile", "USD"]
+    assert (len(stocks["LONG"].name), stocks["LONG"].currency) == (200, "USDUSDU…")
+    newest = {symbol: stock.bars.latest("date") for symbol, stock in stocks.items()}
+    assert {symbol for symbol, bar in newest.items() if bar.volume is None} == {"MANY", "FEWER"}
+    assert {symbol for symbol, bar in newest.items() if bar.date < newest["SOUND"].date} == {"HIGH", "HIGHER"}
 
 
 def test_a_member_is_passed_over_that_is_fresh_or_on_its_way_or_gone_when_its_turn_comes(batch, yahoo):

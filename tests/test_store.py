@@ -190,7 +190,25 @@ def test_a_name_too_long_for_its_column_does_not_cost_the_prices(stock):
 
     stock.refresh_from_db()
     assert stored_bars(stock) == [bar(0)]
-    assert (stock.name, stock.exchange, stock.currency) == ("N" * 200, "E" * 40, "C" * 8)
+    assert (stock.name, stock.exchange, stock.currency) == ("N" * 199 + "…", "E" * 39 + "…", "C" * 7 + "…")
+
+
+@pytest.mark.parametrize("garbage", ["\0", "\x1b", "\ud83d", "\u202e", "\r\n \t"], ids=ascii)
+def test_what_no_database_stores_of_a_text_does_not_cost_the_prices(stock, garbage):
+    told = {"name": f"{garbage}Apple{garbage} Inc.{garbage}", "exchange": f"NMS{garbage}", "currency": f"{garbage}USD"}
+    store_history(history(bar(0), **told), CHECKED)
+
+    stock.refresh_from_db()
+    assert stored_bars(stock) == [bar(0)]
+    assert (stock.name, stock.exchange, stock.currency) == ("Apple Inc.", "NMS", "USD")
+
+
+def test_a_text_that_is_nothing_else_tells_nothing(stock):
+    store_history(history(bar(0), name="Apple Inc."), CHECKED)
+    store_history(history(bar(1), name="\0\ud800 \n"), CHECKED)
+
+    stock.refresh_from_db()
+    assert stock.name == "Apple Inc."
 
 
 def test_the_latest_day_before_and_after_is_told(stock):

@@ -13,6 +13,7 @@ from django.utils import timezone
 from market.models import PriceBar, Stock
 from market.prices.volatility import RETURNS, realised_volatility
 from market.sources.base import AS_TRADED, Bar, History
+from market.text import clean_text
 
 MISSES_UNTIL_PARKED = 3
 LONGEST_CLOSURE = timedelta(days=15)
@@ -193,7 +194,7 @@ def _array(values: Iterable[object]) -> str:
 
 def _note_answer(stock: Stock, history: History, checked_at: datetime | None) -> None:
     for field in _TOLD:
-        if told := getattr(history, field)[: getattr(Stock, field).field.max_length]:
+        if told := clean_text(getattr(history, field), getattr(Stock, field).field.max_length):
             setattr(stock, field, told)
     stock.source = history.source
     stock.checked_at = checked_at or stock.checked_at

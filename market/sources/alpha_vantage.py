@@ -14,6 +14,7 @@ from curl_cffi.requests import exceptions as http
 from django.conf import settings
 from django.utils import timezone
 
+from market.models import ABSURD_PRICE, LARGEST_VOLUME
 from market.sources.base import (
     AccessRefused,
     Allowance,
@@ -30,6 +31,7 @@ from market.sources.base import (
     Unlimited,
 )
 from market.sources.http import SourceSession, reason_of
+from market.text import clean_text
 
 LABEL = "Alpha Vantage"
 ADDRESS = "https://www.alphavantage.co/query"
@@ -49,9 +51,6 @@ _LIMITS: tuple[tuple[str, float | None], ...] = (
 _SUFFIXES = {"L": "LON", "TO": "TRT", "V": "TRV", "DE": "DEX", "BO": "BSE", "SS": "SHH", "SZ": "SHZ"}
 # AAPL, BRK-B, BBD-B.TO; a longer end is a currency's, as in BTC-USD.
 _SHARE = re.compile(r"([A-Z0-9]+(?:-[A-Z]{1,2})?)(?:\.([A-Z]+))?")
-
-_HIGHEST_PRICE = 1e15
-_MOST_SHARES = 2**63
 
 
 class _Session(SourceSession):
@@ -125,7 +124,7 @@ class AlphaVantage:
         if said.startswith("Invalid API call"):
             return _no_data(symbol)
         said = said.replace(settings.ALPHA_VANTAGE_API_KEY or "\0", "…")
-        return SourceError(f"{LABEL} has nothing for {symbol} but a note: {said[:200]}")
+        return SourceError(f"{LABEL} has nothing for {symbol} but a note: {clean_text(said, 200)}")
 
 
 def _name_of(symbol: str) -> str:
@@ -150,7 +149,7 @@ def _bars(symbol: str, answer: Mapping[str, Any]) -> list[Bar]:
 
 def _bar(day: str, values: Mapping[str, str]) -> Bar:
     volume = int(values["5. volume"])
-    if not 0 <= volume < _MOST_SHARES:
+    if not 0 <= volume <= LARGEST_VOLUME:
         raise ValueError(volume)
     return Bar(
         date=date.fromisoformat(day),
@@ -165,7 +164,7 @@ def _bar(day: str, values: Mapping[str, str]) -> Bar:
 
 def _price(text: str) -> float:
     price = float(text)
-    if not 0 <= price < _HIGHEST_PRICE:  # NaN is not
+    if not 0 <= price < ABSURD_PRICE:  # NaN is not
         raise ValueError(text)
     return price
 

@@ -17,6 +17,7 @@ from curl_cffi.requests import Response
 from django.utils import timezone
 from yfinance.exceptions import YFRateLimitError
 
+from market.models import LARGEST_VOLUME
 from market.sources.base import Allowance, MalformedAnswer, SourceBusy, SourceDown, SourceError, SymbolNotFound
 from market.sources.budget import clock, pause_after
 from market.sources.http import SourceSession, retry_after
@@ -29,6 +30,7 @@ _NEWS = "/xhr/ncp?"
 _CRUMB = "/v1/test/getcrumb"
 _FOR_CRUMB = re.compile(rf"^https://(fc|guce|consent)\.yahoo\.com\b|{_CRUMB}")
 """Where yfinance gets a cookie, and for the cookie a crumb, which it adds to all requests. Only summaries need it."""
+_UNKNOWN_VOLUME = -1
 _REFUSALS = (HTTPStatus.TOO_MANY_REQUESTS, 999)
 
 
@@ -127,12 +129,29 @@ def _check_status(subject: str, response: Response) -> None:
 def _check_chart(symbol: str, response: Response) -> None:
     """Raise what a chart answer stands for, unless it is one that yfinance can read."""
     try:
-        chart = json.loads(response.content)["chart"]
-        error = chart["error"]
+        answer = json.loads(response.content)
+        error = answer["chart"]["error"]
     except (ValueError, TypeError, KeyError, RecursionError):
         raise MalformedAnswer(f"{LABEL} sent an answer for {symbol} that is not a chart") from None
     if response.status_code == 404 and error:
         raise no_data(symbol)
+    _mark_unknown_volumes(response, answer)
+
+
+def _mark_unknown_volumes(response: Response, answer: Any) -> None:
+    """Have yfinance read -1 where a volume is null or absurd: it would make 0 or an arbitrary number of that."""
+    try:
+        quote = answer["chart"]["result"][0]["indicators"]["quote"][0]
+        if all(map(_is_volume, quote["volume"])):
+            return
+        quote["volume"] = [volume if _is_volume(volume) else _UNKNOWN_VOLUME for volume in quote["volume"]]
+    except (LookupError, TypeError):  # yfinance tells what the chart lacks
+        return
+    response.content = json.dumps(answer).encode()
+
+
+def _is_volume(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= LARGEST_VOLUME
 
 
 def _check_news(subject: str, response: Response) -> None:

@@ -1,7 +1,6 @@
 """Yahoo Finance through yfinance."""
 
 import fcntl
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from yfinance.cache import get_cookie_cache, get_tz_cache
 from yfinance.data import YfData
 from yfinance.exceptions import YFException, YFRateLimitError, YFTickerMissingError
 
+from market.models import ABSURD_PRICE, LARGEST_VOLUME
 from market.sources.base import (
     Allowance,
     Bar,
@@ -49,7 +49,7 @@ _COLUMNS = ("Open", "High", "Low", "Close", "Adj Close", "Volume")
 warnings.filterwarnings("ignore", category=DeprecationWarning, module="^yfinance")
 
 # What yfinance raises when an answer lacks something that it takes for granted.
-_MISREADINGS = (AttributeError, LookupError, TypeError, ValueError)
+_MISREADINGS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 _Answer = TypeVar("_Answer")
 
@@ -98,7 +98,7 @@ class YahooFinance:
                 start=start, end=before, auto_adjust=False, timeout=self._limit, **_WITHOUT_NEEDLESS_PASSES
             )
             about: dict[str, Any] = ticker.history_metadata
-        bars = _bars(frame)
+            bars = _bars(frame)
         if not bars:
             raise no_data(symbol)
         return History(
@@ -181,21 +181,24 @@ _WITHOUT_NEEDLESS_PASSES: Any = {"actions": True, "keepna": True}
 
 
 def _bars(frame: pd.DataFrame) -> list[Bar]:
-    """The rows that have a close; Yahoo sends rows without one, or with zeros, for days on which nothing was traded.
+    """The rows that have a sound close; Yahoo sends rows without one, or with zeros, where nothing was traded.
 
     A row's day is the exchange's calendar day (yfinance's index is at midnight there).
     """
     columns = [frame[name].tolist() if name in frame else [None] * len(frame) for name in _COLUMNS]
     bars = []
     for day, *values in zip(pd.DatetimeIndex(frame.index).date, *columns, strict=True):
-        opening, high, low, close, adj_close, volume = map(_number, values)
+        opening, high, low, close, adj_close = map(_price, values[:-1])
+        volume = _volume(values[-1])
         if close is not None and any((opening, high, low, close, adj_close, volume)):
-            bars.append(Bar(day, opening, high, low, close, adj_close, None if volume is None else int(volume)))
+            bars.append(Bar(day, opening, high, low, close, adj_close, volume))
     return bars
 
 
-def _number(value: Any) -> float | None:
-    """`value` as a double; None for NaN, infinity and nothing."""
-    if value is None or not math.isfinite(value):
-        return None
-    return float(value)
+def _price(value: Any) -> float | None:
+    """`value` as a double; None for NaN, nothing, and what no price can be."""
+    return float(value) if value is not None and abs(value) < ABSURD_PRICE else None
+
+
+def _volume(value: Any) -> int | None:
+    return int(value) if value is not None and 0 <= value <= LARGEST_VOLUME else None
