@@ -1,8 +1,8 @@
 """Runs the tests as if it were another day: `python -m tests.days [DAY …] [-- PYTEST OPTIONS]`, or `make test-days`.
 
-The clock of pytest, and of each Python program that the tests start, begins at noon UTC of that day and runs on. Only
-the wall clock changes: waits and time limits take as long as usual. Servers and Chromium keep the machine's clock. A
-day that has passed is noted in `var/test-days`, and is not run again until a file changes.
+The clock of pytest, of the Python programs that the tests start, and of PostgreSQL begins at noon UTC of that day and
+runs on. Other servers and Chromium keep the machine's clock. Only the wall clock changes: waits and time limits take
+as long as usual. A day that has passed is noted in `var/test-days`, and is not run again until a file changes.
 """
 
 import argparse

@@ -291,6 +291,12 @@ class MosquittoServer(Server):
         return is_listening(self.host, self.port)
 
 
+def _clock() -> dict[str, str]:
+    """The clock that `tests/days.py` chose: the times of the database have to be those of the programs."""
+    library = os.environ.get("TESTS_CLOCK_LIBRARY")
+    return {"LD_PRELOAD": library} if library else {}
+
+
 class PostgresServer(Server):
     """PostgreSQL with an empty database, and other `settings`. `kill()` loses nothing that was committed."""
 
@@ -369,6 +375,7 @@ class PostgresServer(Server):
         return subprocess.Popen(
             command,
             cwd=self.folder,
+            env=os.environ | _clock(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
