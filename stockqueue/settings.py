@@ -281,6 +281,8 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 # Redis that is full answers with errors, which would end the worker.
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True
+# RabbitMQ's own 60 s would have a worker notice a connection that is half open after two minutes. Redis has none.
+CELERY_BROKER_HEARTBEAT = 10
 # What it sends, and when, is in the database: operations.default_schedules has the rows that a new one starts with.
 CELERY_BEAT_SCHEDULER = "operations.beat:Scheduler"
 

@@ -38,6 +38,12 @@ class RabbitServer(Server):
                 with suppress(*connection.channel_errors), connection.channel() as channel:
                     channel.queue_purge(queue)
 
+    def url_of_quorum_host(self, name: str) -> str:
+        """The URL of a new virtual host, whose queues are quorum queues unless a client asks for another type."""
+        self._control("add_vhost", name, "--default-queue-type", "quorum")
+        self._control("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+        return f"amqp://guest:guest@{self.host}:{self.port}/{name}"
+
     def block_publishers(self) -> None:
         """A memory alarm: connections that publish are not read any more."""
         self._control("set_vm_memory_high_watermark", "0.0000001")
@@ -46,11 +52,16 @@ class RabbitServer(Server):
         """The alarm is over."""
         self._control("set_vm_memory_high_watermark", "0.9")
 
-    def _control(self, *words: str) -> None:
-        node = ["--node", self._environment["RABBITMQ_NODENAME"]]
-        subprocess.run(
-            [_find("rabbitmqctl"), *node, *words], env=self._environment, check=True, capture_output=True, timeout=60
+    def heartbeats(self) -> list[int]:
+        """The seconds between two heartbeats that each connection to it has agreed on; 0: none."""
+        return [int(line) for line in self._control("list_connections", "--silent", "timeout").split()]
+
+    def _control(self, *words: str) -> str:
+        command = [_find("rabbitmqctl"), "--node", self._environment["RABBITMQ_NODENAME"], *words]
+        ended = subprocess.run(
+            command, env=self._environment, check=True, stdout=subprocess.PIPE, text=True, timeout=60
         )
+        return ended.stdout
 
     @cached_property
     def _environment(self) -> dict[str, str]:

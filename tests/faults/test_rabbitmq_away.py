@@ -1,6 +1,9 @@
-"""RabbitMQ is restarted while jobs run: each has one effect."""
+"""RabbitMQ is restarted, or half open: jobs have one effect, and nobody waits for long."""
 
+import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -8,8 +11,10 @@ from tasks.delivery import broker
 from tasks.models import Job
 from tasks.upkeep.sweeper import sweep
 from tests.conftest import WORKER
-from tests.faults.steps import fetch, fetched, let_pass, wait_for_end
+from tests.faults.steps import counts, fetch, fetched, let_pass, log_in, wait_for_end
 from tests.invariants import check_jobs
+from tests.rabbit import RabbitServer
+from tests.stalling_proxy import StallingProxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,3 +39,47 @@ def test_rabbitmq_is_restarted_in_mid_job(how, new_rabbit, point_to, start, yaho
     check_jobs(jobs, served=yahoo.server.closes)
     assert set(Job.objects.values_list("status", flat=True)) == {"completed"}
     assert fetched(yahoo) == Counter(symbols)
+
+
+@contextmanager
+def half_open(server: RabbitServer) -> Iterator[tuple[str, Callable[[], None]]]:
+    """A URL, and what leaves its connections half open: nothing arrives there any more, and new ones work."""
+    with StallingProxy(server.host, server.port) as proxy:
+        yield server.url.replace(f":{server.port}/", f":{proxy.port}/"), proxy.forget
+
+
+def test_a_worker_and_rabbitmq_send_each_other_heartbeats_every_ten_seconds(rabbit_server, start):
+    before = rabbit_server.heartbeats().count(10)
+    with start(*WORKER, ready=" ready.", CELERY_BROKER_URL=rabbit_server.url):
+        assert rabbit_server.heartbeats().count(10) > before
+
+
+@pytest.mark.long
+def test_a_worker_recovers_from_a_half_open_connection_to_rabbitmq(new_rabbit, point_to, start, yahoo):
+    yahoo.serve("AAPL", "MSFT")
+    point_to(new_rabbit.url)
+    with (
+        half_open(new_rabbit) as (url, forget),
+        start(*WORKER, ready=" ready.", CELERY_BROKER_URL=url, **yahoo.server.environment),
+    ):
+        jobs = fetch("AAPL")
+        wait_for_end(jobs)
+        forget()
+        began = time.monotonic()
+        jobs += fetch("MSFT")
+        wait_for_end(jobs, timeout=150)
+        print(f"all was done {time.monotonic() - began:.1f} s later")
+    check_jobs(jobs, served=yahoo.server.closes)
+    assert set(Job.objects.values_list("status", "attempt")) == {("completed", 1)}
+
+
+def test_a_login_through_a_half_open_connection_to_rabbitmq_is_quick_and_its_jobs_are_sent(
+    user, hold, empty_rabbit, point_to
+):
+    hold(user, *(f"S{number}" for number in range(3)))
+    with half_open(empty_rabbit) as (url, forget):
+        point_to(url)
+        fetch("USED")  # which opens the connection
+        forget()
+        assert log_in(user) < 2
+    assert counts() == {"queued": 4}
