@@ -249,8 +249,10 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_DEFAULT_QUEUE = "foreground"
 _exchange = Exchange("stockqueue", type="direct")
+# RabbitMQ's quorum queues, which may be the default of a virtual host, have no priorities. Redis ignores all this.
+_arguments = {"x-max-priority": 10, "x-queue-type": "classic"}
 CELERY_TASK_QUEUES = [
-    Queue(name, _exchange, routing_key=name, queue_arguments={"x-max-priority": 10})
+    Queue(name, _exchange, routing_key=name, queue_arguments=_arguments)
     for name in ("foreground", "background_fetch", "background_analysis")
 ]
 # Queue and priority of what is not a job's message. A default priority would win over it.

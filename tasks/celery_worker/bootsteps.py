@@ -37,12 +37,15 @@ class ForgetCancelledTimers(StartStopStep):
     """
 
     requires = (Tasks,)
+    _repeated: Any = None
 
     def start(self, c: Any) -> None:
         self._repeated = c.timer.call_repeatedly(FORGET_EVERY, forget_cancelled, (c.timer,))
 
     def stop(self, c: Any) -> None:
-        self._repeated.cancel()  # a consumer starts again when it has lost its broker
+        # A consumer starts again when it has lost its broker, which may happen before it has started this.
+        if self._repeated is not None:
+            self._repeated.cancel()
 
 
 def forget_cancelled(timer: Timer) -> None:
