@@ -387,7 +387,7 @@ from django.conf import settings
 settings.ALLOWED_HOSTS = ["testserver"]
 from django.test import Client
 from django.core.management import call_command
-from tasks import direct
+from tasks.delivery import direct
 direct.configure(None, None)  # a process that fetches imports pandas
 call_command("migrate", verbosity=0)
 call_command("loaddata", "demo", verbosity=0)

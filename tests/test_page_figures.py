@@ -43,7 +43,7 @@ WORKERS = """
     WITH worker AS (
         SELECT worker_id, REPLACE(worker_id, ':' || pid, '') AS name, concurrency, started_at, heartbeat_at,
             CASE WHEN stopped_at IS NOT NULL THEN 'stopped'
-                WHEN heartbeat_at < %s THEN 'gone' ELSE 'alive' END AS state
+                WHEN heartbeat_at < %s OR heartbeat_at > %s THEN 'gone' ELSE 'alive' END AS state
         FROM tasks_worker
     )
     SELECT worker_id, concurrency, CASE WHEN state = 'gone' AND EXISTS (
@@ -220,7 +220,7 @@ def check_queues(page: Page, now: datetime, check: Check) -> None:
 
 
 def check_workers(page: Page, now: datetime, check: Check) -> None:
-    known = {worker: (state, processes) for worker, processes, state in rows(WORKERS, now - SILENT)}
+    known = {worker: (state, processes) for worker, processes, state in rows(WORKERS, now - SILENT, now + SILENT)}
     hour = now - timedelta(hours=1)
     busy = {
         worker: tuple(map(int, counts))

@@ -39,7 +39,7 @@ def begin(kind: Kind, operator: User, filters: str) -> BulkAction:
 
 def work_in_another_process(action: BulkAction, crash_at: str) -> "subprocess.Popen[bytes]":
     own = {"DATABASE_URL": database_url(), "STOCKQUEUE_CRASH_AT": crash_at}
-    code = f"from tasks import bulk; bulk.work({action.pk})"
+    code = f"from tasks.bulk import runner; runner.work({action.pk})"
     return spawn([sys.executable, "manage.py", "shell", "-v0", "-c", code], cwd=ROOT, env=os.environ | own)
 
 
