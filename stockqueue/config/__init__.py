@@ -6,7 +6,6 @@
 import copy
 import datetime
 import difflib
-import json
 import math
 from collections.abc import Iterator
 from functools import cache
@@ -262,7 +261,3 @@ def json_schema() -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": {**definitions, JobProcessor.__name__: settings},
     }
-
-
-if __name__ == "__main__":
-    print(json.dumps(json_schema(), indent=2))
