@@ -1,6 +1,6 @@
 """Settings of gunicorn, which reads this file where it is started in this folder: `gunicorn stockqueue.wsgi`."""
 
-# What keeps the site from being served is said once, and ends gunicorn. Its workers would say so again and again.
+# A refused start ends gunicorn. Without this, gunicorn would replace one failed worker after another.
 preload_app = True
-# A socket in the home directory of the user, for commands that nobody needs here.
+# gunicorn would create a socket for commands in the user's home directory.
 control_socket_disable = True

@@ -1,4 +1,4 @@
-"""Connections to the database for who cannot wait."""
+"""Connections to the database with short time limits."""
 
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper

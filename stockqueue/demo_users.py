@@ -18,9 +18,9 @@ def has_public_password(username: str | None, password: str | None) -> bool:
 
 
 def refuse_demo_users() -> None:
-    """End a program that serves users where DJANGO_DEBUG is off and demo users could log in to its database.
+    """End the program if DJANGO_DEBUG is off and a demo user can log in with the public password.
 
-    Without an answer of the database nothing is known, and the program goes on: the login itself refuses them, too.
+    If the database does not answer, the program starts: the login refuses demo users, too.
     """
     if settings.DEBUG:
         return

@@ -1,4 +1,4 @@
-"""What the programs write is for the user who runs them: the database has password hashes, and sessions of users."""
+"""Permissions of the files that the programs write: these contain password hashes and sessions of users."""
 
 import fcntl
 import os
@@ -11,22 +11,22 @@ from pathlib import Path
 from stockqueue.config import ConfigError
 
 FORBIDDEN = 0o027
-"""Permissions that no file has: the group may read it, and others may do nothing."""
+"""Permissions that no file has: writing for the group, and all for other users."""
 
 _MARKS = ("stockqueue.sqlite3", "static", "logs")
-"""Names that tell the folder of an installation from a folder of other programs."""
+"""Names in the folder of an installation. A folder without them belongs to other programs."""
 
 
 def restrict_umask() -> None:
-    """Create files of this process and its children with 0640 at most, whatever umask the process was started with."""
+    """Create files of this process and its children with 0640 at most, whatever the umask was."""
     os.umask(os.umask(FORBIDDEN) | FORBIDDEN)
 
 
 def make_private(folder: Path, *, is_ours: bool) -> str | None:
-    """Give `folder` the mode 0700, and take FORBIDDEN from all in it. It is created where there is none.
+    """Create `folder` with the mode 0700, or correct the modes of an existing folder and of its files.
 
-    ConfigError where other programs use it, unless `is_ours` says that none do. The return value warns of a folder
-    that stays open to other users.
+    Raise ConfigError for a folder of other programs, unless `is_ours`. Return a warning if other users can still read
+    the folder.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     state = folder.stat()
@@ -46,13 +46,13 @@ def make_private(folder: Path, *, is_ours: bool) -> str | None:
 
 
 def _is_installation(folder: Path) -> bool:
-    """Whether the folder is empty, or programs of ours have written to it."""
+    """Whether the folder is empty, or has files of this program."""
     names = set(os.listdir(folder))
     return not names or not names.isdisjoint(_MARKS)
 
 
 def _restrict(folder: Path, owner: int) -> None:
-    """Change modes as far as possible: some file systems have none, and files of running programs come and go."""
+    """Change modes where the file system has modes. Files of running programs may disappear meanwhile."""
     with suppress(OSError):
         folder.chmod(0o700)
     for place, folders, files in os.walk(folder):
@@ -66,7 +66,7 @@ def _restrict(folder: Path, owner: int) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One process at a time runs the block with this folder; the others wait."""
+    """Hold a lock on `folder` during the block. Other processes wait for the lock."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -76,9 +76,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def short_folder(link: Path) -> Path:
-    """A private folder with a short path, in the temporary folder. All processes find it by the symbolic link `link`.
+    """A private folder with a short path, in the temporary folder. The symbolic link `link` leads all processes there.
 
-    Its name cannot be guessed. Where it has gone, or is not this user's alone, there is a new one.
+    The name is random. A folder that was deleted, or that other users can enter, is replaced by a new folder.
     """
     with locked(link.parent):
         with suppress(OSError):

@@ -224,7 +224,7 @@ STORAGES = {
     },
 }
 WHITENOISE_USE_FINDERS = DEBUG
-FILE_UPLOAD_PERMISSIONS = 0o640  # of collected static files: the web server sends them itself
+FILE_UPLOAD_PERMISSIONS = 0o640  # for collected static files; only this web server reads them
 FIXTURE_DIRS = [BASE_DIR / "fixtures"]
 
 CSRF_TRUSTED_ORIGINS = _words("DJANGO_CSRF_TRUSTED_ORIGINS")

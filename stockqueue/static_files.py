@@ -1,4 +1,4 @@
-"""Static files of all apps in one folder, from which the web server sends them where DJANGO_DEBUG is off."""
+"""Static files are collected in one folder for the web server, if DJANGO_DEBUG is off."""
 
 import filecmp
 import sys
@@ -14,9 +14,9 @@ from stockqueue.private_files import locked
 
 
 def collect_static_files() -> None:
-    """Run `collectstatic` where STATIC_ROOT lacks what this version has. One web server of several does so.
+    """Run `collectstatic` if STATIC_ROOT does not have the files of this version. Web servers take turns.
 
-    Pages name files as the manifest says, and fail without it.
+    Pages read the names of files from the manifest, and fail without a manifest.
     """
     if settings.DEBUG:
         return
@@ -31,7 +31,7 @@ def collect_static_files() -> None:
 
 
 def _outdated() -> list[Path]:
-    """Copies that are missing, differ from their source, or were made later than the manifest: nobody finished it."""
+    """Copies that are missing, differ from their source, or are newer than the manifest, as after a crash."""
     manifest = settings.STATIC_ROOT / ManifestStaticFilesStorage.manifest_name
     finished = manifest.stat().st_mtime if manifest.exists() else 0.0
     copies = {settings.STATIC_ROOT / name: source for name, source in _sources().items()}
@@ -43,7 +43,7 @@ def _outdated() -> list[Path]:
 
 
 def _sources() -> dict[str, Path]:
-    """Files by the name under which they are collected. Of several with one name, the first counts."""
+    """Installed files by the names of their copies. The first file of a name counts, as in `collectstatic`."""
     found: dict[str, Path] = {}
     for finder in get_finders():
         for path, storage in finder.list(StaticFilesConfig.ignore_patterns):

@@ -9,7 +9,7 @@ SHORTEST_SECRET = 8
 """A known secret that is shorter is not looked for: it may be a word."""
 
 LONGEST_TEXT = 32_768
-"""Characters of a message, and of a traceback, that are written. Users and servers decide how long some texts are."""
+"""A message or a traceback with more characters is cut. Users and servers decide how long some texts are."""
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """What ends a line somewhere, moves a terminal's cursor, turns text around, or is no UTF-8."""
@@ -21,8 +21,8 @@ _WHOLE_WORDS = re.compile(r"""(?:.*[\s'"])?""", re.DOTALL)
 _WORD = re.compile(r"""[^\s'"]+""")
 _LOGIN = re.compile("://[^:/]*:")
 
-# Users choose much of what is logged. The time that a pattern takes must grow no faster than the text, so no pattern
-# searches the rest of a text again from each place where it could begin.
+# Users choose part of the text, so the time for a pattern must grow no faster than the text: no pattern may search
+# the rest of the text from each of its characters.
 _VALUE = r"""("[^"]*(?:"|\Z)|'[^']*(?:'|\Z)|[^\s&,;'")\]}]+)"""
 _SECRETS = (
     (re.compile(r"""((?:proxy-)?authorization["']?\s*[:=]\s*["']?)(?:\w+\s+)?[^\s'",]+""", re.IGNORECASE), r"\1***"),
