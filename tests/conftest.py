@@ -231,7 +231,6 @@ def rabbit_server() -> Iterator[RabbitServer]:
 @pytest.fixture
 def empty_rabbit(rabbit_server: RabbitServer) -> Iterator[RabbitServer]:
     """The same with nothing in it. The test may pause and stop it, and no worker of others takes jobs from it."""
-    pools.reset()  # of a test before, which may have stopped it
     rabbit_server.empty(Job.Queue.values)
     yield rabbit_server
     rabbit_server.resume()
@@ -299,6 +298,9 @@ def point_to() -> Iterator[Callable[[str], None]]:
 
     def point_to(url: str) -> None:
         current_app.conf.broker_url = url
+        # Connections that another test opened, perhaps to a server that is no more; Celery keeps the pools as well.
+        pools.reset()
+        current_app._after_fork()
         celery_broker._connection.cache_clear()
         celery_broker.breaker.succeed()
 

@@ -86,7 +86,8 @@ def test_a_jobs_messages_come_on_their_topics_with_their_qos(mosquitto_server, s
         f"jobs/completed/{low.pk}": 1,
     }
     assert seen.qos.pop("jobs/queue/high/stock_fetch") == {2}
-    assert all(qos == {1} for qos in seen.qos.values())
+    # The heartbeats of another test's worker come with a QoS of 0.
+    assert all(qos == {1} for topic, qos in seen.qos.items() if not topic.startswith("workers/heartbeat/"))
     for message in seen.messages:
         check(message.topic, message.payload)
 

@@ -1,7 +1,6 @@
 """Whose turn it is: caps of queues and users, joining, promotion, and what happens when the broker takes nothing."""
 
 import threading
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -22,6 +21,7 @@ from tasks.enqueue import Wanted, request_fetches, request_jobs
 from tasks.models import Job, JobRequest
 from tasks.running.execute import run_job
 from tasks.state import lifecycle
+from tests.promptly import promptly
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -352,24 +352,22 @@ def test_a_broker_that_does_not_answer_is_an_error_that_passes(either_broker):
 
 
 @pytest.mark.parametrize("state", ["stopped", "paused", "paused after use"])
-def test_sending_takes_less_than_a_second_whatever_the_broker_does(state, either_broker):
+def test_sending_gives_up_in_time_whatever_the_broker_does(state, either_broker):
     if state == "paused after use":
         request_fetches(stocks("USED"), Trigger.USER_REQUEST)
         assert states() == {"USED": "queued"}
     either_broker.stop() if state == "stopped" else either_broker.pause()
-    began = time.monotonic()
-    request_fetches(numbered(20), Trigger.USER_REQUEST)
-    assert time.monotonic() - began < 1
+    with promptly():
+        request_fetches(numbered(20), Trigger.USER_REQUEST)
     assert states()["S000"] == "pending"
 
 
-def test_sending_takes_less_than_a_second_while_rabbitmq_has_an_alarm(new_rabbit, point_to):
+def test_sending_gives_up_in_time_while_rabbitmq_has_an_alarm(new_rabbit, point_to):
     point_to(new_rabbit.url)
     request_fetches(stocks("USED"), Trigger.USER_REQUEST)
     new_rabbit.block_publishers()
-    began = time.monotonic()
-    request_fetches(stocks("AAPL"), Trigger.USER_REQUEST)
-    assert time.monotonic() - began < 1
+    with promptly():
+        request_fetches(stocks("AAPL"), Trigger.USER_REQUEST)
     assert states() == {"USED": "queued", "AAPL": "pending"}
     assert set(refused()) == {"AAPL"}
     new_rabbit.unblock_publishers()

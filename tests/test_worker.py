@@ -45,13 +45,13 @@ def test_a_worker_takes_the_queues_of_its_job_types_unless_it_is_told_which(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_on_rabbitmq_an_urgent_job_is_the_next_of_a_worker_of_all_queues(rabbit_server, configured, start, point_to):
-    point_to(rabbit_server.url)
+def test_on_rabbitmq_an_urgent_job_is_the_next_of_a_worker_of_all_queues(empty_rabbit, configured, start, point_to):
+    point_to(empty_rabbit.url)
     file = configured()
     slow = [Wanted(Job.Type.STOCK_RESEARCH, f"{number}", parameters={"seconds": 0.3}) for number in range(12)]
     request_jobs(slow, Job.Trigger.BACKGROUND_ANALYSIS)
     words = ("-m", "celery", "-A", "stockqueue", "worker", "-c", "1", "-I", "benchmarks.works", "--loglevel", "INFO")
-    with start(*words, ready=" ready.", CELERY_BROKER_URL=rabbit_server.url, STOCKQUEUE_CONFIG=str(file)):
+    with start(*words, ready=" ready.", CELERY_BROKER_URL=empty_rabbit.url, STOCKQUEUE_CONFIG=str(file)):
         for number in range(3):
             before = begun().count()
             wait_until(lambda: begun().count() > before, "the next slow job")  # noqa: B023

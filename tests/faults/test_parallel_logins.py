@@ -21,29 +21,27 @@ pytestmark = pytest.mark.django_db(transaction=True)
 SYMBOLS = [f"S{number}" for number in range(5)]
 
 
-def log_in_at_once(users: list[User], at_once: int) -> list[float]:
-    """The seconds that each login took."""
+def log_in_at_once(users: list[User], at_once: int) -> None:
     together = threading.Barrier(at_once)
 
-    def log_in_with_the_others(number: int) -> float:
+    def log_in_with_the_others(number: int) -> None:
         try:
             if number < at_once:
                 together.wait(30)
-            return log_in(users[number])
+            log_in(users[number])
         finally:
             connection.close()
 
     with ThreadPoolExecutor(at_once) as pool:
-        return list(pool.map(log_in_with_the_others, range(len(users))))
+        list(pool.map(log_in_with_the_others, range(len(users))))
 
 
 def test_one_user_who_logs_in_50_times_at_once_has_each_stock_fetched_once(user, hold, yahoo, broker, worker):
     yahoo.serve(*SYMBOLS)
     hold(user, *SYMBOLS)
     yahoo.server.hold_back()
-    seconds = log_in_at_once([user] * 50, 50)
+    log_in_at_once([user] * 50, 50)
     yahoo.server.release()
-    print(f"the longest of 50 logins took {max(seconds):.2f} s")
     jobs = list(Job.objects.all())
     wait_for_end(jobs)
     check_jobs(jobs, served=yahoo.server.closes)
@@ -60,9 +58,8 @@ def test_what_100_users_hold_is_fetched_once(django_user_model, hold, yahoo, bro
         hold(holder, *SYMBOLS)
     if not ended:
         yahoo.server.hold_back()
-    seconds = log_in_at_once(users, 20)
+    log_in_at_once(users, 20)
     yahoo.server.release()
-    print(f"the longest of 100 logins, 20 at once, took {max(seconds):.2f} s")
     jobs = list(Job.objects.all())
     wait_for_end(jobs)
     check_jobs(jobs, served=yahoo.server.closes)
