@@ -27,9 +27,9 @@ from django.urls import reverse
 from benchmarks.options import Options
 from benchmarks.population import populate
 from benchmarks.report import Spread, publish
-from market.keys import write_key
-from market.keyset import NEWER, OLDER
-from operations import links
+from console.dashboard import links
+from console.kit.keyset import NEWER, OLDER
+from console.kit.keyset_keys import write_key
 from operations.monitoring import last_hour
 from tasks.delivery import direct
 from tasks.models import Job, JobRequest

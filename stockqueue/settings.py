@@ -134,6 +134,7 @@ INSTALLED_APPS = [
     "portfolio",
     "mqtt_bridge",
     "operations",
+    "console",
 ]
 
 MIDDLEWARE = [
@@ -204,7 +205,7 @@ LOCKOUT_ADDRESS_LIMIT = 50
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 # What is refused does not count, so that nobody can keep another user out for ever.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
-AXES_ENABLE_ADMIN = False  # operations.admin has it
+AXES_ENABLE_ADMIN = False  # console.third_party has it
 AXES_VERBOSE = False
 
 LANGUAGE_CODE = "en-us"

@@ -10,7 +10,7 @@ import pytest
 from django.contrib import admin
 from django.test import Client
 
-from market.keyset import KeysetList
+from console.kit.keyset import KeysetList
 
 
 class Shown:
@@ -56,5 +56,5 @@ def limit_pages(patch: pytest.MonkeyPatch, rows: int, look_back: int = 1_000, sc
     for model_admin in admin.site._registry.values():
         if isinstance(model_admin, KeysetList):
             patch.setattr(model_admin, "list_per_page", rows)
-    patch.setattr("market.keyset.LOOK_BACK", look_back)
-    patch.setattr("market.keyset.SCATTERED", scattered)
+    patch.setattr("console.kit.keyset.LOOK_BACK", look_back)
+    patch.setattr("console.kit.keyset.SCATTERED", scattered)

@@ -10,8 +10,8 @@ from django.contrib.auth.models import User
 from django.test import RequestFactory
 from django.urls import resolve
 
-from market.keyset import Page as KeysetPage
-from operations.links import Figure
+from console.dashboard.links import Figure
+from console.kit.keyset import Page as KeysetPage
 
 
 def rows_of(link: str, user: User) -> list[Any]:

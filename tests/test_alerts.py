@@ -20,12 +20,12 @@ from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from redis import Redis
 
+from console.dashboard.page import Page
 from mqtt_bridge.models import BridgeLease
 from operations.local.child_processes import kill_group, stop, wait_until
 from operations.models import Alert
 from operations.monitoring import alert_delivery, alerts, health
 from operations.monitoring.health import Readiness
-from operations.page import Page
 from tasks.delivery import broker as celery_broker
 from tasks.models import Job, JobEvent, Worker
 from tasks.running.execute import JobFailed, run_job

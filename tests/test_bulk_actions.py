@@ -97,7 +97,7 @@ def test_a_page_asks_first_and_says_how_many_match_and_by_what(admin_client):
 
 
 def test_more_jobs_than_are_counted_are_told_as_many(admin_client, monkeypatch):
-    monkeypatch.setattr("tasks.bulk_admin.MOST_COUNTED", 3)
+    monkeypatch.setattr("console.jobs.bulk.MOST_COUNTED", 3)
     many_jobs(4)
     assert "over 3 jobs</strong>, all that match" in ask(admin_client, "cancel_jobs").content.decode()
     assert "Cancel: queued for over 3 jobs." in confirm(admin_client, "cancel_jobs").content.decode()

@@ -13,8 +13,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from console.dashboard.charts import Chart, Charts, Line
 from market.models import SourceUse, Stock
-from operations.charts import Chart, Charts, Line
 from operations.models import Reading
 from operations.monitoring import alerts, health, readings
 from operations.monitoring.health import Readiness
@@ -230,7 +230,7 @@ def test_lines_are_told_apart_by_their_marks_and_strokes_and_not_by_colour_alone
         measure(minutes, completed=1, failed=2, expired=3, cancelled=4)
     lines = chart(show(), "ended").lines
     assert len({one.sample for one in lines}) == len({one.style for one in lines}) == 4
-    style = (ROOT / "operations" / "static" / "operations" / "stock_data.css").read_text()
+    style = (ROOT / "console" / "static" / "operations" / "stock_data.css").read_text()
     strokes = re.findall(r"\.sd-line-[234] \{[^}]*stroke-dasharray: ([^;]+);", style)
     assert len(set(strokes)) == 3
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operations.drawing import ONE_AXIS, SHARE, TIME, TWO_AXES, Axis, counted, line, mark, marks
+from console.dashboard.svg import ONE_AXIS, SHARE, TIME, TWO_AXES, Axis, counted, line, mark, marks
 
 JOBS = counted("jobs")
 VALUES = st.lists(st.none() | st.floats(0, 1e8), min_size=1, max_size=200)

@@ -17,12 +17,12 @@ from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 
+from console.uploads import LARGEST_UPLOAD
 from market.models import PriceBar, Stock
 from operations.local.child_processes import wait_until
 from portfolio.imports import import_statement
 from portfolio.models import Holding, Portfolio
 from portfolio.statement_file import read_statement
-from portfolio.uploads import LARGEST_UPLOAD
 
 pytestmark = pytest.mark.django_db
 

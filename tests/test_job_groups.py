@@ -15,12 +15,12 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from console.jobs.progress import SHOWN, Progress, progress_of
 from market.models import Analysis, Stock
 from portfolio.models import Portfolio
 from tasks.enqueue import Requested, request_fetches
 from tasks.groups import group_jobs
 from tasks.models import Job, JobGroup
-from tasks.progress import SHOWN, Progress, progress_of
 from tasks.running.execute import run_job
 from tasks.state import lifecycle
 from tests.jobs import new_job
@@ -94,7 +94,7 @@ def test_analyse_now_asks_for_all_that_can_be_found_out(admin_client, admin_user
 
 
 def test_analyse_now_is_for_a_limited_number_of_stocks(admin_client, monkeypatch):
-    monkeypatch.setattr("tasks.stock_admin.AT_ONCE", 1)
+    monkeypatch.setattr("console.stocks.AT_ONCE", 1)
     answer = act(admin_client, "market_stock", "analyse_now", Stock.objects.find_or_create(["AAPL", "MSFT"]))
     assert "More than 1 stocks are chosen; choose fewer." in words(admin_client.get(answer.url))
     assert not Job.objects.exists()

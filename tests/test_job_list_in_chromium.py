@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from market.keyset import KeysetList
+from console.kit.keyset import KeysetList
 from tasks.models import Job
 from tests.chromium import is_too_wide
 from tests.jobs import ended_jobs

@@ -12,8 +12,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
+from console.jobs import timeline
 from market.models import Stock
-from tasks import control, timeline
+from tasks import control
 from tasks.enqueue import request_batches
 from tasks.models import Job, JobEvent
 from tasks.running.execute import run_job

@@ -15,16 +15,16 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
+from console.dashboard import links
+from console.dashboard.links import Figure
+from console.dashboard.page import Page
+from console.dashboard.status_lights import Light
 from market.models import Analysis, SourceState, SourceUse, Stock
 from mqtt_bridge.leadership import Lease
 from mqtt_bridge.models import BridgeLease
-from operations import links
-from operations.lights import Light
-from operations.links import Figure
 from operations.models import Alert
 from operations.monitoring import health
 from operations.monitoring.health import Readiness
-from operations.page import Page
 from portfolio.models import PortfolioPriority
 from tasks.models import Job, JobEvent, JobRequest
 from tests.jobs import new_job

@@ -10,10 +10,10 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from operations.links import Figure
+from console.dashboard.links import Figure
+from console.dashboard.page import Page
 from operations.monitoring import alerts, health, metrics
 from operations.monitoring.health import Readiness
-from operations.page import Page
 from tasks.describe import describe_duration
 from tests.crowd import Crowd
 from tests.lists import figures_in, rows_of

@@ -13,7 +13,7 @@ from django.db.models import F
 from django.urls import reverse
 from django.utils import timezone
 
-from operations import page_views
+from console.dashboard import views
 from operations.local.child_processes import wait_until
 from tasks.celery_worker import registry
 from tasks.models import Worker
@@ -97,7 +97,7 @@ def test_a_worker_is_there_again_after_it_was_held_up_and_after_its_row_was_dele
 
 def test_with_the_shipped_heartbeat_a_killed_worker_is_shown_as_gone_in_under_a_minute():
     """tests/test_alerts.py kills one."""
-    assert heartbeat.patience().total_seconds() + page_views.EVERY < 60
+    assert heartbeat.patience().total_seconds() + views.EVERY < 60
 
 
 def test_an_outage_of_the_database_is_told_once_and_survived(configured, monkeypatch, caplog):

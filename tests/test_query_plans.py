@@ -13,11 +13,11 @@ from django.db import connection, transaction
 from django.urls import reverse
 from django.utils import timezone
 
+from console.dashboard.page import collect
 from market.models import Stock
 from operations.monitoring import last_hour, readings, statistics
 from operations.monitoring.health import Readiness
 from operations.monitoring.metrics import JobMetrics
-from operations.page import collect
 from portfolio import tracking
 from portfolio.holdings import held_stocks, statements
 from portfolio.models import PortfolioPriority
@@ -245,7 +245,7 @@ LED_TO: dict[str, tuple[dict[str, str], str]] = {
 def test_where_no_index_leads_to_jobs_so_many_of_the_newest_are_read(
     jobs, admin_client, plans, reads_of_all_jobs, monkeypatch, lookups
 ):
-    monkeypatch.setattr("market.keyset.LOOK_BACK", 2)
+    monkeypatch.setattr("console.kit.keyset.LOOK_BACK", 2)
     plans.clear()
     assert admin_client.get("/admin/tasks/job/", lookups).status_code == 200
     assert any("job_newest_first" in plan for plan in plans)

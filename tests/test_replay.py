@@ -334,7 +334,7 @@ def test_what_was_sent_again_meanwhile_is_left_alone(admin_client):
 
 @pytest.mark.django_db
 def test_more_events_than_one_action_takes_are_refused_with_the_command_that_takes_them(admin_client, monkeypatch):
-    monkeypatch.setattr("mqtt_bridge.admin.AT_ONCE", 3)
+    monkeypatch.setattr("console.mqtt.AT_ONCE", 3)
     (job,) = published(1)
     put_aside(job.events.all())
     shown = press_send_again(admin_client, *job.events.all())

@@ -13,6 +13,7 @@ COMPONENTS = {
     "portfolio": "portfolio",
     "tasks": "portfolio",
     "operations": "portfolio",
+    "console": "portfolio",
     "market": "fetcher",
     "tasks.fetching": "fetcher",
     "tasks.jobs.fetch": "fetcher",

@@ -17,9 +17,9 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from console.jobs.filters_in_address import BrokenFilters, describe_filters, matching_jobs
 from tasks.bulk.changes import change
 from tasks.delivery import broker, direct
-from tasks.matching import BrokenFilters, describe_filters, matching_jobs
 from tasks.models import BulkAction, Job
 from tasks.priority import BANDS
 from tasks.state.crash_points import crash_point
@@ -48,7 +48,7 @@ def begin(
 ) -> tuple[BulkAction, bool]:
     """Have an action done to all jobs that match. The one that does so already, where there is one; and if it is new.
 
-    `filters` are as `tasks.matching` has them; `matched` is told to people.
+    `filters` are as `console.jobs.filters_in_address` has them; `matched` is told to people.
     """
     now = timezone.now()
     with transaction.atomic():

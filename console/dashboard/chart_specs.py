@@ -1,0 +1,119 @@
+"""What the charts of the page "Stock data" are about: figures of the readings, and the lists that they lead to."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from console.dashboard import links
+from console.dashboard.svg import SHARE, TIME, Unit, counted
+from market.sources import available_sources
+from operations.models import Reading
+from operations.monitoring.last_hour import FRESH, HOUR
+from operations.monitoring.readings import ENDS, REQUESTS
+from tasks.models import Job
+
+Link = Callable[[Reading], str]
+
+
+@dataclass(frozen=True)
+class Series:
+    """A figure of the readings by its name, and the list of what it is about in one of them."""
+
+    label: str
+    name: str
+    link: Link
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What one chart shows. `over` is drawn over the others, with an axis of its own for times."""
+
+    key: str
+    title: str
+    meaning: str
+    unit: Unit
+    series: Sequence[Series]
+    over: Series | None = None
+
+
+def subjects() -> list[Subject]:
+    """All of them, in the order in which they are shown."""
+    types = [str(job_type) for job_type in Job.Type]
+    return [
+        Subject(
+            "waiting",
+            "Waiting jobs",
+            "Pending and queued ones by queue, and over them how long the oldest has been waiting.",
+            counted("jobs"),
+            [Series(str(queue), f"waiting_{queue}", _waiting(queue)) for queue in Job.Queue],
+            over=Series("oldest", "oldest_waiting", _oldest),
+        ),
+        Subject(
+            "ended",
+            "Ended jobs",
+            "How the jobs of the hour before ended.",
+            counted("jobs"),
+            [Series(str(status), str(status), _ended(status__exact=status)) for status in ENDS],
+        ),
+        Subject(
+            "wait",
+            "Wait, 95th percentile",
+            "From queued to started, by type, of jobs that ran to an end in the hour before.",
+            TIME,
+            [Series(job_type, f"wait_{job_type}", _ran(job_type)) for job_type in types],
+        ),
+        Subject(
+            "run",
+            "Run time, 95th percentile",
+            "From started to ended, by type, of the same jobs.",
+            TIME,
+            [Series(job_type, f"run_{job_type}", _ran(job_type)) for job_type in types],
+        ),
+        Subject(
+            "login",
+            "Login to last holding fresh",
+            "Of the logins of the hour before that got all that they asked for.",
+            TIME,
+            [Series("median", "login_p50", _logins), Series("95th percentile", "login_p95", _logins)],
+        ),
+        Subject(
+            "coverage",
+            "Coverage of held stocks",
+            "Fresh stocks among those that somebody holds, each counted once.",
+            SHARE,
+            [Series("fresh", "coverage", lambda reading: links.stocks(held="fresh"))],
+        ),
+        Subject(
+            "requests",
+            "Requests to sources",
+            "What each source was sent in the minute before.",
+            counted("requests"),
+            [Series(source, REQUESTS + source, _source(source)) for source in available_sources()],
+        ),
+    ]
+
+
+def _waiting(queue: str) -> Link:
+    return lambda reading: links.active_jobs(queue__exact=queue, status__in=",".join(Job.WAITING))
+
+
+def _oldest(reading: Reading) -> str:
+    """The one that had waited so long then, and any older one; the figure is rounded to a millisecond."""
+    asked_for = reading.at - timedelta(seconds=(reading.oldest_waiting or 0) - 0.001)
+    return links.active_jobs(status__in=",".join(Job.WAITING), created_at__lte=asked_for.isoformat())
+
+
+def _ended(**lookups: object) -> Link:
+    return lambda reading: links.ended_jobs(reading.at - HOUR, finished_at__lte=reading.at.isoformat(), **lookups)
+
+
+def _ran(job_type: str) -> Link:
+    return _ended(job_type__exact=job_type, status__in=f"{Job.Status.COMPLETED},{Job.Status.FAILED}")
+
+
+def _logins(reading: Reading) -> str:
+    return links.job_requests(login=FRESH)
+
+
+def _source(name: str) -> Link:
+    return lambda reading: links.sources(source__exact=name)

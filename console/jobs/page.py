@@ -1,0 +1,101 @@
+"""A job's page in the admin: everything about one job, kept up to date until it has ended."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils import timezone
+from django_celery_results.models import TaskResult
+
+from console.jobs.timeline import attempts, events_of, phases, steps
+from console.kit.live_page import LivePage
+from tasks.describe import describe_duration, describe_result, run_time_of, wait_of
+from tasks.models import Job, JobEvent, JobRequest
+from tasks.priority import explain
+
+LINGER = timedelta(seconds=3)
+"""The page is kept up to date for so long after the end: MQTT and Celery hear of it a moment later."""
+MOST_SHOWN = 20
+"""Requesters, and jobs that ran this one again, of which the page shows more only as a number."""
+
+
+class JobPage(LivePage):
+    part_template = "admin/tasks/job/part.html"
+
+    def is_over(self, job: Job) -> bool:
+        return job.finished_at is not None and job.finished_at < timezone.now() - LINGER
+
+    def describe(self, request: HttpRequest, job: Job) -> dict[str, Any]:
+        now = timezone.now()
+        events = events_of(job)
+        requests = list(job.requests.select_related("user")[: MOST_SHOWN + 1])
+        reruns = list(job.reruns.order_by("-created_at")[: MOST_SHOWN + 1])
+        topics = self.topics(job, events, requests)
+        may_see_result = request.user.has_perm("django_celery_results.view_taskresult")
+        return {
+            "job": job,
+            "facts": list(_facts(job, now)),
+            "changes": list(_changes(job)),
+            "why_this_priority": explain(job.priority_reason),
+            "phases": phases(job, events, now),
+            "steps": [(step, topics.get(step.event.pk, ())) for step in steps(events)],
+            "attempts": attempts(events, now),
+            "requests": requests[:MOST_SHOWN],
+            "more_requests": len(requests) > MOST_SHOWN,
+            "reruns": reruns[:MOST_SHOWN],
+            "more_reruns": len(reruns) > MOST_SHOWN,
+            "may_see_events": request.user.has_perm("tasks.view_jobevent"),
+            "may_see_requests": request.user.has_perm("tasks.view_jobrequest"),
+            "may_see_workers": request.user.has_perm("tasks.view_worker"),
+            "may_see_result": may_see_result,
+            "task_result": TaskResult.objects.filter(task_id=str(job.pk)).first() if may_see_result else None,
+            "parameters": _as_json(job.parameters),
+            "result": _as_json(job.result) if job.result else "",
+        }
+
+    def topics(self, job: Job, events: Sequence[JobEvent], requests: Sequence[JobRequest]) -> dict[int, Sequence[str]]:
+        """Where each event, by its key, is told on MQTT. Nothing is known of that here."""
+        return {}
+
+
+def _facts(job: Job, now: datetime) -> Iterator[tuple[str, str]]:
+    yield "About", job.subject
+    yield "Type", f"{job.job_type} ({job.subtype})" if job.subtype else job.job_type
+    yield "Because of", job.trigger
+    yield "Priority", f"{job.priority} in {job.queue}"
+    for words, duration in (("Waited for a worker", wait_of(job, now)), ("Ran", run_time_of(job, now))):
+        if duration is not None:
+            yield words, describe_duration(duration)
+    if job.retries:
+        yield "Attempts that failed", str(job.retries)
+    if job.run_at is not None and job.status == Job.Status.PENDING:
+        yield "Not before", f"{job.run_at:%Y-%m-%d %H:%M:%S} UTC"
+    if job.refused_at is not None:
+        yield "Not taken by the broker since", f"{job.refused_at:%Y-%m-%d %H:%M:%S} UTC"
+    if job.heartbeat_at is not None and job.status == Job.Status.RUNNING:
+        yield "Last heartbeat", f"{describe_duration(now - job.heartbeat_at)} ago"
+
+
+def _changes(job: Job) -> Iterator[tuple[str, str]]:
+    """What it brought: of a fetch, what it found and stored; of others, the same in a sentence."""
+    result = job.result or {}
+    if "days_fetched" not in result:
+        if result:
+            yield "Result", describe_result(result)
+        return
+    yield "Source", result.get("source") or "none was asked"
+    yield "Bars it had", f"{result['days_fetched']}"
+    yield "Bars stored", f"{result['records_stored']}"
+    if "latest_after" in result:
+        yield "Newest bar before", result.get("latest_before") or "none"
+        yield "Newest bar after", result["latest_after"]
+    if "adjusted" in result:
+        yield "Adjusted since it was stored", result["adjusted"]
+    if "reason" in result:
+        yield "Why", result["reason"]
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

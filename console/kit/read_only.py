@@ -1,0 +1,16 @@
+"""Admin classes of rows that only the program writes."""
+
+from django.http import HttpRequest
+
+
+class ReadOnly:
+    """For rows that only the program writes."""
+
+    def has_add_permission(self, request: HttpRequest, *_parent: object) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False

@@ -1,0 +1,297 @@
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.contrib.auth.models import User
+from django.core.signing import BadSignature
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.http import content_disposition_header
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import action, display
+from unfold.views import ChangeList
+
+from console.jobs.groups import follow, may_request_jobs
+from console.portfolio_filters import DataFilter
+from console.uploads import Upload, UploadForm, fingerprint, seal, unseal
+from market.freshness import FRESH, NEVER, PARKED, STALE
+from market.models import Stock
+from market.symbols import InvalidSymbol, parse_symbol
+from portfolio.exports import export_portfolios, export_values
+from portfolio.fetching import fetch_portfolios
+from portfolio.imports import Imported, import_statement
+from portfolio.models import Holding, Portfolio, PortfolioPriority
+from portfolio.statement_file import ImportRefused, read_statement
+from portfolio.tracking import WORDS, look_up
+from tasks.groups import describe_fetch
+
+IMPORT_PERMISSIONS = (
+    *("portfolio.add_portfolio", "portfolio.change_portfolio"),
+    *("portfolio.add_holding", "portfolio.change_holding"),
+)
+LINES_SHOWN = 1_000
+"""Of each kind of change, and of problems, on the page of an import; the others are counted."""
+
+
+class HoldingInline(TabularInline):
+    model = Holding
+    autocomplete_fields = ("stock",)
+    extra = 1
+
+
+@admin.register(Portfolio)
+class PortfolioAdmin(ModelAdmin):
+    list_display = ("name", "user", "worth", "percentile")
+    readonly_fields = ("worth", "percentile")
+    list_select_related = ("user",)
+    search_fields = ("name", "user__username")
+    autocomplete_fields = ("user",)
+    inlines = (HoldingInline,)
+    actions = ("fetch_now", "export_as_csv", "export_with_values")
+    actions_list = ("import_file",)
+
+    @admin.display(description="Value (currencies not converted)", ordering="value")
+    def worth(self, portfolio: Portfolio) -> str | None:
+        return None if portfolio.value is None else f"{portfolio.value:,.2f}"
+
+    @admin.display(description="Worth more than", ordering="value_percentile")
+    def percentile(self, portfolio: Portfolio) -> str | None:
+        known = portfolio.value_percentile
+        return None if known is None else f"{known:.0%} of the other portfolios"
+
+    @admin.action(description="Fetch now", permissions=["fetch"])
+    def fetch_now(self, request: HttpRequest, portfolios: QuerySet[Portfolio]) -> HttpResponse | None:
+        return queue_portfolios(request, list(portfolios.select_related("user")))
+
+    @admin.action(description="Export as CSV", permissions=["export"])
+    def export_as_csv(self, request: HttpRequest, portfolios: QuerySet[Portfolio]) -> HttpResponse:
+        return _download(*export_portfolios(portfolios))
+
+    @admin.action(description="Export with values", permissions=["export"])
+    def export_with_values(self, request: HttpRequest, portfolios: QuerySet[Portfolio]) -> HttpResponse:
+        return _download("holdings.csv", export_values(Holding.objects.filter(portfolio__in=portfolios)))
+
+    @action(description="Import", url_path="import", icon="upload", permissions=["import"])
+    def import_file(self, request: HttpRequest) -> HttpResponse:
+        """Asks for a file, shows what it would do, and does that when it is confirmed."""
+        assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+        form = UploadForm(request.POST or None, request.FILES or None)
+        confirmed = None
+        if "sealed" in request.POST:
+            try:
+                upload, confirmed = unseal(request.POST["sealed"], request.user)
+            except BadSignature:
+                self.message_user(
+                    request, "That preview is not valid any more; upload the file again.", messages.ERROR
+                )
+                return redirect("admin:portfolio_portfolio_import_file")
+            form = UploadForm(initial={"user": upload.user, "portfolio": upload.portfolio})
+        elif form.is_valid():
+            upload = form.upload()
+        else:
+            return self._ask_for_file(request, form)
+        try:
+            statement = read_statement(upload.content)
+        except ImportRefused as refused:
+            return self._ask_for_file(request, form, upload.file_name, refused.problems)
+        with transaction.atomic():
+            imported = import_statement(statement, upload.user, upload.portfolio)
+            missing = _missing_permissions(request.user, imported)
+            is_as_confirmed = confirmed == fingerprint(imported)
+            if missing or not is_as_confirmed or not imported.changes_something:
+                transaction.set_rollback(True)
+            else:
+                self._log_import(request.user, upload, imported)
+                done = f"Imported {upload.file_name} into {upload.portfolio} of {upload.user}: {imported}."
+                self.message_user(request, done, messages.SUCCESS)
+                # A portfolio's own page would take long where thousands were imported.
+                return redirect("admin:portfolio_portfolio_changelist")
+        if confirmed and not is_as_confirmed and imported.changes_something:
+            changed = "The portfolio has changed since the preview, and nothing was imported. This is the new preview."
+            self.message_user(request, changed, messages.WARNING)
+        return self._preview(request, upload, imported, missing)
+
+    def _ask_for_file(
+        self, request: HttpRequest, form: UploadForm, file_name: str = "", problems: Sequence[str] = ()
+    ) -> HttpResponse:
+        """The form; with `problems`, which are why the file is not imported."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Import a portfolio",
+            "opts": self.opts,
+            "form": form,
+            "file_name": file_name,
+            "problems": problems[:LINES_SHOWN],
+            "more": len(problems[LINES_SHOWN:]),
+        }
+        return TemplateResponse(request, "admin/portfolio/portfolio/import.html", context)
+
+    def _preview(
+        self, request: HttpRequest, upload: Upload, imported: Imported, missing: Sequence[str]
+    ) -> HttpResponse:
+        assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+        groups: tuple[tuple[str, Sequence[str]], ...] = (
+            ("Notes", imported.statement.notes),
+            ("To be added", imported.added),
+            ("To be changed", imported.changed),
+            ("To be removed", imported.removed),
+            ("As they are", imported.unchanged),
+        )
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Preview of an import",
+            "opts": self.opts,
+            "upload": upload,
+            "imported": imported,
+            "groups": [
+                {
+                    "name": name,
+                    "count": len(lines),
+                    "lines": lines[:LINES_SHOWN],
+                    "more": len(lines[LINES_SHOWN:]),
+                    "is_open": lines is not imported.unchanged,
+                }
+                for name, lines in groups
+                if lines
+            ],
+            "missing": missing,
+            "sealed": "" if missing or not imported.changes_something else seal(upload, imported, request.user),
+        }
+        return TemplateResponse(request, "admin/portfolio/portfolio/import_preview.html", context)
+
+    def _log_import(self, editor: User, upload: Upload, imported: Imported) -> None:
+        portfolio = Portfolio.objects.get(user=upload.user, name=upload.portfolio)
+        flag = ADDITION if imported.new_portfolio else CHANGE
+        what = f"Imported {upload.file_name} ({imported.statement}): {imported}."
+        LogEntry.objects.log_actions(editor.pk, [portfolio], flag, what)
+
+    def has_fetch_permission(self, request: HttpRequest) -> bool:
+        return may_fetch_portfolios(request)
+
+    def has_import_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perms(IMPORT_PERMISSIONS))
+
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request) and _may_see_holdings(request)
+
+
+@admin.register(Holding)
+class HoldingAdmin(ModelAdmin):
+    list_display = ("stock", "portfolio", "shares", "paid")
+    list_select_related = ("stock", "portfolio")
+    search_fields = ("stock__symbol", "portfolio__name", "portfolio__user__username")
+    autocomplete_fields = ("stock", "portfolio")
+    actions = ("export_with_values",)
+
+    @admin.display(description="Buy price", ordering="buy_price", empty_value="unknown")
+    def paid(self, holding: Holding) -> Decimal | None:
+        return holding.buy_price
+
+    @admin.action(description="Export with values", permissions=["view"])
+    def export_with_values(self, request: HttpRequest, holdings: QuerySet[Holding]) -> HttpResponse:
+        return _download("holdings.csv", export_values(holdings))
+
+
+class TrackedList(ChangeList):
+    result_list: list[PortfolioPriority]
+
+    def get_results(self, request: HttpRequest) -> None:
+        """What the page shows of stocks is looked up for all its rows together."""
+        super().get_results(request)
+        self.result_list = look_up(self.result_list, timezone.now())
+
+
+@admin.register(PortfolioPriority)
+class PortfolioPriorityAdmin(ModelAdmin):
+    """How much users care about their stocks, and whether these are looked after."""
+
+    list_display = ("user", "stock", "priority_score", "is_active", "last_fetch", "analysed", "data")
+    list_select_related = ("user", "stock")
+    list_filter = ("is_active", DataFilter)
+    ordering = ("-priority_score", "-id")
+    search_fields = ("user__username", "stock__symbol")
+    search_help_text = "Whole user names and symbols"
+    show_full_result_count = False
+    autocomplete_fields = ("user", "stock")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return TrackedList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[PortfolioPriority], search_term: str
+    ) -> tuple[QuerySet[PortfolioPriority], bool]:
+        """By keys that are found first: a condition on two other tables at once could use no index."""
+        for word in search_term.split():
+            users = list(User.objects.filter(username=word).values_list("pk", flat=True))
+            queryset = queryset.filter(Q(user__in=users) | Q(stock__in=_stocks_named(word)))
+        return queryset, False
+
+    @admin.display(description="Last data fetch", ordering="stock__checked_at")
+    def last_fetch(self, row: PortfolioPriority) -> str | None:
+        return _shown(row.stock.checked_at)
+
+    @admin.display(description="Last analysis")
+    def analysed(self, row: PortfolioPriority) -> str | None:
+        found = row.last_analysis
+        return None if found is None else f"{_shown(found.created_at)} ({found.kind})"
+
+    @display(description="Data", label={FRESH: "success", STALE: "warning", NEVER: "danger", PARKED: "info"})
+    def data(self, row: PortfolioPriority) -> tuple[str, str]:
+        return row.freshness, WORDS[row.freshness]
+
+
+def _shown(moment: datetime | None) -> str | None:
+    return None if moment is None else f"{timezone.localtime(moment):%Y-%m-%d %H:%M}"
+
+
+def _stocks_named(text: str) -> list[int]:
+    """The keys of the one that has this symbol; none where it cannot be one."""
+    with suppress(InvalidSymbol):
+        return list(Stock.objects.filter(symbol=parse_symbol(text)).values_list("pk", flat=True))
+    return []
+
+
+def may_fetch_portfolios(request: HttpRequest) -> bool:
+    """Who may ask for what a portfolio holds, and be told what that is."""
+    may_see = admin.site.get_model_admin(Portfolio).has_view_permission(request) and _may_see_holdings(request)
+    return may_see and may_request_jobs(request.user)
+
+
+def queue_portfolios(request: HttpRequest, portfolios: Sequence[Portfolio]) -> HttpResponse | None:
+    """Ask for all that the portfolios hold, and lead to the progress; None where they hold nothing."""
+    assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+    with transaction.atomic():
+        requested = fetch_portfolios(portfolios, request.user)
+        return follow(request, describe_fetch(name_portfolios(portfolios)), requested, portfolios)
+
+
+def name_portfolios(portfolios: Sequence[Portfolio]) -> str:
+    """`Main of demo`, or `12 portfolios`."""
+    return f"{portfolios[0]} of {portfolios[0].user}" if len(portfolios) == 1 else f"{len(portfolios)} portfolios"
+
+
+def _may_see_holdings(request: HttpRequest) -> bool:
+    return bool(admin.site.get_model_admin(Holding).has_view_permission(request))
+
+
+def _missing_permissions(editor: User, imported: Imported) -> list[str]:
+    """What the import would do that its editor may not do, each with the permission for it."""
+    needs = (
+        ("add stocks that are not known yet", "market.add_stock", imported.new_stocks),
+        ("remove holdings", "portfolio.delete_holding", imported.removed),
+    )
+    return [f"{what} ({name})" for what, name, affected in needs if affected and not editor.has_perm(name)]
+
+
+def _download(name: str, content: bytes) -> HttpResponse:
+    kind = "application/zip" if name.endswith(".zip") else "text/csv; charset=utf-8"
+    disposition = content_disposition_header(as_attachment=True, filename=name) or "attachment"
+    return HttpResponse(content, content_type=kind, headers={"Content-Disposition": disposition})

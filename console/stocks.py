@@ -1,0 +1,95 @@
+"""Stocks in the admin, and what can be fetched and found out of them."""
+
+from collections.abc import Sequence
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from console.backfill_form import BackfillForm
+from console.jobs.groups import follow, may_request_jobs
+from console.market_data import StockAdmin as MarketStockAdmin
+from market.models import Analysis, Stock
+from tasks.enqueue import request_analyses, request_fetches
+from tasks.groups import describe_analysis, describe_backfill, describe_fetch, name_stocks
+from tasks.models import Job
+
+AT_ONCE = 500
+"""Rows that one action is for; more hidden fields than that, a form may not have."""
+
+
+def queue_fetch(request: HttpRequest, stocks: Sequence[Stock]) -> HttpResponse | None:
+    """Ask for the stocks now, and lead to the progress; None where there are none."""
+    assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+    with transaction.atomic():
+        requested = request_fetches(stocks, Job.Trigger.USER_REQUEST, request.user)
+        return follow(request, describe_fetch(name_stocks(stocks)), requested, stocks)
+
+
+def queue_backfill(
+    request: HttpRequest, form: BackfillForm, subject: str, stocks: Sequence[Stock], about: Sequence[Model]
+) -> HttpResponse | None:
+    """Ask for the days of the valid form, and lead to the progress. `subject` and `about` are what was chosen."""
+    assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+    start, end, mode = form.range()
+    with transaction.atomic():
+        requested = request_fetches(stocks, Job.Trigger.USER_REQUEST, request.user, start=start, end=end, mode=mode)
+        return follow(request, describe_backfill(subject, start, end, mode), requested, about)
+
+
+class StockAdmin(MarketStockAdmin):
+    actions = ("fetch_now", "backfill", "analyse_now")
+
+    @admin.action(description="Fetch now", permissions=["fetch"])
+    def fetch_now(self, request: HttpRequest, stocks: QuerySet[Stock]) -> HttpResponse | None:
+        return queue_fetch(request, list(stocks))
+
+    @admin.action(description="Backfill", permissions=["fetch"])
+    def backfill(self, request: HttpRequest, stocks: QuerySet[Stock]) -> HttpResponse | None:
+        """Asks for the days, shows what they would cost, and queues them when that is confirmed."""
+        chosen = self._few(request, stocks)
+        if not chosen:
+            return None
+        form = BackfillForm(request.POST if "start" in request.POST else None)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Backfill",
+            "opts": self.opts,
+            "stocks": chosen,
+            "form": form,
+            "action_checkbox_name": ACTION_CHECKBOX_NAME,
+            "media": self.media + form.media,
+        }
+        if form.is_valid():
+            if form.is_confirmed(chosen):
+                return queue_backfill(request, form, name_stocks(chosen), chosen, chosen)
+            context |= form.shown(chosen)
+        return TemplateResponse(request, "admin/market/stock/backfill.html", context)
+
+    @admin.action(description="Analyse now", permissions=["fetch"])
+    def analyse_now(self, request: HttpRequest, stocks: QuerySet[Stock]) -> HttpResponse | None:
+        """Asks for all that can be found out; what still holds is not done again."""
+        assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+        chosen = self._few(request, stocks)
+        if not chosen:
+            return None
+        with transaction.atomic():
+            requested = request_analyses(
+                chosen, Job.Trigger.USER_REQUEST, request.user, analysis_types=list(Analysis.Kind)
+            )
+            return follow(request, describe_analysis(name_stocks(chosen)), requested, chosen)
+
+    def _few(self, request: HttpRequest, stocks: QuerySet[Stock]) -> list[Stock]:
+        """The chosen stocks; none, and an error, where they are more than AT_ONCE."""
+        chosen = list(stocks[: AT_ONCE + 1])
+        if len(chosen) <= AT_ONCE:
+            return chosen
+        self.message_user(request, f"More than {AT_ONCE} stocks are chosen; choose fewer.", messages.ERROR)
+        return []
+
+    def has_fetch_permission(self, request: HttpRequest) -> bool:
+        return may_request_jobs(request.user)

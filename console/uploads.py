@@ -1,0 +1,102 @@
+"""A portfolio's file on its way through the admin: uploaded, shown as a preview, and imported when that is confirmed.
+
+In between, the browser keeps the file, and not this process or a folder of its host: several processes and hosts may
+answer. It is signed, together with what was previewed, and read anew.
+"""
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.core import signing
+from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextInputWidget
+
+from console.kit.widgets import KeySelect
+from portfolio.imports import PORTFOLIO, Imported
+from portfolio.models import Portfolio
+
+LARGEST_UPLOAD = 1_800_000
+"""Bytes. In the worst case the signed text is a third longer, and a form may have 2.5 MiB (Django's default)."""
+PREVIEW_LASTS = 3_600
+"""Seconds from a preview to its confirmation."""
+
+_SALT = "portfolio.uploads"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file, and the portfolio that it is for."""
+
+    user: User
+    portfolio: str
+    file_name: str
+    content: bytes
+
+
+class UploadForm(forms.Form):
+    user = forms.ModelChoiceField(
+        User.objects.all(),
+        widget=KeySelect(Portfolio._meta.get_field("user"), admin.site),
+        help_text="Whose portfolio it is.",
+    )
+    portfolio = forms.CharField(
+        max_length=Portfolio._meta.get_field("name").max_length,
+        initial=PORTFOLIO,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="The portfolio's name; one that the user does not have yet is created.",
+    )
+    file = forms.FileField(
+        label="CSV file",
+        widget=UnfoldAdminFileFieldWidget({"accept": ".csv,text/csv,text/plain"}),
+        help_text="The predecessor's chatgpt_portfolio_update.csv or chatgpt_trade_log.csv: the portfolio as it "
+        "stands; or symbol,shares,buy_price: adds and changes. The names of the columns tell which it is.",
+    )
+
+    def clean_file(self) -> Any:
+        file = self.cleaned_data["file"]
+        if file.size > LARGEST_UPLOAD:
+            raise forms.ValidationError(
+                f"The file has {file.size:,} bytes; at most {LARGEST_UPLOAD:,} can be uploaded. "
+                "manage.py import_portfolio reads larger ones."
+            )
+        return file
+
+    def upload(self) -> Upload:
+        """What a valid form has been given."""
+        given = self.cleaned_data
+        return Upload(given["user"], given["portfolio"], given["file"].name, given["file"].read())
+
+
+def seal(upload: Upload, preview: Imported, editor: User) -> str:
+    """The upload as signed text, for `editor` to send back with a confirmation of what the preview says."""
+    parts = {
+        "user": upload.user.pk,
+        "portfolio": upload.portfolio,
+        "file_name": upload.file_name,
+        "content": base64.b64encode(upload.content).decode(),
+        "preview": fingerprint(preview),
+        "editor": editor.pk,
+    }
+    return signing.dumps(parts, salt=_SALT, compress=True)
+
+
+def unseal(sealed: str, editor: User) -> tuple[Upload, str]:
+    """The upload, and the fingerprint of its preview. BadSignature where seal() has not written that for this editor,
+    or more than an hour ago, or the user of the portfolio is gone."""
+    parts = signing.loads(sealed, salt=_SALT, max_age=PREVIEW_LASTS)
+    user = User.objects.filter(pk=parts["user"]).first()
+    if user is None or parts["editor"] != editor.pk:
+        raise signing.BadSignature("for somebody else")
+    content = base64.b64decode(parts["content"])
+    return Upload(user, parts["portfolio"], parts["file_name"], content), parts["preview"]
+
+
+def fingerprint(imported: Imported) -> str:
+    """Differs where an import would do something else to the portfolio."""
+    done = [imported.new_portfolio, imported.added, imported.changed, imported.removed]
+    return hashlib.sha256(json.dumps(done).encode()).hexdigest()
