@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from tasks.bulk import changes, runner
+from tasks.bulk import changes, runner, selection
 from tasks.delivery import direct
 from tasks.models import BulkAction, Job, JobEvent, JobRequest
 from tasks.upkeep import retention
@@ -539,3 +539,9 @@ def test_old_ones_are_cleaned_up(operator):
     assert retention.preview(before).bulk_actions == 1
     assert retention.clean_up(before).bulk_actions == 1
     assert set(BulkAction.objects.all()) == {fresh, running}
+
+
+def test_an_action_needs_a_registered_list_of_jobs(monkeypatch):
+    monkeypatch.setattr(selection, "_registered", None)
+    with pytest.raises(RuntimeError, match="no list of jobs is registered"):
+        selection.job_list()

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -118,6 +119,11 @@ class BulkActionAdmin(ReadOnly, LivePage):
             "most_waiting": runner.MOST_WAITING,
             "may_stop": action.finished_at is None and request.user.has_perm(action.permission),
         }
+
+
+def log_end(action: BulkAction, user: User, what: str) -> None:
+    """Write the end of the action to the admin's log: one entry for all its jobs together."""
+    LogEntry.objects.log_actions(user.pk, [action], CHANGE, what)
 
 
 def link_to(action: BulkAction, words: str) -> str:

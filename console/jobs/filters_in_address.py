@@ -12,11 +12,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 
 from console.kit.keyset import describe_lookup
+from tasks.bulk.selection import BrokenFilters
 from tasks.models import Job
-
-
-class BrokenFilters(Exception):
-    """The list does not understand these filters, at least not any more."""
 
 
 def matching_jobs(filters: str, user: User) -> QuerySet[Job]:

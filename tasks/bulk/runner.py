@@ -11,14 +11,13 @@ from datetime import timedelta
 from functools import partial
 
 from django.conf import settings
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from console.jobs.filters_in_address import BrokenFilters, describe_filters, matching_jobs
 from tasks.bulk.changes import change
+from tasks.bulk.selection import BrokenFilters, job_list
 from tasks.delivery import broker, direct
 from tasks.models import BulkAction, Job
 from tasks.priority import BANDS
@@ -48,7 +47,7 @@ def begin(
 ) -> tuple[BulkAction, bool]:
     """Have an action done to all jobs that match. The one that does so already, where there is one; and if it is new.
 
-    `filters` are as `console.jobs.filters_in_address` has them; `matched` is told to people.
+    `filters` are as `tasks.bulk.selection` has them; `matched` is told to people.
     """
     now = timezone.now()
     with transaction.atomic():
@@ -125,7 +124,7 @@ def _work(action_id: int, deadline: float) -> bool:
     if action.user is None or not (action.user.is_staff and action.user.has_perm(action.permission)):
         _end_running(action_id, BulkAction.State.STOPPED, "its user may not do this any more")
         return False
-    jobs = matching_jobs(action.filters, action.user).prefetch_related(None)
+    jobs = job_list().matching_jobs(action.filters, action.user).prefetch_related(None)
     while True:
         if is_waiting(action):
             BulkAction.objects.running().filter(pk=action_id).update(next_at=timezone.now() + WAIT)
@@ -181,12 +180,12 @@ def _end_running(action_id: int, state: BulkAction.State, error: str, by: User |
 
 
 def _end(action: BulkAction, state: BulkAction.State, error: str, by: User | None) -> None:
-    """In a transaction: end an action that is locked. It is in the admin's log once, for all its jobs together."""
+    """In a transaction: end an action that is locked. The log has one entry for all its jobs."""
     action.end(state, timezone.now(), error)
     action.save()
     said = describe(action)
     if by is not None:
-        LogEntry.objects.log_actions(by.pk, [action], CHANGE, said)
+        job_list().log_end(action, by, said)
     logger.info("bulk action %s: %s", action.pk, said)
 
 
@@ -194,6 +193,6 @@ def describe(action: BulkAction) -> str:
     """`Cancel, completed: 1,200 jobs done, 3 skipped (3 completed); filters: status is queued.`"""
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in Counter(action.reasons).most_common(3))
     skipped = f"{action.skipped:,} skipped" + (f" ({reasons})" if reasons else "")
-    which = "; ".join(describe_filters(action.filters)) or "all jobs"
+    which = "; ".join(job_list().describe_filters(action.filters)) or "all jobs"
     ended = f"{action.state}, {action.error}" if action.error else action.state
     return f"{action.what}, {ended}: {action.done:,} jobs done, {skipped}; filters: {which}."
