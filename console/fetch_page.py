@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django import forms
+from django.contrib import admin
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
@@ -18,9 +19,11 @@ from console.kit.read_only import ReadOnly
 from console.portfolios import may_fetch_portfolios, name_portfolios, queue_portfolios
 from console.stocks import queue_backfill, queue_fetch
 from market.models import Stock
+from operations.models import Fetch
 from tasks.groups import name_stocks
 
 
+@admin.register(Fetch)
 class FetchAdmin(ReadOnly, ModelAdmin):
     """A page in place of a list. What is asked for leads to its progress, so that a reload asks for nothing."""
 

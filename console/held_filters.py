@@ -1,4 +1,4 @@
-"""Filters of the admin's lists that figures of the page lead to."""
+"""The filter of stocks by who holds them. Figures of the page "Stock data" lead to it."""
 
 from typing import Any
 
@@ -9,9 +9,7 @@ from django.utils import timezone
 
 from market.freshness import Freshness
 from market.models import Stock
-from operations.monitoring import last_hour
 from operations.monitoring.holdings_freshness import held_stocks
-from tasks.models import JobRequest
 
 
 class HeldFilter(admin.SimpleListFilter):
@@ -36,19 +34,3 @@ class HeldFilter(admin.SimpleListFilter):
         return queryset.filter(
             pk__in=(held if self.value() == "any" else held.filter(state=self.value())).values("pk")
         )
-
-
-class LoginFilter(admin.SimpleListFilter):
-    """The logins of the last hour that asked for something, by what came of them: of each the request that decided."""
-
-    title = "logins of the last hour"
-    parameter_name = "login"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        results = (last_hour.FRESH, last_hour.INCOMPLETE, last_hour.WAITING)
-        return [(result, result) for result in results]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[JobRequest]) -> QuerySet[JobRequest]:
-        if self.value() is None:
-            return queryset
-        return queryset.filter(pk__in=last_hour.deciding_requests(timezone.now()).get(str(self.value()), []))

@@ -11,19 +11,6 @@ from market.sources.budget import usage_of
 from market.symbols import InvalidSymbol, parse_symbol
 
 
-class StockAdmin(ModelAdmin):
-    """Registered by `console.jobs.register`, which knows how to fetch."""
-
-    list_display = ("symbol", "name", "exchange", "currency", "status", "checked_at", "source", "yearly_volatility")
-    list_filter: tuple[Any, ...] = ("status", "exchange", "currency", "source")
-    search_fields = ("symbol", "name")
-    readonly_fields = ("checked_at", "source", "yearly_volatility")
-
-    @admin.display(description="Volatility", ordering="volatility")
-    def yearly_volatility(self, stock: Stock) -> str | None:
-        return None if stock.volatility is None else f"{stock.volatility:.0%}"
-
-
 class OfStocks(ReadOnly, KeysetList):
     """What is known of stocks, found by their symbols. `is_in_order`: an index has a stock's rows as the list has."""
 

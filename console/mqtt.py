@@ -13,8 +13,8 @@ from unfold.admin import ModelAdmin
 
 from console.jobs import search as job_search
 from console.kit.keyset import KeysetList, Path
+from console.kit.limits import AT_ONCE
 from console.kit.read_only import ReadOnly
-from console.stocks import AT_ONCE
 from mqtt_bridge.models import BridgeLease, SetAsideEvent
 from mqtt_bridge.replay import replay
 from tasks.describe import describe_duration

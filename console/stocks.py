@@ -9,17 +9,16 @@ from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from unfold.admin import ModelAdmin
 
 from console.backfill_form import BackfillForm
+from console.held_filters import HeldFilter
 from console.jobs.groups import follow, may_request_jobs
-from console.market_data import StockAdmin as MarketStockAdmin
+from console.kit.limits import AT_ONCE
 from market.models import Analysis, Stock
 from tasks.enqueue import request_analyses, request_fetches
 from tasks.groups import describe_analysis, describe_backfill, describe_fetch, name_stocks
 from tasks.models import Job
-
-AT_ONCE = 500
-"""Rows that one action is for; more hidden fields than that, a form may not have."""
 
 
 def queue_fetch(request: HttpRequest, stocks: Sequence[Stock]) -> HttpResponse | None:
@@ -41,8 +40,17 @@ def queue_backfill(
         return follow(request, describe_backfill(subject, start, end, mode), requested, about)
 
 
-class StockAdmin(MarketStockAdmin):
+@admin.register(Stock)
+class StockAdmin(ModelAdmin):
+    list_display = ("symbol", "name", "exchange", "currency", "status", "checked_at", "source", "yearly_volatility")
+    list_filter = ("status", "exchange", "currency", "source", HeldFilter)
+    search_fields = ("symbol", "name")
+    readonly_fields = ("checked_at", "source", "yearly_volatility")
     actions = ("fetch_now", "backfill", "analyse_now")
+
+    @admin.display(description="Volatility", ordering="volatility")
+    def yearly_volatility(self, stock: Stock) -> str | None:
+        return None if stock.volatility is None else f"{stock.volatility:.0%}"
 
     @admin.action(description="Fetch now", permissions=["fetch"])
     def fetch_now(self, request: HttpRequest, stocks: QuerySet[Stock]) -> HttpResponse | None:

@@ -3,22 +3,18 @@
 Groups of tasks, and schedules at one moment or by the sun, are not used.
 """
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 from axes.models import AccessAttempt
 from django import forms
 from django.conf import settings
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
-from django.core.exceptions import PermissionDenied
 from django.db.models import F, Q, QuerySet, Sum, Window
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.urls import URLPattern, path
+from django.http import HttpRequest
 from django.utils import timezone
 from django_celery_beat.admin import CrontabScheduleAdmin as PlainCrontabScheduleAdmin
 from django_celery_beat.admin import IntervalScheduleAdmin as PlainIntervalScheduleAdmin
@@ -29,33 +25,17 @@ from django_celery_beat.admin import TaskSelectWidget as PlainTaskSelectWidget
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 from django_celery_results.admin import TaskResultAdmin as PlainTaskResultAdmin
 from django_celery_results.models import GroupResult, TaskResult
-from django_htmx.http import HttpResponseClientRefresh
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from console.dashboard import charts
-from console.dashboard.page import collect
-from console.dashboard.views import CHARTS_EVERY, EVERY, FOLDER, needs_database
-from console.fetch_page import FetchAdmin
-from console.held_filters import HeldFilter, LoginFilter
-from console.jobs.groups import may_request_jobs
-from console.jobs.mqtt_topics import JobAdmin
-from console.jobs.register import JobRequestAdmin
-from console.kit.keyset import KeysetList, Lookups, Path
+from console.kit.keyset import KeysetList, Path
 from console.kit.read_only import ReadOnly
-from console.stocks import StockAdmin
-from market.models import Stock
-from operations.models import Alert, Fetch, StockData
-from operations.monitoring.alerts import acknowledge
-from operations.monitoring.health import Readiness
-from operations.monitoring.last_hour import HOUR
-from operations.monitoring.readings import Period
 from operations.security.lockout import forget
-from tasks.models import Job, JobRequest, ScheduleRun
+from tasks.models import Job
 
 _UNUSED = (GroupResult, ClockedSchedule, SolarSchedule)
-_REPLACED = (User, Group, Stock, Job, JobRequest, TaskResult, PeriodicTask, IntervalSchedule, CrontabSchedule)
+_REPLACED = (User, Group, TaskResult, PeriodicTask, IntervalSchedule, CrontabSchedule)
 
 for _model in (*_REPLACED, *_UNUSED):
     admin.site.unregister(_model)
@@ -86,25 +66,6 @@ class TaskResultAdmin(KeysetList, PlainTaskResultAdmin):
 
     def search(self, text: str) -> list[Path]:
         return [Path(TaskResult.objects.filter(task_id=text), Q(task_id=text))]
-
-
-@admin.register(Stock)
-class HeldStockAdmin(StockAdmin):
-    list_filter = (*StockAdmin.list_filter, HeldFilter)
-
-
-@admin.register(JobRequest)
-class LoginRequestAdmin(JobRequestAdmin):
-    list_filter = (*JobRequestAdmin.list_filter, LoginFilter)
-
-    def paths(self, lookups: Lookups) -> Iterator[Path]:
-        if LoginFilter.parameter_name in lookups:
-            logins = JobRequest.objects.filter(trigger=Job.Trigger.USER_LOGIN, created_at__gte=timezone.now() - HOUR)
-            yield Path(logins.order_by("created_at"), Q())
-        yield from super().paths(lookups)
-
-
-admin.site.register(Job, JobAdmin)
 
 
 class TaskSelectWidget(UnfoldAdminSelectWidget, PlainTaskSelectWidget):
@@ -160,95 +121,6 @@ class IntervalScheduleAdmin(PlainIntervalScheduleAdmin, ModelAdmin):
 @admin.register(CrontabSchedule)
 class CrontabScheduleAdmin(PlainCrontabScheduleAdmin, ModelAdmin):
     inlines = (PeriodicTaskInline,)
-
-
-@admin.register(Alert)
-class AlertAdmin(ReadOnly, ModelAdmin):
-    """What is out of bounds, and what was. Whoever acknowledges one tells the others that somebody looks after it."""
-
-    list_display = (
-        "text",
-        "name",
-        "state",
-        "value",
-        "threshold",
-        "since",
-        "raised_at",
-        "cleared_at",
-        "acknowledged_by",
-    )
-    list_filter = ("state", "name")
-    list_select_related = ("acknowledged_by",)
-    actions = ("acknowledge",)
-
-    def has_acknowledge_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("operations.acknowledge_alert")
-
-    @admin.action(description="Acknowledge", permissions=["acknowledge"])
-    def acknowledge(self, request: HttpRequest, alerts: QuerySet[Alert]) -> None:
-        done = acknowledge(alerts, request.user)
-        for alert in done:
-            self.log_change(request, alert, "Acknowledged.")
-        said = f"Acknowledged: {', '.join(alert.name for alert in done)}." if done else "None of these is open."
-        self.message_user(request, said, messages.SUCCESS if done else messages.WARNING)
-
-
-@admin.register(StockData)
-class StockDataAdmin(ReadOnly, ModelAdmin):
-    """A page in place of a list. It asks for its figures anew every few seconds."""
-
-    def get_urls(self) -> list[URLPattern]:
-        page = needs_database(self.admin_site.admin_view(self.page), "away_page.html")
-        figures = needs_database(self.figures, "away.html")
-        history = needs_database(self.charts, "away.html")
-        return [
-            path("", page, name="operations_stockdata_changelist"),
-            path("figures/", figures, name="operations_stockdata_figures"),
-            path("charts/", history, name="operations_stockdata_charts"),
-        ]
-
-    def page(self, request: HttpRequest, readiness: Readiness) -> HttpResponse:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "Stock data",
-            "page": collect(readiness),
-            "every": EVERY,
-            "charts": charts.awaited(_period(request)),
-            "charts_every": CHARTS_EVERY,
-            "may_fetch": may_request_jobs(request.user),
-        }
-        return render(request, f"{FOLDER}/page.html", context)
-
-    def figures(self, request: HttpRequest, readiness: Readiness) -> HttpResponse:
-        """The part of the page that changes. Who may not see it any more is led to the login by the whole page."""
-        if not self._may_see(request):
-            return HttpResponseClientRefresh()
-        return render(request, f"{FOLDER}/figures.html", {"page": collect(readiness)})
-
-    def charts(self, request: HttpRequest, readiness: Readiness) -> HttpResponse:
-        """The same of the charts."""
-        if not self._may_see(request):
-            return HttpResponseClientRefresh()
-        return render(request, f"{FOLDER}/charts.html", {"charts": charts.collect(_period(request))})
-
-    def _may_see(self, request: HttpRequest) -> bool:
-        return bool(self.admin_site.has_permission(request) and self.has_view_permission(request))
-
-
-def _period(request: HttpRequest) -> Period:
-    return charts.period_of(request.GET.get("charts", ""))
-
-
-admin.site.register(Fetch, FetchAdmin)
-
-
-@admin.register(ScheduleRun)
-class ScheduleRunAdmin(ReadOnly, ModelAdmin):
-    list_display = ("schedule", "slot", "ran_at")
-    list_filter = ("schedule",)
-    search_fields = ("schedule",)
 
 
 @admin.register(AccessAttempt)

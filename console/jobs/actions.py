@@ -22,7 +22,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 
 from console.jobs.bulk import count, count_in_words, link_to
 from console.jobs.filters_in_address import describe_filters, filters_of
-from console.stocks import AT_ONCE
+from console.kit.limits import AT_ONCE
 from tasks import control
 from tasks.bulk import runner
 from tasks.enqueue import Requested

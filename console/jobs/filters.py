@@ -6,9 +6,11 @@ from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 
+from operations.monitoring import last_hour
 from tasks.celery_worker import registry
-from tasks.models import Job, JobQuerySet, Worker
+from tasks.models import Job, JobQuerySet, JobRequest, Worker
 from tasks.priority import BANDS, level_of
 
 if TYPE_CHECKING:
@@ -29,6 +31,22 @@ class ReasonFilter(admin.SimpleListFilter):
         reason = self.value()
         assert isinstance(queryset, JobQuerySet)  # noqa: S101  (it is of the jobs' own manager)
         return queryset if reason is None else queryset.with_reason().filter(reason=reason)
+
+
+class LoginFilter(admin.SimpleListFilter):
+    """The logins of the last hour that asked for something, by what came of them: of each the request that decided."""
+
+    title = "logins of the last hour"
+    parameter_name = "login"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        results = (last_hour.FRESH, last_hour.INCOMPLETE, last_hour.WAITING)
+        return [(result, result) for result in results]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[JobRequest]) -> QuerySet[JobRequest]:
+        if self.value() is None:
+            return queryset
+        return queryset.filter(pk__in=last_hour.deciding_requests(timezone.now()).get(str(self.value()), []))
 
 
 class PriorityFilter(admin.SimpleListFilter):

@@ -1,15 +1,14 @@
-"""A job's page with what the layers below it do not know: where each of its events is told on MQTT."""
+"""The MQTT topics of a job's events, for the job's page."""
 
 from collections.abc import Sequence
 
-from console.jobs.register import JobAdmin as PlainJobAdmin
 from mqtt_bridge.topics import InvalidTopic, lifecycle_targets
 from tasks.models import Job, JobEvent, JobRequest
 
 
-class JobAdmin(PlainJobAdmin):
-    def topics(self, job: Job, events: Sequence[JobEvent], requests: Sequence[JobRequest]) -> dict[int, Sequence[str]]:
-        return {event.pk: _topics(job, event, requests) for event in events}
+def topics_of(job: Job, events: Sequence[JobEvent], requests: Sequence[JobRequest]) -> dict[int, Sequence[str]]:
+    """The topics of each event, by the event's key."""
+    return {event.pk: _topics(job, event, requests) for event in events}
 
 
 def _topics(job: Job, event: JobEvent, requests: Sequence[JobRequest]) -> Sequence[str]:

@@ -1,7 +1,7 @@
 """A job's page in the admin: everything about one job, kept up to date until it has ended."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,10 +9,11 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
+from console.jobs.mqtt_topics import topics_of
 from console.jobs.timeline import attempts, events_of, phases, steps
 from console.kit.live_page import LivePage
 from tasks.describe import describe_duration, describe_result, run_time_of, wait_of
-from tasks.models import Job, JobEvent, JobRequest
+from tasks.models import Job
 from tasks.priority import explain
 
 LINGER = timedelta(seconds=3)
@@ -32,7 +33,7 @@ class JobPage(LivePage):
         events = events_of(job)
         requests = list(job.requests.select_related("user")[: MOST_SHOWN + 1])
         reruns = list(job.reruns.order_by("-created_at")[: MOST_SHOWN + 1])
-        topics = self.topics(job, events, requests)
+        topics = topics_of(job, events, requests)
         may_see_result = request.user.has_perm("django_celery_results.view_taskresult")
         return {
             "job": job,
@@ -54,10 +55,6 @@ class JobPage(LivePage):
             "parameters": _as_json(job.parameters),
             "result": _as_json(job.result) if job.result else "",
         }
-
-    def topics(self, job: Job, events: Sequence[JobEvent], requests: Sequence[JobRequest]) -> dict[int, Sequence[str]]:
-        """Where each event, by its key, is told on MQTT. Nothing is known of that here."""
-        return {}
 
 
 def _facts(job: Job, now: datetime) -> Iterator[tuple[str, str]]:

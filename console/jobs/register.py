@@ -1,27 +1,26 @@
+"""The admin's lists of jobs, their requests and events, workers and schedules that ran."""
+
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from console.jobs import search as job_search
 from console.jobs.actions import JobActions
-from console.jobs.filters import StateFilter
+from console.jobs.filters import LoginFilter, StateFilter
 from console.jobs.list import JobList
 from console.jobs.page import JobPage
 from console.kit.display import moment_column
 from console.kit.keyset import KeysetList, Lookups, Path, bounds_of, values_of
 from console.kit.read_only import ReadOnly
-from console.stocks import StockAdmin
-from market.models import Stock
+from operations.monitoring.last_hour import HOUR
 from tasks.celery_worker import registry
 from tasks.describe import describe_moment
-from tasks.models import Job, JobEvent, JobRequest, Worker
-
-admin.site.register(Stock, StockAdmin)
+from tasks.models import Job, JobEvent, JobRequest, ScheduleRun, Worker
 
 
 @admin.register(Job)
@@ -35,7 +34,7 @@ class JobRequestAdmin(ReadOnly, KeysetList):
 
     nothing_yet = "Somebody who logs in, presses “Fetch now” or has a schedule asks for jobs."
     list_display = ("job", "user", "trigger", "created", "status", "ended")
-    list_filter: tuple[Any, ...] = ("trigger", "job__status")
+    list_filter = ("trigger", "job__status", LoginFilter)
     list_select_related = ("job", "user")
     search_fields = ("user__username", "job__symbol", "job__id")
     search_help_text = job_search.HELP
@@ -45,10 +44,13 @@ class JobRequestAdmin(ReadOnly, KeysetList):
         return job_search.paths_to_requests(text)
 
     def paths(self, lookups: Lookups) -> Iterator[Path]:
+        if LoginFilter.parameter_name in lookups:
+            logins = JobRequest.objects.filter(trigger=Job.Trigger.USER_LOGIN, created_at__gte=timezone.now() - HOUR)
+            yield Path(logins.order_by("created_at"), Q())
         moment = bounds_of(lookups, "created_at")
         if moment and values_of(lookups, "trigger") == {Job.Trigger.USER_LOGIN}:
-            logins = Q(trigger=Job.Trigger.USER_LOGIN)
-            yield Path(JobRequest.objects.filter(logins, moment).order_by("created_at"), logins)
+            is_login = Q(trigger=Job.Trigger.USER_LOGIN)
+            yield Path(JobRequest.objects.filter(is_login, moment).order_by("created_at"), is_login)
 
     @admin.display(description="Status of the job")
     def status(self, wish: JobRequest) -> str:
@@ -115,3 +117,10 @@ class WorkerAdmin(ReadOnly, ModelAdmin):
     @admin.display(description="Capabilities")
     def shown_capabilities(self, worker: Worker) -> str:
         return ", ".join(worker.capabilities)
+
+
+@admin.register(ScheduleRun)
+class ScheduleRunAdmin(ReadOnly, ModelAdmin):
+    list_display = ("schedule", "slot", "ran_at")
+    list_filter = ("schedule",)
+    search_fields = ("schedule",)
