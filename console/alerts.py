@@ -1,3 +1,5 @@
+"""Alerts in the admin."""
+
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest

@@ -1,3 +1,5 @@
+"""Bars, news, analyses, data sources and LLM usage in the admin."""
+
 from typing import Any
 
 from django.contrib import admin

@@ -1,3 +1,5 @@
+"""The MQTT bridge in the admin: events that the broker refused, and the bridge that publishes."""
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""Portfolios, holdings and portfolio priorities in the admin, with imports and exports."""
+
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime

@@ -1,6 +1,7 @@
-"""The tables of Django, django-celery-results and django-celery-beat, in the admin's own look.
+"""Tables of Django, django-celery-results, django-celery-beat and django-axes, in the look of the admin.
 
-Groups of tasks, and schedules at one moment or by the sun, are not used.
+The first three packages register admin classes of their own, which this module replaces. It removes the tables that
+stockqueue does not use: groups of tasks, and schedules at one moment or by the sun.
 """
 
 from datetime import datetime

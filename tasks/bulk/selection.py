@@ -1,4 +1,4 @@
-"""The filters of bulk actions. The room that lists jobs registers how it reads them."""
+"""The filters of bulk actions. The room with the list of jobs registers functions that read filters."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
