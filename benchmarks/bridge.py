@@ -32,6 +32,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from benchmarks.options import Options
 from benchmarks.report import Spread, publish
+from market.jobs.requests import request_fetches
 from market.models import Stock
 from mqtt_bridge import outbox
 from mqtt_bridge.client import WINDOW
@@ -41,7 +42,6 @@ from mqtt_bridge.wakeup import CHANNEL
 from operations.local.child_processes import spawn, stop, wait_until
 from operations.local.mqtt_subscriber import Subscriber
 from tasks.delivery import direct
-from tasks.enqueue import request_fetches
 from tasks.models import Job, JobEvent
 from tasks.state import lifecycle
 from tests.servers import MosquittoServer

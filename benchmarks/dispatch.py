@@ -56,13 +56,14 @@ from django_celery_results.models import TaskResult
 from benchmarks.bare import app as bare
 from benchmarks.options import Options
 from benchmarks.report import Spread, publish
+from market.jobs.requests import request_fetches
 from market.models import Stock
 from operations.local.child_processes import spawn, stop, wait_until
 from portfolio.fetching import fetch_stale_holdings
 from portfolio.models import Holding, Portfolio
 from tasks.delivery import direct
 from tasks.delivery.dispatch import dispatch
-from tasks.enqueue import Wanted, request_fetches, request_jobs
+from tasks.enqueue import Wanted, request_jobs
 from tasks.models import Job
 from tests.yahoo import YahooStandIn, daily_bars
 

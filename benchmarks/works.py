@@ -5,8 +5,9 @@
 
 import time
 
+from tasks.job_types import handles
 from tasks.models import Job
-from tasks.running.handlers import Done, does
+from tasks.running.handlers import Done
 
 
 def take_time(job: Job) -> Done:
@@ -16,4 +17,4 @@ def take_time(job: Job) -> Done:
 
 
 for _job_type in Job.Type:
-    does(_job_type)(take_time)
+    handles(_job_type)(take_time)

@@ -9,8 +9,8 @@ from django import forms
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminSingleDateWidget
 
+from market.jobs.backfill import InvalidRange, Mode, check_range, preview
 from market.models import Stock
-from tasks.backfill import InvalidRange, Mode, check_range, preview
 
 _MODES = {
     Mode.GAPS: "only the gaps: sessions without a bar",

@@ -18,9 +18,9 @@ from console.jobs.groups import may_request_jobs
 from console.kit.read_only import ReadOnly
 from console.portfolios import may_fetch_portfolios, name_portfolios, queue_portfolios
 from console.stocks import queue_backfill, queue_fetch
+from market.jobs.names import name_stocks
 from market.models import Stock
 from operations.models import Fetch
-from tasks.groups import name_stocks
 
 
 @admin.register(Fetch)

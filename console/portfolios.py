@@ -25,6 +25,7 @@ from console.jobs.groups import follow, may_request_jobs
 from console.portfolio_filters import DataFilter
 from console.uploads import Upload, UploadForm, fingerprint, seal, unseal
 from market.freshness import FRESH, NEVER, PARKED, STALE
+from market.jobs.names import describe_fetch
 from market.models import Stock
 from market.symbols import InvalidSymbol, parse_symbol
 from portfolio.exports import export_portfolios, export_values
@@ -33,7 +34,6 @@ from portfolio.imports import Imported, import_statement
 from portfolio.models import Holding, Portfolio, PortfolioPriority
 from portfolio.statement_file import ImportRefused, read_statement
 from portfolio.tracking import WORDS, look_up
-from tasks.groups import describe_fetch
 
 IMPORT_PERMISSIONS = (
     *("portfolio.add_portfolio", "portfolio.change_portfolio"),

@@ -15,9 +15,9 @@ from console.backfill_form import BackfillForm
 from console.held_filters import HeldFilter
 from console.jobs.groups import follow, may_request_jobs
 from console.kit.limits import AT_ONCE
+from market.jobs.names import describe_analysis, describe_backfill, describe_fetch, name_stocks
+from market.jobs.requests import request_analyses, request_fetches
 from market.models import Analysis, Stock
-from tasks.enqueue import request_analyses, request_fetches
-from tasks.groups import describe_analysis, describe_backfill, describe_fetch, name_stocks
 from tasks.models import Job
 
 

@@ -4,3 +4,13 @@ from django.apps import AppConfig
 class MarketConfig(AppConfig):
     name = "market"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        # Models are not loaded before ready().
+        from market.jobs.table import JOB_TYPES, LEGACY_NAMES
+        from market.retention import old_analyses
+        from tasks import job_types
+        from tasks.upkeep import retention
+
+        job_types.register(JOB_TYPES, aliases=LEGACY_NAMES)
+        retention.also_delete("analyses", old_analyses, by="created_at")

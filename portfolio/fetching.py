@@ -9,13 +9,14 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from market.freshness import FRESH, NEVER, STALE, Freshness, stale_at
+from market.jobs.requests import request_batches, request_fetches
+from market.jobs.stale_analyses import request_stale_analyses
 from market.models import Stock
 from portfolio.factors import factors_for, note_login
 from portfolio.holdings import held_stocks, stocks_of
 from portfolio.models import FIRST_SCORE, Holding, Portfolio, PortfolioPriority
-from tasks.enqueue import Requested, request_batches, request_fetches
+from tasks.enqueue import Requested
 from tasks.models import Job
-from tasks.stale_analyses import request_stale_analyses
 
 _HOLDINGS, _PORTFOLIOS = Holding._meta.db_table, Portfolio._meta.db_table
 _PRIORITIES = PortfolioPriority._meta.db_table

@@ -10,10 +10,11 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
+from market.jobs.requests import fetch_requests
 from market.models import Stock
 from portfolio.fetching import fetch_stocks
 from tasks.describe import describe_duration
-from tasks.enqueue import Requested, fetch_requests, name_subjects
+from tasks.enqueue import Requested, name_subjects
 from tasks.models import JobRequest
 from tasks.state.locks import lock
 

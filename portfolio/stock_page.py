@@ -11,13 +11,13 @@ from django.db.models import Count, Exists, F, OuterRef, Q, Sum
 from django.utils import timezone
 
 from market.freshness import Freshness
+from market.jobs.watchlist import watched_symbols
 from market.models import Analysis, NewsItem, Stock
 from market.news import newest_news
 from portfolio.fundamentals import Group, groups_of
 from portfolio.holdings import last_error
 from portfolio.models import Holding
 from tasks.models import Job
-from tasks.watchlist import watched_symbols
 
 RECOMMENDATIONS_SHOWN = 10
 HEADLINES_SHOWN = 10

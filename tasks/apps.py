@@ -9,12 +9,13 @@ class TasksConfig(AppConfig):
 
     def ready(self) -> None:
         # Models are not loaded before ready().
-        from tasks import analysing, fetching  # noqa: F401  (they register their work)
+        from tasks.bulk import runner
         from tasks.delivery import direct
         from tasks.running import execute
         from tasks.upkeep import sweeper
 
         direct.configure(execute.run_job, sweeper.sweep)
+        sweeper.add_chore(runner.go_on)
         if settings.JOB_PROCESSOR.queue.backend == "direct":
             # Where there is no beat, the web server sweeps: it finds what an earlier one left behind.
             request_started.connect(direct.keep, dispatch_uid="tasks.delivery.direct.keep")

@@ -15,9 +15,7 @@ from tasks.models import Job
 from tasks.priority import priority_from_broker
 from tasks.running.execute import JobFailed, run_job
 from tasks.upkeep import group_mails, retention
-from tasks.upkeep.schedule_slots import run_once_a_slot
 from tasks.upkeep.sweeper import sweep as sweep_once
-from tasks.watchlist import fetch_watchlist
 
 logger = logging.getLogger(__name__)
 
@@ -52,12 +50,6 @@ for _job_type in Job.Type:
         bind=True,
         ignore_result=not settings.JOB_PROCESSOR.jobs.keep_task_results,
     )(do_job)
-
-
-@shared_task(name="stockqueue.market_data", bind=True)
-def market_data(task: Task) -> str:
-    """Ask for what is stale of the watchlist, once for each slot of the schedule."""
-    return run_once_a_slot(task.request, fetch_watchlist)
 
 
 @shared_task(name="stockqueue.tell_ended_groups", ignore_result=True)

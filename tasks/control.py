@@ -48,7 +48,6 @@ def run_again(jobs: Iterable[Job], user: User | None, trigger: Job.Trigger = Job
                 unique_key=job.unique_key,
                 symbol=job.symbol,
                 parameters=job.parameters,
-                has_range="start" in job.parameters,
                 retry_of=job.pk,
             )
         )
@@ -66,7 +65,7 @@ def reprioritise(job_ids: Collection[UUID], priority: int, by: str) -> list[Job]
     with transaction.atomic():
         jobs = lock_waiting(job_ids)
         for job in jobs:
-            allowed = may_be_in(job)
+            allowed = may_be_in(job.job_type, job.parameters)
             if queue not in allowed:
                 bands = " or ".join(f"{BANDS[one][0]} to {BANDS[one][-1]}" for one in allowed)
                 raise NotPossible(f"{job} cannot have priority {priority}; its type has {bands}")

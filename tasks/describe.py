@@ -1,8 +1,10 @@
 """How jobs and what happened to them are put into words, for commands and the admin."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from tasks import job_types
 from tasks.models import Job, JobEvent
 
 _RAN = (Job.Status.RUNNING, Job.Status.COMPLETED, Job.Status.FAILED)
@@ -57,7 +59,7 @@ def describe_end(job: Job) -> str:
     """What came of an ended job: its outcome and what was stored, or its error."""
     if job.status != Job.Status.COMPLETED:
         return f"{job.status}: {job.error}"
-    return f"{job.outcome}: {describe_result(job.result or {})}"
+    return f"{job.outcome}: {describe_result(job.job_type, job.result or {})}"
 
 
 def describe_wait(job: Job, now: datetime) -> str:
@@ -70,40 +72,9 @@ def describe_wait(job: Job, now: datetime) -> str:
     return f"waits for {'a worker' if job.status == Job.Status.QUEUED else 'its turn'}{why}"
 
 
-def describe_result(result: dict[str, Any]) -> str:
+def describe_result(job_type: str, result: Mapping[str, Any]) -> str:
     """A completed job's result: what was found, how much was stored, or why nothing was."""
-    if result.get("recommendation"):
-        found = f"{result['recommendation']}, confidence {result['confidence']:.2f}"
-        return f"{found}{_basis(result)}{_because(result)}"
-    if "reason" in result:
-        return str(result["reason"])
-    if "days_fetched" in result:
-        return f"{result['records_stored']} of {result['days_fetched']} bars stored, from {result['source']}"
-    if "symbols_processed" in result:
-        return (
-            f"{result.get('successful_symbols', 0)} of {result['symbols_processed']} stocks, "
-            f"{result.get('records_stored', 0)} bars stored"
-        )
-    if "new" in result:
-        return f"{_count(result, 'headlines')} of the last days, {result['new']} new"
-    return ""
-
-
-def _basis(result: dict[str, Any]) -> str:
-    """What a recommendation is of, as far as the result tells."""
-    for name, of in (("bars", "until"), ("headlines", "until"), ("values", "of")):
-        if name in result:
-            return f", of {_count(result, name)} {of} {result.get('data_as_of')}"
-    return ""
-
-
-def _count(result: dict[str, Any], name: str) -> str:
-    """`1 headline`, `2 headlines`."""
-    return f"{result[name]} {name if result[name] != 1 else name.removesuffix('s')}"
-
-
-def _because(result: dict[str, Any]) -> str:
-    return f"; {result['reason']}" if "reason" in result else ""
+    return job_types.find(job_type).describe_result(result)
 
 
 def describe_event(event: JobEvent) -> str:
@@ -120,20 +91,11 @@ def describe_event(event: JobEvent) -> str:
         case JobEvent.Event.RETRIED:
             return f"{facts.get('error')}; again at {_time(facts.get('run_at'))}"
         case JobEvent.Event.PROGRESS:
-            return _describe_progress(facts)
+            return job_types.find(event.job.job_type).describe_progress(facts)
         case JobEvent.Event.COMPLETED:
-            return describe_result(facts.get("result") or {})
+            return describe_result(event.job.job_type, facts.get("result") or {})
         case _:
             return str(facts.get("error", ""))
-
-
-def _describe_progress(facts: dict[str, Any]) -> str:
-    done = f"{facts.get('done')} of {facts.get('total')}: {facts.get('symbol')}"
-    if not facts.get("success", True):
-        return f"{done}, {facts.get('error')}"
-    if "skipped" in facts:
-        return f"{done}, passed over: {facts['skipped']}"
-    return f"{done}, {facts.get('reason') or str(facts.get('records', 0)) + ' bars stored'}"
 
 
 def _time(moment: Any) -> str:

@@ -1,12 +1,13 @@
 """The one mapping between job types, queues, our priorities (1 is the most urgent) and the brokers' numbers."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from django.conf import settings
 
-from market.models import Analysis
+from tasks import job_types
+from tasks.job_types import Place
 from tasks.models import Job
 
 BANDS = {
@@ -21,7 +22,7 @@ HIGH, LOW = 2 / 3, 1 / 3
 """A score above HIGH makes a job one more urgent than its rule says, one below LOW one less."""
 
 AS_THE_RULE = 2
-"""The place in `analysis_priority` of the kind that is as urgent as its trigger's rule says."""
+"""The place of the kind that is as urgent as its trigger's rule says."""
 
 UNKNOWN = 0.5
 """What a factor counts as of which nothing is known: it moves nothing by itself."""
@@ -54,13 +55,10 @@ class Ranked(NamedTuple):
     reason: dict[str, Any]
 
 
-def queue_for(job_type: str, trigger: str, *, has_range: bool = False) -> Job.Queue:
-    """The queue of a job: a fetch for a waiting user goes to `foreground`, one with a date range is a backfill."""
-    if job_type in (Job.Type.STOCK_ANALYSIS, Job.Type.STOCK_RESEARCH):
-        return Job.Queue.BACKGROUND_ANALYSIS
-    if job_type == Job.Type.STOCK_FETCH and trigger in _USER_WAITS and not has_range:
-        return Job.Queue.FOREGROUND
-    return Job.Queue.BACKGROUND_FETCH
+def queue_for(job_type: str, trigger: str, parameters: Mapping[str, Any]) -> Job.Queue:
+    """The queue of a new job: the most urgent one that it may be in where a user waits, else the least urgent one."""
+    queues = may_be_in(job_type, parameters)
+    return queues[0] if trigger in _USER_WAITS else queues[-1]
 
 
 def level_of(priority: int) -> str:
@@ -73,22 +71,10 @@ def queue_of(priority: int) -> Job.Queue:
     return next(queue for queue, band in BANDS.items() if priority in band)
 
 
-QUEUES_OF: dict[str, tuple[Job.Queue, ...]] = {
-    Job.Type.STOCK_FETCH: (Job.Queue.FOREGROUND, Job.Queue.BACKGROUND_FETCH),
-    Job.Type.STOCK_BATCH_FETCH: (Job.Queue.BACKGROUND_FETCH,),
-    Job.Type.STOCK_ANALYSIS: (Job.Queue.BACKGROUND_ANALYSIS,),
-    Job.Type.STOCK_RESEARCH: (Job.Queue.BACKGROUND_ANALYSIS,),
-    # The predecessor's name for the fetches of a login, which are of the type stock_fetch here.
-    "portfolio_priority": (Job.Queue.FOREGROUND,),
-}
-"""The queues that jobs of a type can be in, for each name that `worker.supported_job_types` accepts."""
-
-
-def may_be_in(job: Job) -> tuple[Job.Queue, ...]:
-    """The queues that this job can be in: those of its type, but a backfill never keeps a user waiting."""
-    if job.job_type == Job.Type.STOCK_FETCH and "start" in job.parameters:
-        return (Job.Queue.BACKGROUND_FETCH,)
-    return QUEUES_OF[job.job_type]
+def may_be_in(job_type: str, parameters: Mapping[str, Any]) -> tuple[Job.Queue, ...]:
+    """The queues that a job can be in: those of its type, but no user waits for a job with a range of days."""
+    queues = job_types.find(job_type).queues
+    return tuple(queue for queue in queues if queue != Job.Queue.FOREGROUND or "start" not in parameters)
 
 
 def priority_for(trigger: str, queue: Job.Queue) -> int:
@@ -96,19 +82,18 @@ def priority_for(trigger: str, queue: Job.Queue) -> int:
     return _clamp(_rule_of(trigger), queue)
 
 
-def rank(trigger: str, queue: Job.Queue, factors: Factors, *, kind: str = "") -> Ranked:
+def rank(trigger: str, queue: Job.Queue, factors: Factors, place: Place | None = None) -> Ranked:
     """`priority_for`, moved by at most one within the queue's band by the configured weighted sum of the factors.
 
-    A `kind` of analysis is moved before that, by its place in `analysis_priority`: the first of the kinds is one more
-    urgent than the rule, the second is as urgent, the third is one less urgent, and so on.
+    A job with a `place` is moved before that: the first kind is one more urgent than the rule, the second is as
+    urgent, the third is one less urgent, and so on.
     """
     rule = _rule_of(trigger)
     base = _clamp(rule, queue)
     reason_of_kind: dict[str, Any] = {}
-    if kind:
-        place = _place_of(kind)
-        base = _clamp(base + place - AS_THE_RULE, queue)
-        reason_of_kind = {"kind": str(kind), "place": place}
+    if place is not None:
+        base = _clamp(base + place.number - AS_THE_RULE, queue)
+        reason_of_kind = {"kind": place.kind, "place": place.number}
     weights = vars(settings.JOB_PROCESSOR.portfolio.priority_factors)  # as it is: a login ranks a hundred jobs
     values = factors._asdict()
     score = math.fsum(weights[name] * (UNKNOWN if value is None else value) for name, value in values.items())
@@ -159,17 +144,6 @@ def explain(reason: dict[str, Any]) -> str:
 def _explain_factor(name: str, factor: dict[str, Any]) -> str:
     value = f"unknown, {UNKNOWN}" if factor["value"] is None else f"{factor['value']:.2f}"
     return f"{name.rpartition('_')[2]} {value} x {factor['weight']:g}"
-
-
-def in_order(kinds: Iterable[Analysis.Kind]) -> list[Analysis.Kind]:
-    """Kinds of analysis, each once, in the order of `analysis_priority`."""
-    return sorted(set(kinds), key=lambda kind: (_place_of(kind), kind))
-
-
-def _place_of(kind: str) -> int:
-    """1 for the kind of analysis that runs first; those that are not named come after all others."""
-    order = [str(one) for one in settings.JOB_PROCESSOR.stock_jobs.analysis.analysis_priority]
-    return order.index(kind) + 1 if kind in order else len(order) + 1
 
 
 def _rule_of(trigger: str) -> int:

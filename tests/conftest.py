@@ -20,6 +20,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from kombu import pools
 
+from market.jobs.table import JOB_TYPES
 from market.models import Stock
 from market.sources import configured_sources
 from operations.local.child_processes import spawn, stop, wait_until
@@ -28,11 +29,11 @@ from portfolio.models import Holding, Portfolio
 from stockqueue.config import load_config
 from stockqueue.config.addresses import MqttAddress
 from stockqueue.config.llm_address import LlmServer
-from tasks import analysing
+from tasks import job_types
 from tasks.delivery import broker as celery_broker
 from tasks.delivery import direct
 from tasks.models import Job
-from tasks.running import execute, handlers
+from tasks.running import execute
 from tasks.upkeep import sweeper
 from tests.openai_standin import KEY, MODEL, OpenAIStandIn
 from tests.rabbit import RabbitServer
@@ -177,7 +178,7 @@ def without_crumb(yahoo: Yahoo, monkeypatch: pytest.MonkeyPatch) -> None:
 def real_analyses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Test files that work with jobs of these types in their own way are imported in the same process."""
     for job_type in (Job.Type.STOCK_ANALYSIS, Job.Type.STOCK_RESEARCH):
-        monkeypatch.setitem(handlers._work, job_type, analysing.analyse_stock)
+        monkeypatch.setitem(job_types._table, job_type, JOB_TYPES[job_type])
 
 
 @pytest.fixture(scope="session")

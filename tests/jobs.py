@@ -9,8 +9,9 @@ from uuid import uuid4
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from market.jobs.requests import request_fetches
 from market.models import Stock
-from tasks.enqueue import Wanted, request_fetches, request_jobs
+from tasks.enqueue import Wanted, request_jobs
 from tasks.models import Job
 from tasks.running.execute import JobFailed, run_job
 from tasks.state import lifecycle

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 
 from django.contrib.auth.models import User
 
+from market.jobs.requests import request_fetches
 from market.models import Stock
 from operations.local.child_processes import wait_until
 from operations.local.mqtt_subscriber import Message
-from tasks.enqueue import request_fetches
 from tasks.models import Job, JobEvent
 from tasks.state import lifecycle
 from tests.invariants import arrived_event_ids, event_ids

@@ -1,7 +1,7 @@
 """Sentiment jobs, and how they end that an LLM should have done."""
 
+from market.jobs.requests import request_analyses
 from market.models import Analysis, Stock
-from tasks.enqueue import request_analyses
 from tasks.models import Job
 from tests.jobs import result_of
 from tests.openai_standin import COMPLETION_TOKENS, PROMPT_TOKENS

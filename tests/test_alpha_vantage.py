@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from market.jobs.requests import request_batches, request_fetches
 from market.models import Stock
 from market.sources import configured_sources, fetch_history
 from market.sources.alpha_vantage import AlphaVantage
@@ -25,7 +26,6 @@ from market.sources.base import (
 )
 from market.sources.budget import Budget, usage_of
 from market.sources.http import LARGEST_ANSWER
-from tasks.enqueue import request_batches, request_fetches
 from tasks.models import Job
 from tasks.running.execute import JobFailed, run_job
 from tests.alpha_vantage import KEY, PAID_KEY, AlphaVantageStandIn

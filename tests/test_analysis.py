@@ -15,10 +15,10 @@ from django.utils import timezone
 from market.analysis.technical.analyse import ENOUGH_BARS, HISTORY_BARS, analyse
 from market.analysis.technical.indicators import NEEDED, Prices, latest
 from market.analysis.technical.rule import recommend_by_indicators
+from market.jobs import technical
+from market.jobs.requests import request_analyses, request_fetches
 from market.models import Analysis, PriceBar, Stock
-from tasks import technical_analysis
 from tasks.describe import describe_end
-from tasks.enqueue import request_analyses, request_fetches
 from tasks.models import Job
 from tasks.running.execute import run_job
 from tasks.state import lifecycle
@@ -167,7 +167,7 @@ def test_an_analysis_is_done_again_after_cache_ttl_or_by_another_rule(configured
     assert run(request(stock)).outcome == "updated"
     configured(**{"stock_jobs.analysis.cache_ttl": 6})
     assert run(request(stock)).outcome == "unchanged"
-    monkeypatch.setattr("tasks.technical_analysis.VERSION", "technical/2")
+    monkeypatch.setattr("market.jobs.technical.VERSION", "technical/2")
     assert run(request(stock)).outcome == "updated"
 
 
@@ -366,7 +366,7 @@ def test_analyse_stock_refuses_what_is_not_a_symbol():
 def test_analyse_stock_waits_for_history_and_analysis_without_a_broker(
     yahoo, direct_processing, monkeypatch, settings
 ):
-    monkeypatch.setattr(technical_analysis, "PAUSE", timedelta(seconds=0))
+    monkeypatch.setattr(technical, "PAUSE", timedelta(seconds=0))
     monkeypatch.setattr("tasks.delivery.direct.SWEEP_EVERY", 0.5)
     settings.JOB_PROCESSOR = settings.JOB_PROCESSOR.model_copy(
         update={"queue": settings.JOB_PROCESSOR.queue.model_copy(update={"backend": "direct"})}
@@ -395,7 +395,7 @@ from market.models import Stock
 answer = Client().post("/accounts/login/", {"username": "demo", "password": "demo"})
 assert answer.status_code == 302, answer.status_code
 from tasks.models import Job
-from tasks.enqueue import request_analyses
+from market.jobs.requests import request_analyses
 assert Job.objects.filter(trigger="user_login").exists()
 kinds = ["technical", "sentiment"]
 request_analyses(list(Stock.objects.all()), Job.Trigger.BACKGROUND_ANALYSIS, analysis_types=kinds)

@@ -15,6 +15,8 @@ from django.http import HttpResponse
 from django.test import Client, override_settings
 from django.utils import timezone
 
+from market.jobs.backfill import Mode, preview
+from market.jobs.requests import request_analyses, request_batches, request_fetches
 from market.models import Analysis, PriceBar, Stock
 from market.prices.gaps import count_missing_days, missing_days
 from market.prices.store import store_history, upsert_bars
@@ -22,8 +24,6 @@ from market.sources import base
 from operations.local.child_processes import free_port
 from stockqueue.config import ConfigError
 from stockqueue.config.addresses import email_settings
-from tasks.backfill import Mode, preview
-from tasks.enqueue import request_analyses, request_batches, request_fetches
 from tasks.groups import group_jobs
 from tasks.models import Job, JobGroup
 from tasks.running.execute import JobFailed, run_job

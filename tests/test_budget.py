@@ -5,12 +5,12 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from market.jobs.requests import request_batches, request_fetches
 from market.models import SourceState, SourceUse, Stock
 from market.sources import configured_sources, fetch_history
 from market.sources.base import RateLimited, SourceBusy
 from market.sources.budget import Budget, spending, usage_of
 from market.sources.yahoo.source import YahooFinance
-from tasks.enqueue import request_batches, request_fetches
 from tasks.models import Job
 from tasks.running.execute import run_job
 

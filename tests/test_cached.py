@@ -7,13 +7,13 @@ import pytest
 from django.utils import timezone
 
 from market.freshness import stale_at
+from market.jobs import fetch
+from market.jobs.requests import request_batches, request_fetches
 from market.models import SourceUse, Stock
 from market.prices.store import store_history
 from market.sources import configured_sources
 from market.sources.base import AccessRefused, Bar, History
 from portfolio.holdings import held_stocks, statements
-from tasks import fetching
-from tasks.enqueue import request_batches, request_fetches
 from tasks.models import Job
 from tasks.running.execute import JobFailed, run_job
 from tests.jobs import new_job
@@ -81,7 +81,7 @@ def test_an_error_that_does_not_pass_is_not_waited_for(store, monkeypatch):
         raise AccessRefused("The source wants a better key")
 
     store("AAPL")
-    monkeypatch.setattr(fetching, "fetch_history", refuse)
+    monkeypatch.setattr(fetch, "fetch_history", refuse)
     job = new_job()
 
     result = done(job)

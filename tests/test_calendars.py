@@ -15,9 +15,9 @@ from market.calendar.exchange_calendars import sessions as sessions_of
 from market.calendar.exchanges import EXCHANGES, NEVER_CLOSES
 from market.calendar.sessions import keep_sessions
 from market.freshness import Freshness
+from market.jobs.requests import request_batches
 from market.models import Stock, TradingSession
 from market.prices.gaps import count_missing_days
-from tasks.enqueue import request_batches
 from tasks.models import Job
 from tasks.running.execute import run_job
 

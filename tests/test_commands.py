@@ -13,9 +13,9 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
 
+from market.jobs.requests import request_fetches
 from market.models import Stock
 from operations.local.child_processes import free_port
-from tasks.enqueue import request_fetches
 from tasks.models import Job
 from tasks.state import lifecycle
 from tests.conftest import ROOT, database_url

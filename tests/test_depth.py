@@ -16,6 +16,7 @@ from kombu.connection import Connection
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
+from market.jobs.requests import request_analyses, request_fetches
 from market.models import Stock
 from operations.local.child_processes import wait_until
 from operations.monitoring import health
@@ -23,7 +24,6 @@ from operations.monitoring.health import Readiness
 from portfolio.fetching import fetch_scheduled
 from tasks import control
 from tasks.delivery import dispatch
-from tasks.enqueue import request_analyses, request_fetches
 from tasks.models import Job
 from tasks.priority import BANDS, Factors, may_be_in
 
@@ -155,7 +155,7 @@ class Life:
 
     def reprioritise(self) -> None:
         for job in self._active(4):
-            queue = self._chance.choice(may_be_in(job))
+            queue = self._chance.choice(may_be_in(job.job_type, job.parameters))
             control.reprioritise([job.pk], self._chance.choice(BANDS[queue]), "admin")
 
     def _someone(self) -> User:

@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
+from market.jobs.requests import request_batches, request_fetches
 from market.models import Stock
 from operations.local.child_processes import wait_until
 from tasks.delivery import direct
-from tasks.enqueue import request_batches, request_fetches
 from tasks.models import Job
 from tests.faults.steps import log_in
 from tests.promptly import promptly

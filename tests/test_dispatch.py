@@ -11,13 +11,14 @@ from django.db import connection, transaction
 from django.utils import timezone
 from redis import Redis
 
+from market.jobs.requests import request_fetches
 from market.models import Stock
 from tasks import control
 from tasks.delivery import broker as celery_broker
 from tasks.delivery import dispatch as dispatch_module
 from tasks.delivery.admission import forget_unused, take_turns
 from tasks.delivery.dispatch import dispatch, in_rollout
-from tasks.enqueue import Wanted, request_fetches, request_jobs
+from tasks.enqueue import Wanted, request_jobs
 from tasks.models import Job, JobRequest
 from tasks.running.execute import run_job
 from tasks.state import lifecycle

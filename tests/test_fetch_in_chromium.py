@@ -9,8 +9,9 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from playwright.sync_api import Locator, Page, expect
 
+from market.jobs.requests import request_fetches
 from market.models import PriceBar, Stock
-from tasks.enqueue import Requested, request_fetches
+from tasks.enqueue import Requested
 from tasks.groups import group_jobs
 from tasks.models import Job, JobGroup
 from tests.chromium import Browse, is_too_wide

@@ -11,9 +11,9 @@ from market.calendar.exchange_calendars import sessions as sessions_of
 from market.calendar.exchanges import EXCHANGES, NEVER_CLOSES, exchange_of
 from market.calendar.sessions import keep_sessions
 from market.freshness import STATES, Freshness
+from market.jobs.requests import request_batches, request_fetches
 from market.models import Stock, TradingSession
 from portfolio.models import Holding, Portfolio
-from tasks.enqueue import request_batches, request_fetches
 from tasks.models import Job
 from tasks.running.execute import run_job
 

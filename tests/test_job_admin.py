@@ -12,8 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from market.jobs.requests import request_batches
 from market.models import Stock
-from tasks.enqueue import request_batches
 from tasks.models import Job
 from tasks.running.execute import run_job
 from tasks.state import lifecycle

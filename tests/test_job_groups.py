@@ -16,9 +16,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from console.jobs.progress import SHOWN, Progress, progress_of
+from market.jobs.requests import request_fetches
 from market.models import Analysis, Stock
 from portfolio.models import Portfolio
-from tasks.enqueue import Requested, request_fetches
+from tasks.enqueue import Requested
 from tasks.groups import group_jobs
 from tasks.models import Job, JobGroup
 from tasks.running.execute import run_job

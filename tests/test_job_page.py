@@ -13,9 +13,9 @@ from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from console.jobs import timeline
+from market.jobs.requests import request_batches
 from market.models import Stock
 from tasks import control
-from tasks.enqueue import request_batches
 from tasks.models import Job, JobEvent
 from tasks.running.execute import run_job
 from tasks.state import lifecycle
@@ -147,7 +147,7 @@ def test_why_nothing_changed_is_told(admin_client):
 
 
 def test_of_a_batch_the_newest_steps_are_shown_and_the_others_counted(admin_client):
-    job = new_job("AAPL", "running")
+    job = new_job("AAPL", "running", job_type="stock_batch_fetch")
     steps = [
         ("progress", number, {"state": "running", "done": number, "total": 40, "symbol": f"S{number}"})
         for number in range(1, 31)

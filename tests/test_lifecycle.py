@@ -8,11 +8,10 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+from market.jobs.requests import request_fetches
 from market.models import Stock
 from operations.local.child_processes import wait_until
-from tasks.enqueue import request_fetches
 from tasks.models import Job, JobEvent
-from tasks.running import handlers
 from tasks.running.execute import JobFailed, run_job
 from tasks.state import lifecycle
 
@@ -278,11 +277,10 @@ def test_an_error_that_cannot_pass_ends_the_job_and_is_never_an_empty_success(ya
         ("stock_fetch", {"symbol": "AAPL", "days": "many"}, "parameters.days: 'many': "),
         ("stock_fetch", {"symbol": "AAPL", "start": "soon"}, "parameters.start: 'soon': "),
         ("stock_batch_fetch", {"days": 30}, "parameters.symbols: Field required"),
-        ("stock_research", {}, "stock_research jobs are not done by this version"),
+        ("stock_research", {}, "parameters.analysis_types: Field required"),
     ],
 )
-def test_parameters_that_do_not_fit_any_more_fail_the_job_with_their_name(job_type, parameters, error, monkeypatch):
-    monkeypatch.delitem(handlers._work, Job.Type.STOCK_RESEARCH, raising=False)  # other tests bring work for it
+def test_parameters_that_do_not_fit_any_more_fail_the_job_with_their_name(job_type, parameters, error, real_analyses):
     job = new_job()
     Job.objects.filter(pk=job.pk).update(job_type=job_type, parameters=parameters)
     with pytest.raises(JobFailed):

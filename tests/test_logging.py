@@ -16,12 +16,12 @@ from django.conf import global_settings
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from market.jobs.requests import request_fetches
 from operations.local.child_processes import free_port, wait_until
 from operations.local.http_client import Browser
 from operations.local.process_plan import plan
 from stockqueue.logs.files import SharedFileHandler
 from stockqueue.logs.lines import LONGEST_TEXT, LineFormatter, redact
-from tasks.enqueue import request_fetches
 from tasks.models import Job
 from tasks.state import lifecycle
 from tests.conftest import BRIDGE, ROOT, WORKER, output_of

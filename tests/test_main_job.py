@@ -7,10 +7,10 @@ from celery import current_app
 from django.test import Client
 from django_celery_results.models import TaskResult
 
+from market.jobs.requests import request_fetches
 from market.models import Stock
 from operations.local.child_processes import wait_until
 from tasks.delivery import broker
-from tasks.enqueue import request_fetches
 from tasks.models import Job
 from tasks.upkeep.sweeper import sweep
 from tests.conftest import BRIDGE, WORKER

@@ -10,9 +10,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from market.jobs.requests import request_fetches
 from market.models import PriceBar, Stock
 from portfolio.models import Holding, Portfolio
-from tasks.enqueue import request_fetches
 from tasks.models import Job, JobRequest
 from tests.jobs import new_job
 

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market.freshness import Freshness
+from market.jobs.kinds import place_of
 from market.models import PriceBar, Stock
 from market.prices.store import store_history
 from market.prices.volatility import realised_volatility, volatility_factor
@@ -27,6 +28,7 @@ from portfolio import celery_tasks
 from portfolio.factors import age_factor, factors_for, percentiles_of, value_portfolios
 from portfolio.fetching import fetch_stale_holdings
 from portfolio.models import Holding, LoginDay, Portfolio
+from tasks.job_types import Place
 from tasks.models import Job
 from tasks.priority import BANDS, Factors, explain, priority_for, rank
 
@@ -221,14 +223,17 @@ def test_a_reason_is_explained_in_a_sentence(trigger, queue, value, begin, end):
     ],
 )
 def test_a_kind_of_analysis_is_moved_by_its_place_before_the_score_moves_it(kind, trigger, place, base, rule):
-    ranked = rank(trigger, Job.Queue.BACKGROUND_ANALYSIS, all_of(0.5), kind=kind)
+    ranked = rank(trigger, Job.Queue.BACKGROUND_ANALYSIS, all_of(0.5), place_of({"analysis_types": [kind]}))
     assert (ranked.reason["kind"], ranked.reason["place"], ranked.reason["base"]) == (kind, place, base)
     assert ranked.priority == base
     assert explain(ranked.reason).startswith(
         f"{trigger} is {rule}; background_analysis takes 7 to 10, and {kind} is number {place} of analysis_priority: "
         f"{base}; score 0.50"
     )
-    less, more = (rank(trigger, Job.Queue.BACKGROUND_ANALYSIS, all_of(v), kind=kind).priority for v in (0.0, 1.0))
+    less, more = (
+        rank(trigger, Job.Queue.BACKGROUND_ANALYSIS, all_of(value), Place(kind, place)).priority
+        for value in (0.0, 1.0)
+    )
     assert (more, less) == (max(base - 1, 7), min(base + 1, 10))
 
 

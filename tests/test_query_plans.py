@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from console.dashboard.page import collect
+from market.jobs.requests import request_fetches
 from market.models import Stock
 from operations.monitoring import last_hour, readings, statistics
 from operations.monitoring.health import Readiness
@@ -27,7 +28,7 @@ from tasks.bulk import runner
 from tasks.bulk.changes import change
 from tasks.celery_worker import signals
 from tasks.delivery.admission import forget_unused, take_turns
-from tasks.enqueue import Requested, request_fetches
+from tasks.enqueue import Requested
 from tasks.groups import group_jobs
 from tasks.models import BulkAction, Job, JobEvent
 from tasks.running.execute import run_job

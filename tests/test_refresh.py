@@ -10,12 +10,13 @@ from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
 
+from market.jobs.requests import request_fetches
 from market.models import Stock
 from operations.local.child_processes import wait_until
 from portfolio.fetching import fetch_portfolios
 from portfolio.models import Portfolio
 from portfolio.refreshing import Refreshed, refresh_prices
-from tasks.enqueue import Requested, request_fetches
+from tasks.enqueue import Requested
 from tasks.models import Job, JobRequest
 
 pytestmark = pytest.mark.django_db

@@ -7,13 +7,13 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from market.jobs.requests import request_analyses, request_fetches
 from market.models import Analysis, SourceUse, Stock
 from market.sources import configured_sources
 from mqtt_bridge.payloads import for_topic, lifecycle_payload
 from mqtt_bridge.topics import lifecycle_targets
 from portfolio.fetching import fetch_stale_holdings
 from tasks.describe import describe_end
-from tasks.enqueue import request_analyses, request_fetches
 from tasks.groups import group_jobs
 from tasks.models import Job
 from tests import asyncapi

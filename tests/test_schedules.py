@@ -16,6 +16,7 @@ from django_celery_beat.schedulers import DatabaseScheduler
 from django_celery_results.models import TaskResult
 from redis import Redis
 
+from market.jobs.watchlist import fetch_watchlist
 from market.models import Stock
 from operations.checks import check_watchlist
 from operations.default_schedules import DEFAULTS, add_missing_schedules
@@ -24,7 +25,6 @@ from operations.routes import route
 from portfolio.fetching import fetch_scheduled
 from tasks.models import Job, JobRequest, ScheduleRun
 from tasks.upkeep.schedule_slots import run_once_a_slot, slot_at
-from tasks.watchlist import fetch_watchlist
 
 BEAT = ("-m", "celery", "-A", "stockqueue", "beat", "--pidfile", "", "--loglevel", "DEBUG")
 WORKER = ("-m", "celery", "-A", "stockqueue", "worker", "-Q", "background_fetch", "-c", "2", "--loglevel", "INFO")

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market.analysis.sentiment.vader import DOUBT, THRESHOLD, recommend_by_headlines, score_of, sentiment_of
+from market.jobs.requests import request_analyses
 from market.models import Analysis, Stock
 from market.news import MOST
 from tasks.describe import describe_end
-from tasks.enqueue import request_analyses
 from tasks.models import Job
 from tests.jobs import result_of, run_once
 from tests.sentiment_jobs import request_sentiment as request

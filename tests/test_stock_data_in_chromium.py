@@ -7,9 +7,9 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Locator, Page, expect
 
+from market.jobs.requests import request_fetches
 from market.models import Stock
 from operations.monitoring import alerts
-from tasks.enqueue import request_fetches
 from tasks.models import Job
 from tests.chromium import is_too_wide
 from tests.jobs import new_job

@@ -10,11 +10,11 @@ import pytest
 from django.conf import settings as django_settings
 from django.utils import timezone
 
+from market.jobs.requests import request_fetches
 from market.models import Stock
 from mqtt_bridge.payloads import for_topic, lifecycle_payload
 from mqtt_bridge.topics import InvalidTopic, lifecycle_targets
 from stockqueue.config.sections import Topics
-from tasks.enqueue import request_fetches
 from tasks.models import Job, JobEvent
 from tasks.state import lifecycle
 from tests import asyncapi

@@ -17,8 +17,9 @@ from django.db.models.functions import Concat
 from market.models import Stock
 from operations.local.child_processes import wait_until
 from tasks.enqueue import Requested, Wanted, request_jobs
+from tasks.job_types import handles
 from tasks.models import Job
-from tasks.running.handlers import Done, Store, does
+from tasks.running.handlers import Done, Store
 
 LONGEST = 120.0
 """Seconds that work waits for its test."""
@@ -77,7 +78,7 @@ def _request(job_type: Job.Type, symbols: Any, **parameters: Any) -> Requested:
     )
 
 
-@does(Job.Type.STOCK_ANALYSIS)
+@handles(Job.Type.STOCK_ANALYSIS)
 def wait(job: Job) -> Store:
     Gate(Path(job.parameters["gate"])).pass_through(job)
     return partial(_note, job)
@@ -88,7 +89,7 @@ def _note(job: Job) -> Done:
     return Done(Job.Outcome.UPDATED, {"symbol": job.symbol, "written_by": f"attempt-{job.attempt}"})
 
 
-@does(Job.Type.STOCK_RESEARCH)
+@handles(Job.Type.STOCK_RESEARCH)
 def die(job: Job) -> Store:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError

@@ -113,7 +113,7 @@ class JobList(KeysetList):
     def came_of_it(self, job: Job) -> str:
         if not job.outcome:
             return ""
-        what = describe_result(job.result or {})
+        what = describe_result(job.job_type, job.result or {})
         return format_html('<span class="job-text">{}{}</span>', job.outcome, f": {what}" if what else "")
 
     @admin.display(description="Error")

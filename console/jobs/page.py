@@ -80,7 +80,7 @@ def _changes(job: Job) -> Iterator[tuple[str, str]]:
     result = job.result or {}
     if "days_fetched" not in result:
         if result:
-            yield "Result", describe_result(result)
+            yield "Result", describe_result(job.job_type, result)
         return
     yield "Source", result.get("source") or "none was asked"
     yield "Bars it had", f"{result['days_fetched']}"

@@ -112,8 +112,8 @@ def history(period: Period, now: datetime) -> Sequence[Point]:
     return [Point(_EPOCH + number * period.step, found.get(number, {})) for number in range(first, last + 1)]
 
 
-def expired() -> QuerySet[Reading]:
-    """Those that no chart shows any more."""
+def expired(_before: datetime) -> QuerySet[Reading]:
+    """Those that no chart shows any more, whenever jobs count as old."""
     return Reading.objects.filter(minute__lt=_minute_of(timezone.now() - KEPT))
 
 

@@ -15,11 +15,11 @@ COMPONENTS = {
     "operations": "portfolio",
     "console": "portfolio",
     "market": "fetcher",
-    "tasks.fetching": "fetcher",
+    "market.jobs.fetch": "fetcher",
     "tasks.jobs.fetch": "fetcher",
     "market.analysis.technical.indicators": "analyzer",
     "market.llm": "analyzer",
-    "tasks.analysing": "analyzer",
+    "market.jobs.analysis": "analyzer",
     "tasks.jobs.analysis": "analyzer",
     "mqtt_bridge": "mqtt",
 }

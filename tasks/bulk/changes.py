@@ -65,7 +65,7 @@ def _reprioritise(action: BulkAction, jobs: Collection[Job]) -> Changed:
     priority = action.priority
     assert priority is not None  # noqa: S101  (an action of this kind has one)
     waiting = control.lock_waiting([job.pk for job in jobs])
-    fitting = [job for job in waiting if queue_of(priority) in may_be_in(job)]
+    fitting = [job for job in waiting if queue_of(priority) in may_be_in(job.job_type, job.parameters)]
     changed = control.set_priority(fitting, priority, _user(action).get_username())
     found = {job.pk for job in changed}
     skipped = Counter(

@@ -29,8 +29,8 @@ from django.db import DatabaseError, InterfaceError, connection
 from tasks.celery_worker import registry
 from tasks.connections import close_lost_connections
 from tasks.delivery import direct
+from tasks.job_types import queues_of
 from tasks.models import Job, Worker
-from tasks.priority import QUEUES_OF
 from tasks.upkeep.sweeper import give_up
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def take_the_queues_of_its_job_types(instance: Any, options: dict[str, Any], **_
     """A worker without -Q takes all queues, or those of `worker.supported_job_types`."""
     supported = settings.JOB_PROCESSOR.worker.supported_job_types
     if supported and not options.get("queues"):
-        taken = {queue: None for job_type in supported for queue in QUEUES_OF[job_type]}
+        taken = {queue: None for job_type in supported for queue in queues_of(job_type)}
         instance.app.amqp.queues.select(list(taken))
 
 

@@ -13,11 +13,11 @@ from typing import Any
 from uuid import UUID
 
 from celery import current_app
-from django.conf import settings
 from kombu import pools
 from kombu.connection import Connection
 from kombu.exceptions import KombuError
 
+from tasks import job_types
 from tasks.models import Job
 from tasks.priority import broker_priority
 
@@ -101,7 +101,7 @@ def publish_task(name: str, argument: object, *, queue: str, priority: int, expi
 
 
 def _message_of(job: Job) -> dict[str, Any]:
-    limit = time_limit(job.job_type)
+    limit = job_types.time_limit(job.job_type)
     return {
         "name": f"stockqueue.{job.job_type}",
         "args": [str(job.pk)],
@@ -134,18 +134,6 @@ def _send(messages: Iterable[dict[str, Any]], count: int, what: str, *, within: 
         breaker.fail()
         logger.warning("the broker took %d of %d %s: %s", sent, count, what, error or type(error).__name__)
     return sent
-
-
-def time_limit(job_type: str) -> int:
-    """Seconds that one attempt at a job of this type may take."""
-    timeouts = settings.JOB_PROCESSOR.jobs.timeouts
-    limits = {
-        Job.Type.STOCK_FETCH: timeouts.stock_fetch,
-        Job.Type.STOCK_BATCH_FETCH: timeouts.portfolio_fetch,
-        Job.Type.STOCK_ANALYSIS: timeouts.stock_analysis,
-        Job.Type.STOCK_RESEARCH: timeouts.batch_analysis,
-    }
-    return int(limits.get(Job.Type(job_type), settings.JOB_PROCESSOR.worker.max_execution_time))
 
 
 def depth(queue: str) -> int:

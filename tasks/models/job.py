@@ -8,8 +8,6 @@ from django.db.models import Case, CharField, F, Q, Value, When
 from django.db.models.functions import Concat, Replace
 from django.utils import timezone
 
-from market.symbols import LONGEST_SYMBOL
-
 
 class JobQuerySet(models.QuerySet["Job"]):
     """What can be asked for among jobs."""
@@ -101,7 +99,7 @@ class Job(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="jobs"
     )
-    symbol = models.CharField(max_length=LONGEST_SYMBOL, blank=True)
+    symbol = models.CharField(max_length=32, blank=True)
     parameters = models.JSONField(default=dict, blank=True)
     unique_key = models.CharField(max_length=200, editable=False, help_text="What there is one active job of.")
     priority = models.PositiveSmallIntegerField(help_text="1 is the most urgent, 10 the least.")

@@ -9,10 +9,10 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.utils import timezone
 
-from tasks.delivery.broker import time_limit
+from tasks import job_types
 from tasks.delivery.dispatch import release_next
 from tasks.models import Job
-from tasks.running.handlers import Done, WorkFailed, WorkPostponed, work_for
+from tasks.running.handlers import Done, WorkFailed, WorkPostponed
 from tasks.running.heartbeat import beating
 from tasks.running.retries import after, next_attempt, retries_left
 from tasks.state import lifecycle
@@ -45,7 +45,7 @@ def run_job(job_id: UUID, worker_id: str, *, at_most: int | None = None) -> dict
 
 def _do(job: Job) -> dict[str, Any] | None:
     try:
-        done = work_for(job)
+        done = job_types.find(job.job_type).handler(job)
         crash_point("worked")
         if not isinstance(done, Done) or not lifecycle.complete_alone(job, *done):
             with transaction.atomic():
@@ -61,7 +61,7 @@ def _do(job: Job) -> dict[str, Any] | None:
         _end_attempt(job, failure)
         return None
     except SoftTimeLimitExceeded:
-        _end_attempt(job, WorkFailed(f"took longer than {time_limit(job.job_type)} s", passes=True))
+        _end_attempt(job, WorkFailed(f"took longer than {job_types.time_limit(job.job_type)} s", passes=True))
         return None
     except (DatabaseError, InterfaceError) as error:
         logger.warning("job %s: %s", job.pk, error)

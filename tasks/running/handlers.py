@@ -1,4 +1,4 @@
-"""What is done for each type of job.
+"""What the functions have in common that do the work of jobs.
 
 Work is split in two: the slow part runs without a transaction and returns a function, which then writes the effect in
 the transaction that ends the job, so that a job's effect and its end are there together or not at all. Where there is
@@ -23,8 +23,8 @@ class Done(NamedTuple):
 
 Store = Callable[[], Done]
 """Writes the effect."""
-Work = Callable[[Job], Store | Done]
-"""Does the slow part. Raises WorkFailed."""
+Handler = Callable[[Job], Store | Done]
+"""Does the slow part of one type's jobs. Raises WorkFailed."""
 
 _Parameters = TypeVar("_Parameters", bound=BaseModel)
 
@@ -47,26 +47,6 @@ class WorkPostponed(Exception):
     def __init__(self, message: str, until: datetime) -> None:
         super().__init__(message)
         self.until = until
-
-
-_work: dict[str, Work] = {}
-
-
-def does(job_type: Job.Type) -> Callable[[Work], Work]:
-    """Decorates the function that does the jobs of a type; the last one counts."""
-
-    def register(work: Work) -> Work:
-        _work[job_type] = work
-        return work
-
-    return register
-
-
-def work_for(job: Job) -> Store | Done:
-    """Do the slow part of a job. WorkFailed also where nothing here does jobs of its type."""
-    if job.job_type not in _work:
-        raise WorkFailed(f"{job.job_type} jobs are not done by this version")
-    return _work[job.job_type](job)
 
 
 def read_parameters(model: type[_Parameters], job: Job) -> _Parameters:

@@ -3,24 +3,16 @@
 import random
 from datetime import datetime, timedelta
 
-from django.conf import settings
-
+from tasks import job_types
 from tasks.models import Job
 
 JITTER = 0.25
 """Part of the delay that is added at random, so that jobs that failed together do not come back together."""
 
-_FETCHES = (Job.Type.STOCK_FETCH, Job.Type.STOCK_BATCH_FETCH)
-
 
 def retries_left(job: Job) -> int:
     """How many more attempts a job may have after this one."""
-    allowed = (
-        settings.JOB_PROCESSOR.stock_jobs.data_fetch.max_retries
-        if job.job_type in _FETCHES
-        else settings.JOB_PROCESSOR.jobs.max_retries
-    )
-    return max(0, int(allowed) - job.retries)
+    return max(0, job_types.find(job.job_type).retries().most - job.retries)
 
 
 def after(moment: datetime) -> datetime:
@@ -30,9 +22,6 @@ def after(moment: datetime) -> datetime:
 
 def next_attempt(job: Job, now: datetime) -> datetime:
     """When to try again: the configured delay for this retry, and up to a quarter more."""
-    if job.job_type in _FETCHES:
-        delays = settings.JOB_PROCESSOR.stock_jobs.data_fetch.retry_backoff
-        delay = delays[min(job.retries, len(delays) - 1)]
-    else:
-        delay = settings.JOB_PROCESSOR.jobs.retry_delay
+    delays = job_types.find(job.job_type).retries().delays
+    delay = delays[min(job.retries, len(delays) - 1)]
     return now + timedelta(seconds=delay * (1 + random.uniform(0, JITTER)))  # noqa: S311  (no secret)

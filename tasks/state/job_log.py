@@ -1,7 +1,7 @@
 """A line in the logs for each step of a job's life, once it is committed.
 
-What is asked for and handed over is told by the logger `tasks.jobs`, what workers do by `tasks.jobs.fetch` and
-`tasks.jobs.analysis`; `stockqueue.logs` says which file each of them has.
+The logger `tasks.jobs` tells what is enqueued and dispatched. What workers do is told by the logger that the job type
+names in `tasks.job_types`. `stockqueue.logs` says which file each logger has.
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from tasks import job_types
 from tasks.models import Job, JobEvent
 
 Event = JobEvent.Event
@@ -20,12 +21,6 @@ FACTS = ("job_type", "symbol", "trigger", "started_at")
 """What lines need of a job besides what its events have; transitions return it."""
 
 _queueing = logging.getLogger("tasks.jobs")
-_working = {
-    Job.Type.STOCK_FETCH: logging.getLogger("tasks.jobs.fetch"),
-    Job.Type.STOCK_BATCH_FETCH: logging.getLogger("tasks.jobs.fetch"),
-    Job.Type.STOCK_ANALYSIS: logging.getLogger("tasks.jobs.analysis"),
-    Job.Type.STOCK_RESEARCH: logging.getLogger("tasks.jobs.analysis"),
-}
 _BY_WORKERS = (Event.STARTED, Event.PROGRESS, Event.RETRIED, Event.COMPLETED, Event.FAILED)
 _ENDS_OF_AN_ATTEMPT = (Event.RETRIED, Event.COMPLETED, Event.FAILED)
 _LEVELS = {Event.PROGRESS: logging.DEBUG, Event.FAILED: logging.WARNING, Event.EXPIRED: logging.WARNING}
@@ -43,7 +38,7 @@ def tell(
         return
     lines: dict[logging.Logger, list[str]] = {}
     for job in jobs:
-        logger = _working[Job.Type(job.job_type)] if event in _BY_WORKERS else _queueing
+        logger = job_types.find(job.job_type).logger if event in _BY_WORKERS else _queueing
         lines.setdefault(logger, []).extend(_line(job, event, detail, outcome) for detail in details)
     transaction.on_commit(lambda: _write(level, lines))
 

@@ -17,7 +17,6 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from django_celery_results.models import TaskResult
 
-from market.models import Analysis
 from tasks.models import BulkAction, Job, JobEvent, JobGroup, JobRequest, ScheduleRun, Worker
 
 BATCH = 250
@@ -41,7 +40,6 @@ class Cleanup(NamedTuple):
     schedule_runs: int
     workers: int
     task_results: int
-    analyses: int
     more: Mapping[str, int]
     kept: int
 
@@ -52,15 +50,18 @@ class Cleanup(NamedTuple):
 
 
 class _More(NamedTuple):
-    rows: Callable[[], QuerySet[Any]]
+    rows: Callable[[datetime], QuerySet[Any]]
     by: str
 
 
 _more: dict[str, _More] = {}
 
 
-def also_delete(name: str, rows: Callable[[], QuerySet[Any]], by: str) -> None:
-    """Have each cleanup delete these rows too, in the order of the column `by`: what a higher room has no use for."""
+def also_delete(name: str, rows: Callable[[datetime], QuerySet[Any]], by: str) -> None:
+    """Have each cleanup delete rows of a higher room too, in the order of the column `by`.
+
+    `rows` is given the moment before which things count as old.
+    """
     _more[name] = _More(rows, by)
 
 
@@ -80,8 +81,7 @@ def clean_up(before: datetime) -> Cleanup:
         (_schedule_runs(before), "ran_at"),
         (_workers(), "started_at"),
         (_task_results(before), "date_done"),
-        (_analyses(before), "created_at"),
-        *((more.rows(), more.by) for more in _more.values()),
+        *((more.rows(before), more.by) for more in _more.values()),
     ):
         deleted += _delete(rows, by)
     return Cleanup(
@@ -93,8 +93,7 @@ def clean_up(before: datetime) -> Cleanup:
         schedule_runs=deleted[ScheduleRun._meta.label],
         workers=deleted[Worker._meta.label],
         task_results=deleted[TaskResult._meta.label],
-        analyses=deleted[Analysis._meta.label],
-        more={name: deleted[more.rows().model._meta.label] for name, more in _more.items()},
+        more={name: deleted[more.rows(before).model._meta.label] for name, more in _more.items()},
         kept=_kept(before).count(),
     )
 
@@ -111,8 +110,7 @@ def preview(before: datetime) -> Cleanup:
         schedule_runs=_schedule_runs(before).count(),
         workers=_workers().count(),
         task_results=_task_results(before).count(),
-        analyses=_analyses(before).count(),
-        more={name: more.rows().count() for name, more in _more.items()},
+        more={name: more.rows(before).count() for name, more in _more.items()},
         kept=kept.count(),
     )
 
@@ -189,9 +187,3 @@ def _task_results(before: datetime) -> QuerySet[Any]:
     """Where `celery.backend_cleanup` runs, results of more than a day (`result_expires`) are gone already."""
     results: QuerySet[Any] = TaskResult.objects.filter(date_done__lt=before)
     return results
-
-
-def _analyses(before: datetime) -> QuerySet[Analysis]:
-    """But the newest of each stock and kind, however old it is: that is what is known."""
-    newer = Analysis.objects.filter(stock=OuterRef("stock"), kind=OuterRef("kind"), pk__gt=OuterRef("pk"))
-    return Analysis.objects.filter(Exists(newer), created_at__lt=before)

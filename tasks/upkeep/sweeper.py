@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from django.db import transaction
 from django.db.models import Max, Q
 from django.utils import timezone
 
-from tasks.bulk import runner
+from tasks import job_types
 from tasks.delivery import broker
 from tasks.delivery.admission import forget_unused
 from tasks.delivery.dispatch import dispatch, release_next, send_again
@@ -55,6 +56,12 @@ class _ClockWatch:
 
 
 _clock = _ClockWatch()
+_chores: list[Callable[[], object]] = []
+
+
+def add_chore(chore: Callable[[], object]) -> None:
+    """Have each sweep do this too, before it sends jobs. Two sweepers may do it at the same time."""
+    _chores.append(chore)
 
 
 def sweep() -> int:
@@ -63,7 +70,8 @@ def sweep() -> int:
         expire_overdue()
         rescue_abandoned()
     forget_unused(UNUSED_AFTER)
-    runner.go_on()
+    for chore in _chores:
+        chore()
     sent = 0
     for queue in Job.Queue.values:
         sent += send_forgotten(queue)
@@ -92,7 +100,7 @@ def rescue_abandoned() -> int:
     for job in running.filter(heartbeat.missed())[:AT_ONCE]:
         rescued += give_up(job, f"the worker {job.worker_id} was lost: no sign of life for {patience.seconds} s")
     for job_type in Job.Type.values:
-        limit = broker.time_limit(job_type)
+        limit = job_types.time_limit(job_type)
         late = running.filter(job_type=job_type, started_at__lt=timezone.now() - timedelta(seconds=limit) - OVERTIME)
         for job in late[:AT_ONCE]:
             rescued += give_up(job, f"took longer than {limit} s, and did not stop")

@@ -8,9 +8,9 @@ from django.contrib.auth.models import User
 from django.db.models import F
 from django.test import Client
 
+from market.jobs.requests import request_fetches
 from market.models import Stock
 from operations.local.child_processes import wait_until
-from tasks.enqueue import request_fetches
 from tasks.models import Job
 from tests.conftest import WORKER, Yahoo
 from tests.invariants import ENDS

@@ -11,9 +11,9 @@ from celery import current_app
 from kombu.connection import Connection
 from redis import Redis
 
+from market.jobs.requests import request_fetches
 from market.models import Stock
 from operations.local.child_processes import wait_until
-from tasks.enqueue import request_fetches
 from tasks.models import Job
 from tests.conftest import WORKER, output_of
 from tests.invariants import ENDS, check_jobs

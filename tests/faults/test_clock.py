@@ -9,9 +9,9 @@ from django.db.models import F
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
+from market.jobs.requests import request_fetches
 from market.models import Stock
 from operations.local.child_processes import wait_until
-from tasks.enqueue import request_fetches
 from tasks.models import Job, ScheduleRun
 from tasks.state import lifecycle
 from tasks.upkeep import sweeper

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ASK = """
 import os
 from market.models import Stock
-from tasks.enqueue import request_fetches
+from market.jobs.requests import request_fetches
 request_fetches([Stock.objects.create(symbol=symbol) for symbol in os.environ["ASK"].split()], "user_request")
 """
 

@@ -8,9 +8,9 @@ from contextlib import suppress
 import pytest
 from django.test import Client
 
+from market.jobs.requests import request_fetches
 from market.models import Stock
 from operations.local.child_processes import kill_group, wait_until
-from tasks.enqueue import request_fetches
 from tasks.models import Job
 from tests.conftest import WORKER, output_of
 from tests.invariants import ENDS, check_jobs

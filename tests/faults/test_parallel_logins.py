@@ -9,8 +9,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
+from market.jobs.requests import request_fetches
 from market.models import Stock
-from tasks.enqueue import request_fetches
 from tasks.models import Job, JobRequest
 from tasks.running.execute import run_job
 from tests.faults.steps import fetched, log_in, wait_for_end

@@ -4,9 +4,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from market.jobs.requests import request_fetches
 from market.models import Stock
 from operations.local.child_processes import wait_until
-from tasks.enqueue import request_fetches
 from tasks.models import Job
 from tests.conftest import WORKER
 from tests.faults.steps import BEAT, wait_for_end

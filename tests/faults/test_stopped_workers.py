@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from market.jobs.requests import request_fetches
 from market.models import Stock
 from operations.local.child_processes import wait_until
-from tasks.enqueue import request_fetches
 from tasks.models import Job
 from tests.conftest import WORKER, output_of
 from tests.invariants import ENDS, check_jobs

@@ -8,11 +8,13 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from market.jobs.backfill import LONGEST_RANGE_YEARS, InvalidRange, Mode, check_range, preview
+from market.jobs.names import describe_backfill, describe_fetch, name_stocks
+from market.jobs.requests import request_fetches
+from market.management.request_command import RequestCommand, parse_asked
 from market.models import Stock
-from tasks.backfill import LONGEST_RANGE_YEARS, InvalidRange, Mode, check_range, preview
-from tasks.enqueue import Requested, request_fetches
-from tasks.groups import describe_backfill, describe_fetch, group_jobs, name_stocks
-from tasks.management.asking import RequestCommand, parse_asked
+from tasks.enqueue import Requested
+from tasks.groups import group_jobs
 from tasks.management.jobs import bad_argument
 
 

@@ -7,11 +7,11 @@ from typing import NamedTuple
 from django.utils import timezone
 from pydantic import BaseModel, Field
 
+from market.jobs import fundamental, sentiment, technical
+from market.jobs.kinds import job_type_of
 from market.models import Analysis, Stock
-from tasks import research, sentiment_analysis, technical_analysis
-from tasks.enqueue import job_type_of
 from tasks.models import Job
-from tasks.running.handlers import Done, Store, WorkFailed, does, read_parameters
+from tasks.running.handlers import Done, Store, WorkFailed, read_parameters
 
 
 class KindOfAnalysis(NamedTuple):
@@ -22,10 +22,10 @@ class KindOfAnalysis(NamedTuple):
 
 
 KINDS = {
-    Analysis.Kind.TECHNICAL: KindOfAnalysis(technical_analysis.analyse_technically, technical_analysis.holds),
-    Analysis.Kind.SENTIMENT: KindOfAnalysis(sentiment_analysis.analyse_sentiment, sentiment_analysis.holds),
-    Analysis.Kind.FUNDAMENTAL: KindOfAnalysis(research.research_fundamentals, research.fundamentals_hold),
-    Analysis.Kind.NEWS: KindOfAnalysis(research.research_news, research.news_hold),
+    Analysis.Kind.TECHNICAL: KindOfAnalysis(technical.analyse_technically, technical.holds),
+    Analysis.Kind.SENTIMENT: KindOfAnalysis(sentiment.analyse_sentiment, sentiment.holds),
+    Analysis.Kind.FUNDAMENTAL: KindOfAnalysis(fundamental.research_fundamentals, fundamental.fundamentals_hold),
+    Analysis.Kind.NEWS: KindOfAnalysis(fundamental.research_news, fundamental.news_hold),
 }
 
 
@@ -35,8 +35,6 @@ class AnalysisParameters(BaseModel):
     analysis_types: list[Analysis.Kind] = Field(min_length=1, max_length=1)
 
 
-@does(Job.Type.STOCK_ANALYSIS)
-@does(Job.Type.STOCK_RESEARCH)
 def analyse_stock(job: Job) -> Store | Done:
     """Find out what a job wants to know about a stock, unless that was done lately and would say the same."""
     (kind,) = read_parameters(AnalysisParameters, job).analysis_types

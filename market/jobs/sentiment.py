@@ -9,11 +9,11 @@ from django.conf import settings
 
 from market.analysis.sentiment.analyse import analyse_by_llm, analyse_by_rule, version_wanted
 from market.freshness import Freshness
+from market.jobs.analysis_base import ask_source, find_stock, last_analysis, result_of, unchanged
 from market.llm.reply import LlmError
 from market.models import Analysis, NewsItem, Stock
 from market.news import RECENT, recent_news, refresh_news
 from market.sources.base import NotOffered, SourceError
-from tasks.analyses import ask_source, find_stock, last_analysis, result_of, unchanged
 from tasks.models import Job
 from tasks.running.handlers import Done, Store, WorkFailed
 

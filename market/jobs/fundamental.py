@@ -7,12 +7,12 @@ from typing import Any
 
 from market.analysis.fundamental.analyse import analyse_fundamentals
 from market.analysis.fundamental.rule import VERSION as FUNDAMENTAL_VERSION
+from market.jobs.analysis_base import ask_source, find_stock, last_analysis, result_of, unchanged
 from market.models import Analysis, Stock
 from market.news import VERSION as NEWS_VERSION
 from market.news import digest, refresh_news
 from market.sources import fetch_fundamentals
 from market.sources.base import NotOffered, SourceError, SymbolNotFound
-from tasks.analyses import ask_source, find_stock, last_analysis, result_of, unchanged
 from tasks.models import Job
 from tasks.running.handlers import Done, Store, WorkFailed
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from market.analysis.technical.analyse import ENOUGH_BARS, analyse
 from market.analysis.technical.rule import VERSION
+from market.jobs.analysis_base import find_stock, last_analysis, result_of, unchanged
+from market.jobs.backfill import Mode
+from market.jobs.requests import request_fetches
 from market.models import Analysis, Stock
 from market.prices.gaps import missing_days
-from tasks.analyses import find_stock, last_analysis, result_of, unchanged
-from tasks.backfill import Mode
-from tasks.enqueue import request_fetches
 from tasks.models import Job
 from tasks.running.handlers import Done, Store, WorkFailed, WorkPostponed
 

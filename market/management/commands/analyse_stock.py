@@ -2,10 +2,10 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import Any
 
+from market.jobs.analysis import KINDS
+from market.jobs.requests import request_analyses
+from market.management.request_command import RequestCommand, parse_asked
 from market.models import Analysis
-from tasks.analysing import KINDS
-from tasks.enqueue import request_analyses
-from tasks.management.asking import RequestCommand, parse_asked
 from tasks.management.jobs import bad_argument
 
 

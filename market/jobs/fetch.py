@@ -18,6 +18,9 @@ from pydantic import BaseModel, Field
 
 from market.calendar.sessions import keep_sessions
 from market.freshness import Freshness
+from market.jobs.backfill import Mode
+from market.jobs.requests import request_fetches
+from market.jobs.stale_analyses import request_stale_analyses
 from market.models import Stock
 from market.prices.gaps import missing_days
 from market.prices.store import Stored, note_miss, store_histories
@@ -25,12 +28,9 @@ from market.sources import CACHED, fetch_history, last_good_day
 from market.sources.base import History, MalformedAnswer, SourceBusy, SourceError, SymbolNotFound
 from market.sources.budget import spending
 from market.sources.concurrency import taking
-from tasks.backfill import Mode
-from tasks.enqueue import request_fetches
 from tasks.models import Job, JobEvent
-from tasks.running.handlers import Done, Store, WorkFailed, WorkPostponed, does, read_parameters
+from tasks.running.handlers import Done, Store, WorkFailed, WorkPostponed, read_parameters
 from tasks.running.retries import retries_left
-from tasks.stale_analyses import request_stale_analyses
 from tasks.state import lifecycle
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,6 @@ class BatchParameters(FetchParameters):
     symbols: list[str] = Field(min_length=1)
 
 
-@does(Job.Type.STOCK_FETCH)
 def fetch_stock(job: Job) -> Store | Done:
     """Fetch one stock's bars, unless they cannot have changed or were fetched just before a login asked for them."""
     parameters = read_parameters(FetchParameters, job)
@@ -179,7 +178,6 @@ def _told_of_adjustment(stored: Stored) -> dict[str, str]:
     return {"adjusted": f"fetched anew from {stored.outdated_from}"} if stored.outdated_from else {}
 
 
-@does(Job.Type.STOCK_BATCH_FETCH)
 def fetch_batch(job: Job) -> Done:
     """Fetch several stocks, a few at a time; those that need none are passed over.
 

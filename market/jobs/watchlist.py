@@ -4,9 +4,10 @@ from django.conf import settings
 from django.utils import timezone
 
 from market.freshness import stale_at
+from market.jobs.requests import request_batches
 from market.models import Stock
 from market.symbols import parse_symbol
-from tasks.enqueue import Requested, request_batches
+from tasks.enqueue import Requested
 from tasks.models import Job
 
 

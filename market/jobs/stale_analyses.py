@@ -6,12 +6,14 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from market.jobs.analysis import KINDS
+from market.jobs.analysis_base import is_young
+from market.jobs.kinds import in_order
+from market.jobs.requests import wanted_analysis
 from market.models import Analysis, Stock
-from tasks.analyses import is_young
-from tasks.analysing import KINDS
-from tasks.enqueue import Requested, request_jobs, wanted_analysis
+from tasks.enqueue import Requested, request_jobs
 from tasks.models import Job
-from tasks.priority import Factors, in_order
+from tasks.priority import Factors
 
 
 def request_stale_analyses(

@@ -1,0 +1,12 @@
+"""The Celery tasks of market data that are no jobs."""
+
+from celery import Task, shared_task
+
+from market.jobs.watchlist import fetch_watchlist
+from tasks.upkeep.schedule_slots import run_once_a_slot
+
+
+@shared_task(name="stockqueue.market_data", bind=True)
+def market_data(task: Task) -> str:
+    """Ask for what is stale of the watchlist, once for each slot of the schedule."""
+    return run_once_a_slot(task.request, fetch_watchlist)

@@ -1,0 +1,151 @@
+"""Enqueues the jobs about stocks: fetches, batches of fetches, backfills, analyses and research."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from market.jobs.backfill import Mode, first_source
+from market.jobs.kinds import in_order, job_type_of
+from market.models import Analysis, Stock
+from tasks.enqueue import NOTHING_KNOWN, Requested, Wanted, request_jobs
+from tasks.models import Job, JobRequest
+from tasks.priority import Factors
+from tasks.state.locks import lock
+
+FETCH_DAYS = 30
+"""Calendar days that an ordinary fetch asks for: about 21 bars, enough to mend a few missed weeks."""
+
+
+def request_fetches(
+    stocks: Sequence[Stock],
+    trigger: Job.Trigger,
+    user: User | None = None,
+    *,
+    factors: Mapping[str, Factors] | None = None,
+    start: date | None = None,
+    end: date | None = None,
+    mode: Mode = Mode.UPDATE,
+) -> Requested:
+    """Ask for a `stock_fetch` of each stock, to be done in this order. A stock with an active job gets no second one.
+
+    `factors`, by symbol, move the priorities. With `start` (and `end`, both included) it is a backfill of these days,
+    and `mode` says what becomes of the bars that are there.
+    """
+    now, source = timezone.now(), first_source()
+    return request_jobs(
+        [
+            Wanted(
+                job_type=Job.Type.STOCK_FETCH,
+                unique_key=_unique_key(Job.Type.STOCK_FETCH, stock.symbol, start, end, mode),
+                symbol=stock.symbol,
+                parameters=_fetch_parameters(stock, now, source) | _range(start, end, mode),
+                factors=(factors or {}).get(stock.symbol, NOTHING_KNOWN),
+            )
+            for stock in stocks
+        ],
+        trigger,
+        user,
+    )
+
+
+def fetch_requests(stocks: Iterable[Stock], user: User, since: datetime) -> list[JobRequest]:
+    """What this user has asked for since that moment: ordinary fetches of these stocks, each request with its job.
+
+    The oldest request is first. A request may have joined a job that is older than the request. That job has ended
+    since then or is active, and so the indexes of active and of lately ended jobs find it.
+    """
+    keys = [_unique_key(Job.Type.STOCK_FETCH, stock.symbol, None, None, Mode.UPDATE) for stock in stocks]
+    lately = Q(job__finished_at=None) | Q(job__finished_at__gte=since)
+    asked = JobRequest.objects.filter(lately, user=user, trigger=Job.Trigger.USER_REQUEST, created_at__gt=since)
+    return list(asked.filter(job__unique_key__in=keys).select_related("job").order_by("created_at"))
+
+
+def request_analyses(
+    stocks: Sequence[Stock],
+    trigger: Job.Trigger,
+    user: User | None = None,
+    *,
+    analysis_types: Sequence[Analysis.Kind] = (Analysis.Kind.TECHNICAL,),
+    factors: Mapping[str, Factors] | None = None,
+) -> Requested:
+    """Ask for the job of each stock and kind. Where one is on its way, there is no second one.
+
+    The kinds are done in the order of `analysis_priority`. `factors`, by symbol, move the priorities.
+    """
+    wanted = [wanted_analysis(stock, kind, factors) for kind in in_order(analysis_types) for stock in stocks]
+    return request_jobs(wanted, trigger, user)
+
+
+def wanted_analysis(stock: Stock, kind: Analysis.Kind, factors: Mapping[str, Factors] | None = None) -> Wanted:
+    """A job that finds out one kind of thing; `factors`, by symbol, move its priority."""
+    job_type = job_type_of(kind)
+    return Wanted(
+        job_type=job_type,
+        unique_key=f"{job_type}:{stock.symbol}:{kind}",
+        symbol=stock.symbol,
+        parameters={"symbol": stock.symbol, "analysis_types": [kind]},
+        factors=(factors or {}).get(stock.symbol, NOTHING_KNOWN),
+    )
+
+
+def request_batches(stocks: Sequence[Stock], trigger: Job.Trigger, user: User | None = None) -> Requested:
+    """Ask for `stock_batch_fetch` jobs of `batch_size` stocks each. A stock that is in one already is left to it."""
+    size = settings.JOB_PROCESSOR.stock_jobs.data_fetch.batch_size
+    with transaction.atomic():
+        lock("batches")  # two schedules at once must not both find a stock in no batch
+        taken = set(_symbols_in_batches())
+        free = [stock.symbol for stock in stocks if stock.symbol not in taken]
+        return request_jobs(
+            [
+                Wanted(
+                    job_type=Job.Type.STOCK_BATCH_FETCH,
+                    unique_key=_batch_key(symbols),
+                    parameters={"symbols": list(symbols), "days": FETCH_DAYS, "source": first_source()},
+                )
+                for symbols in (free[first : first + size] for first in range(0, len(free), size))
+            ],
+            trigger,
+            user,
+        )
+
+
+def _unique_key(job_type: Job.Type, symbol: str, start: date | None, end: date | None, mode: Mode) -> str:
+    days = [] if start is None else [str(start), str(end or "")]
+    return ":".join([job_type, symbol, *days, *([] if mode == Mode.UPDATE else [mode])])
+
+
+def _batch_key(symbols: Iterable[str]) -> str:
+    digest = hashlib.sha256(" ".join(symbols).encode()).hexdigest()
+    return f"{Job.Type.STOCK_BATCH_FETCH}:{digest}"
+
+
+def _symbols_in_batches() -> Iterable[str]:
+    """The symbols of batches that are on their way."""
+    active = Job.objects.active().filter(job_type=Job.Type.STOCK_BATCH_FETCH)
+    return (symbol for parameters in active.values_list("parameters", flat=True) for symbol in parameters["symbols"])
+
+
+def _fetch_parameters(stock: Stock, now: datetime, source: str) -> dict[str, Any]:
+    """The predecessor's parameters of a fetch."""
+    age = None if stock.checked_at is None else int((now - stock.checked_at).total_seconds() // 60)
+    return {
+        "symbol": stock.symbol,
+        "days": FETCH_DAYS,
+        "source": source,
+        "data_age_minutes": age,
+    }
+
+
+def _range(start: date | None, end: date | None, mode: Mode) -> dict[str, Any]:
+    if start is None:
+        return {}
+    last = end or timezone.now().date()
+    days = {"start": start.isoformat(), "end": last.isoformat(), "days": (last - start).days + 1}
+    return days if mode == Mode.UPDATE else days | {"mode": mode}

@@ -1,0 +1,60 @@
+"""What the jobs about stocks tell of their results and their progress, in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def describe_fetch(result: Mapping[str, Any]) -> str:
+    """A completed fetch: how much was stored, or why nothing was."""
+    if "reason" in result:
+        return str(result["reason"])
+    return f"{result['records_stored']} of {result['days_fetched']} bars stored, from {result['source']}"
+
+
+def describe_batch(result: Mapping[str, Any]) -> str:
+    """A completed batch: how many stocks were fetched, or why none was."""
+    if "reason" in result:
+        return str(result["reason"])
+    return (
+        f"{result.get('successful_symbols', 0)} of {result['symbols_processed']} stocks, "
+        f"{result.get('records_stored', 0)} bars stored"
+    )
+
+
+def describe_member(facts: Mapping[str, Any]) -> str:
+    """What came of one stock of a batch, and how many of its stocks are done."""
+    done = f"{facts.get('done')} of {facts.get('total')}: {facts.get('symbol')}"
+    if not facts.get("success", True):
+        return f"{done}, {facts.get('error')}"
+    if "skipped" in facts:
+        return f"{done}, passed over: {facts['skipped']}"
+    return f"{done}, {facts.get('reason') or str(facts.get('records', 0)) + ' bars stored'}"
+
+
+def describe_analysis(result: Mapping[str, Any]) -> str:
+    """A completed analysis or research: what was found, or why nothing was."""
+    if result.get("recommendation"):
+        found = f"{result['recommendation']}, confidence {result['confidence']:.2f}"
+        return f"{found}{_basis(result)}{_because(result)}"
+    if "reason" in result:
+        return str(result["reason"])
+    if "new" in result:
+        return f"{_count(result, 'headlines')} of the last days, {result['new']} new"
+    return ""
+
+
+def _basis(result: Mapping[str, Any]) -> str:
+    """What a recommendation is of, as far as the result tells."""
+    for name, of in (("bars", "until"), ("headlines", "until"), ("values", "of")):
+        if name in result:
+            return f", of {_count(result, name)} {of} {result.get('data_as_of')}"
+    return ""
+
+
+def _count(result: Mapping[str, Any], name: str) -> str:
+    """`1 headline`, `2 headlines`."""
+    return f"{result[name]} {name if result[name] != 1 else name.removesuffix('s')}"
+
+
+def _because(result: Mapping[str, Any]) -> str:
+    return f"; {result['reason']}" if "reason" in result else ""

@@ -1,0 +1,60 @@
+"""The job types about stocks, an entry for each."""
+
+import logging
+
+from django.conf import settings
+
+from market.jobs import results
+from market.jobs.analysis import analyse_stock
+from market.jobs.fetch import fetch_batch, fetch_stock
+from market.jobs.kinds import place_of
+from tasks.job_types import JobType, RetryRule
+from tasks.models import Job
+
+_fetches = logging.getLogger("tasks.jobs.fetch")
+_analyses = logging.getLogger("tasks.jobs.analysis")
+
+
+def _fetch_retries() -> RetryRule:
+    rule = settings.JOB_PROCESSOR.stock_jobs.data_fetch
+    return RetryRule(rule.max_retries, rule.retry_backoff)
+
+
+JOB_TYPES: dict[str, JobType] = {
+    Job.Type.STOCK_FETCH: JobType(
+        handler=fetch_stock,
+        queues=(Job.Queue.FOREGROUND, Job.Queue.BACKGROUND_FETCH),
+        time_limit=lambda: settings.JOB_PROCESSOR.jobs.timeouts.stock_fetch,
+        logger=_fetches,
+        describe_result=results.describe_fetch,
+        retries=_fetch_retries,
+    ),
+    Job.Type.STOCK_BATCH_FETCH: JobType(
+        handler=fetch_batch,
+        queues=(Job.Queue.BACKGROUND_FETCH,),
+        time_limit=lambda: settings.JOB_PROCESSOR.jobs.timeouts.portfolio_fetch,
+        logger=_fetches,
+        describe_result=results.describe_batch,
+        describe_progress=results.describe_member,
+        retries=_fetch_retries,
+    ),
+    Job.Type.STOCK_ANALYSIS: JobType(
+        handler=analyse_stock,
+        queues=(Job.Queue.BACKGROUND_ANALYSIS,),
+        time_limit=lambda: settings.JOB_PROCESSOR.jobs.timeouts.stock_analysis,
+        logger=_analyses,
+        describe_result=results.describe_analysis,
+        place=place_of,
+    ),
+    Job.Type.STOCK_RESEARCH: JobType(
+        handler=analyse_stock,
+        queues=(Job.Queue.BACKGROUND_ANALYSIS,),
+        time_limit=lambda: settings.JOB_PROCESSOR.jobs.timeouts.batch_analysis,
+        logger=_analyses,
+        describe_result=results.describe_analysis,
+        place=place_of,
+    ),
+}
+
+LEGACY_NAMES = {"portfolio_priority": (Job.Queue.FOREGROUND,)}
+"""The predecessor's name for the fetches of a login, which are of the type `stock_fetch` here."""
