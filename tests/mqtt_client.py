@@ -10,7 +10,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from stockqueue.config.addresses import mqtt_address
-from stockqueue.config.sections import MqttQueue
+from stockqueue.config.queues import MqttQueue
 
 PATIENCE = 10.0
 

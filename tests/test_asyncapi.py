@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from stockqueue.config.sections import Topics
+from stockqueue.config.topics import Topics
 from tests import asyncapi
 
 DOCUMENT = asyncapi.load()

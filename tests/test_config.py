@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from stockqueue.config import ConfigError, json_schema, load_config
-from stockqueue.config.sections import JobProcessor, Section
+from stockqueue.config.sections import JobProcessor
+from stockqueue.config.values import Section
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "job_processor.yml"

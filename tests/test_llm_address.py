@@ -5,8 +5,8 @@ from ipaddress import ip_address
 import pytest
 
 from stockqueue.config import ConfigError
+from stockqueue.config.integration import OpenAI
 from stockqueue.config.llm_address import OPENAI_URL, LlmServer, llm_server
-from stockqueue.config.sections import OpenAI
 from tests.test_start import run
 
 MODEL = {"OPENAI_MODEL": "m"}

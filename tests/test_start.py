@@ -16,7 +16,7 @@ from operations.local.child_processes import free_port
 from operations.local.process_plan import plan
 from stockqueue.config import ConfigError, load_config
 from stockqueue.config.addresses import broker_url, mqtt_address
-from stockqueue.config.sections import MqttQueue
+from stockqueue.config.queues import MqttQueue
 from tests.certificates import Authority, Certificate
 from tests.conftest import ROOT
 

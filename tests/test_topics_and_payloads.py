@@ -14,7 +14,7 @@ from market.jobs.requests import request_fetches
 from market.models import Stock
 from mqtt_bridge.payloads import for_topic, lifecycle_payload
 from mqtt_bridge.topics import InvalidTopic, lifecycle_targets
-from stockqueue.config.sections import Topics
+from stockqueue.config.topics import Topics
 from tasks.models import Job, JobEvent
 from tasks.state import lifecycle
 from tests import asyncapi

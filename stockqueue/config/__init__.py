@@ -1,4 +1,4 @@
-"""Reads job_processor.yml into the models of `config_models`, and says what is wrong with a file.
+"""Reads job_processor.yml into the models of `sections`, and says what is wrong with a file.
 
 `python -m stockqueue.config` prints the JSON Schema of the file, for editors.
 """
@@ -16,7 +16,9 @@ from pydantic import ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, core_schema
 
-from stockqueue.config.sections import MEANS_CELERY, JobProcessor, Section
+from stockqueue.config.queues import MEANS_CELERY
+from stockqueue.config.sections import JobProcessor
+from stockqueue.config.values import Section
 from stockqueue.config.yaml_file import YamlFileError, cut, read_yaml, show
 
 ENVIRONMENTS = ("development", "production")

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from stockqueue.config import ConfigError
-from stockqueue.config.sections import MqttQueue, Queue
+from stockqueue.config.queues import MqttQueue, Queue
 from stockqueue.private_files import short_folder
 
 # A socket's path has to fit into sockaddr_un (108 bytes on Linux, with the closing NUL).

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from stockqueue.config import ConfigError
-from stockqueue.config.sections import OpenAI
+from stockqueue.config.integration import OpenAI
 
 OPENAI_URL = "https://api.openai.com/v1"
 """What is asked where there is a key and OPENAI_BASE_URL is not set."""

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from stockqueue.config.sections import Logging
+from stockqueue.config.monitoring import Logging
 
 COMPONENTS = {
     "portfolio": "portfolio",

@@ -1,0 +1,187 @@
+"""The sections of jobs: what each kind may take, how urgent it is, and what portfolios add."""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from stockqueue.config.values import (
+    IGNORED,
+    Count,
+    Delay,
+    Delays,
+    Minutes,
+    Priority,
+    Retries,
+    Seconds,
+    Section,
+    Share,
+    Text,
+    Timeout,
+)
+
+
+class PortfolioPriority(Section):
+    """Jobs that a login makes."""
+
+    data_staleness_threshold: Minutes = 30
+    """Minutes after which a stock's data is stale, where portfolio.freshness_schedule is not given."""
+    portfolio_priority_boost: Annotated[int, Field(ge=0, le=1000)] = 10
+    """Points that a login adds to the score of the user's stocks."""
+    max_concurrent_per_user: Count = 3
+    """Jobs of one user that are queued or running at the same time."""
+
+
+class DataFetch(Section):
+    """Jobs that fetch market data."""
+
+    batch_size: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Stocks in one stock_batch_fetch job."""
+    concurrency: Annotated[int, Field(ge=1, le=50)] = 4
+    """Stocks of one stock_batch_fetch job that are asked for at the same time."""
+    rate_limit: Count = 60
+    """Requests a minute to one source, at most; see integration.apis for a source's own."""
+    sources: Annotated[
+        tuple[Literal["yahoo_finance", "alpha_vantage", "cached", "sample"], ...],
+        Field(strict=False, min_length=1, max_length=4),
+    ] = ("yahoo_finance", "alpha_vantage", "cached")
+    """Sources in the order in which they are asked; cached: the last good bars if all fail; sample: invented ones."""
+    max_retries: Retries = 3
+    """Attempts after the first one."""
+    retry_backoff: Delays = (30.0, 120.0, 300.0)
+    """Seconds before each retry; the last one repeats."""
+    background_share: Annotated[float, Field(ge=0.01, le=1)] = 0.7
+    """Part of a source's rate limit that work outside the foreground queue may use."""
+    cooldown: Delays = (60.0, 300.0, 900.0)
+    """Seconds without requests after a source said there were too many; rises while it goes on."""
+
+
+KindsOfAnalysis = Annotated[tuple[Literal["sentiment", "technical", "fundamental", "news"], ...], Field(strict=False)]
+
+
+class Analysis(Section):
+    """Jobs that analyse."""
+
+    llm_timeout: Timeout = 120.0
+    """Seconds for the LLM's whole answer."""
+    analysis_priority: KindsOfAnalysis = ("sentiment", "technical", "fundamental", "news")
+    """Kinds of analysis in the order in which they run."""
+    at_login: KindsOfAnalysis = ("technical", "sentiment", "fundamental")
+    """Kinds that follow the prices which a user waits for, where they are due; none: only by hand."""
+    cache_ttl: Annotated[float, Field(ge=0, le=8760)] = 6.0
+    """Hours that an analysis stays valid."""
+
+
+class StockJobs(Section):
+    """Settings by kind of job."""
+
+    portfolio_priority: PortfolioPriority = PortfolioPriority()
+    data_fetch: DataFetch = DataFetch()
+    analysis: Analysis = Analysis()
+
+
+class PriorityRules(Section):
+    """Priority by a job's trigger: 1 is the most urgent, 10 the least; kept within the band of its queue."""
+
+    user_login: Priority = 1
+    """A user logged in."""
+    user_request: Priority = 3
+    """A user or an administrator asked."""
+    scheduled_update: Priority = 5
+    """A schedule asked."""
+    background_analysis: Priority = 8
+    """Analysis and research that nobody waits for."""
+    maintenance: Priority = 10
+    """Cleaning up."""
+
+
+class Timeouts(Section):
+    """Time limits of one attempt."""
+
+    stock_fetch: Seconds = 300
+    """Seconds for a stock_fetch job."""
+    portfolio_fetch: Seconds = 600
+    """Seconds for a stock_batch_fetch job."""
+    stock_analysis: Seconds = 900
+    """Seconds for a stock_analysis job."""
+    batch_analysis: Seconds = 1800
+    """Seconds for a stock_research job."""
+
+
+class Jobs(Section):
+    """Settings of all jobs."""
+
+    priority_rules: PriorityRules = PriorityRules()
+    default_priority: Priority = 5
+    """Priority of a job whose trigger has no rule."""
+    max_retries: Retries = 3
+    """Attempts after the first one, for jobs that do not fetch."""
+    retry_delay: Delay = 60.0
+    """Seconds before a retry, for jobs that do not fetch."""
+    keep_task_results: bool = True
+    """Whether Celery keeps a TaskResult of each job, beside the job's own row; without, jobs take less time."""
+    cleanup_after_days: Annotated[int, Field(ge=1, le=36_500)] = 7
+    """Days that finished jobs and their events are kept."""
+    timeouts: Timeouts = Timeouts()
+
+
+class PortfolioSource(Section):
+    """Where a portfolio comes from."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    csv_file: Text | None = None
+    """A CSV file that import_portfolio reads where none is named."""
+    database_table: Annotated[Text | None, IGNORED] = None
+    """Ignored: portfolios are in this program's own tables."""
+
+    @model_validator(mode="after")
+    def _check_one_is_there(self) -> "PortfolioSource":
+        if not self.model_fields_set:
+            raise ValueError("has neither csv_file nor database_table")
+        return self
+
+
+class FreshnessSchedule(Section):
+    """Minutes after which data is stale, by the state of the stock's exchange."""
+
+    market_open: Minutes = 5
+    """Minutes while it trades."""
+    market_closed: Minutes = 60
+    """Minutes on a trading day, before and after hours."""
+    weekend: Minutes = 720
+    """Minutes on days without trading."""
+
+
+class PriorityFactors(Section):
+    """Weights of the score that moves a job's priority within its band; they add up to 1."""
+
+    user_activity: Share = 0.4
+    """Weight of how recently the user was active."""
+    portfolio_value: Share = 0.3
+    """Weight of how much the user's holdings are worth."""
+    data_age: Share = 0.2
+    """Weight of how old the data is."""
+    market_volatility: Share = 0.1
+    """Weight of how much the price moves."""
+
+    @model_validator(mode="after")
+    def _check_sum(self) -> "PriorityFactors":
+        weights = dict(self)
+        total = math.fsum(weights.values())
+        if abs(total - 1) > 1e-6:
+            parts = " + ".join(f"{name} {weight:g}" for name, weight in weights.items())
+            raise ValueError(f"of weights adds up to {total:.7g}, not to 1: {parts}")
+        return self
+
+
+class PortfolioSettings(Section):
+    """Portfolios, and how fresh their stocks are kept."""
+
+    sources: Annotated[tuple[PortfolioSource, ...], Field(strict=False)] = ()
+    """Files that import_portfolio takes where none is named, each as csv_file: path."""
+    freshness_schedule: FreshnessSchedule | None = None
+    """Limits of freshness by session; without it, data_staleness_threshold counts at all times."""
+    refresh_cooldown: Delay = 60.0
+    """Seconds before an owner can refresh the prices of the same stock again; 0: no limit."""
+    priority_factors: PriorityFactors = PriorityFactors()
