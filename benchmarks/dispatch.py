@@ -63,7 +63,7 @@ from portfolio.fetching import fetch_stale_holdings
 from portfolio.models import Holding, Portfolio
 from tasks.delivery import direct
 from tasks.delivery.dispatch import dispatch
-from tasks.enqueue import Wanted, request_jobs
+from tasks.enqueue import JobSpec, enqueue
 from tasks.models import Job
 from tests.yahoo import YahooStandIn, daily_bars
 
@@ -120,7 +120,7 @@ def _drain_bare(count: int) -> float:
 
 def _drain(count: int, configuration: str) -> float:
     forget_jobs()
-    request_jobs(numbered(count, Job.Type.STOCK_ANALYSIS), Job.Trigger.BACKGROUND_ANALYSIS)
+    enqueue(numbered(count, Job.Type.STOCK_ANALYSIS), Job.Trigger.BACKGROUND_ANALYSIS)
     send_all(ANALYSIS)
     with shipped_worker(ANALYSIS, processes=2, STOCKQUEUE_CONFIG=configuration):
         return _rate(completed(), count)
@@ -142,7 +142,7 @@ def waits(arguments: argparse.Namespace) -> None:
     """From the request of a foreground job to its start, while 10,000 background jobs of 50 ms wait."""
     count = arguments.foreground
     waiting = numbered(arguments.background, Job.Type.STOCK_RESEARCH, seconds=0.05)
-    request_jobs(waiting, Job.Trigger.BACKGROUND_ANALYSIS)
+    enqueue(waiting, Job.Trigger.BACKGROUND_ANALYSIS)
     send_all(ANALYSIS)
     with shipped_worker("foreground"), shipped_worker("background_fetch,background_analysis"):
         figures = {"shipped workers": _foreground_waits(count, pause=0.05)}
@@ -233,7 +233,7 @@ def bulk(arguments: argparse.Namespace) -> None:
         with transaction.atomic():
             # Runs before what dispatches, which is registered later.
             transaction.on_commit(lambda noted=committed: noted.append(time.perf_counter()))  # type: ignore[misc]
-            request_jobs(wanted, Job.Trigger.BACKGROUND_ANALYSIS)
+            enqueue(wanted, Job.Trigger.BACKGROUND_ANALYSIS)
         asked.append(len(wanted) / (committed[0] - began))
         send_all(ANALYSIS)
         sent.append(len(wanted) / (time.perf_counter() - committed[0]))
@@ -244,7 +244,7 @@ def bulk(arguments: argparse.Namespace) -> None:
 def drain(arguments: argparse.Namespace) -> None:
     """100,000 jobs by two processes: the rate of each tenth, and the memory of worker and children in between."""
     count = arguments.drain
-    request_jobs(numbered(count, Job.Type.STOCK_ANALYSIS), Job.Trigger.BACKGROUND_ANALYSIS)
+    enqueue(numbered(count, Job.Type.STOCK_ANALYSIS), Job.Trigger.BACKGROUND_ANALYSIS)
     send_all(ANALYSIS)
     ends, memory = completed(), []
     with shipped_worker(ANALYSIS, processes=2, STOCKQUEUE_CONFIG=WITHOUT_RESULTS) as worker:
@@ -269,8 +269,8 @@ def drain(arguments: argparse.Namespace) -> None:
     )
 
 
-def numbered(count: int, job_type: Job.Type, **parameters: Any) -> list[Wanted]:
-    return [Wanted(job_type, f"{job_type}:{number}", parameters=parameters) for number in range(count)]
+def numbered(count: int, job_type: Job.Type, **parameters: Any) -> list[JobSpec]:
+    return [JobSpec(job_type, f"{job_type}:{number}", parameters=parameters) for number in range(count)]
 
 
 def completed() -> "QuerySet[Any, Any]":

@@ -32,7 +32,7 @@ from market.models import Stock
 from operations.local.child_processes import spawn, stop, wait_until
 from tasks.delivery import direct
 from tasks.delivery.dispatch import dispatch
-from tasks.enqueue import Wanted, request_jobs
+from tasks.enqueue import JobSpec, enqueue
 from tasks.models import Job
 from tests.yahoo import YahooStandIn, daily_bars
 
@@ -114,9 +114,9 @@ def fetch_ours(yahoo: YahooStandIn, _method: str, threads: int, symbols: list[st
 
 
 def fetch_batch(process: psutil.Process, symbols: list[str]) -> tuple[float, float]:
-    wanted = Wanted(Job.Type.STOCK_BATCH_FETCH, f"batch of {symbols[0]}", parameters={"symbols": symbols, "days": 30})
+    wanted = JobSpec(Job.Type.STOCK_BATCH_FETCH, f"batch of {symbols[0]}", parameters={"symbols": symbols, "days": 30})
     before = cpu_of(process)
-    request_jobs([wanted], Job.Trigger.SCHEDULED_UPDATE)
+    enqueue([wanted], Job.Trigger.SCHEDULED_UPDATE)
     dispatch("background_fetch")
     wait_until(lambda: not Job.objects.active().exists(), "the batch", timeout=600, every=0.2)
     job = Job.objects.order_by("-created_at")[0]

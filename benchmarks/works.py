@@ -7,13 +7,13 @@ import time
 
 from tasks.job_types import handles
 from tasks.models import Job
-from tasks.running.handlers import Done
+from tasks.running.handlers import JobResult
 
 
-def take_time(job: Job) -> Done:
+def take_time(job: Job) -> JobResult:
     if seconds := job.parameters.get("seconds"):
         time.sleep(seconds)
-    return Done(Job.Outcome.UNCHANGED, {})
+    return JobResult(Job.Outcome.UNCHANGED, {})
 
 
 for _job_type in Job.Type:

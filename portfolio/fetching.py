@@ -15,14 +15,14 @@ from market.models import Stock
 from portfolio.factors import factors_for, note_login
 from portfolio.holdings import held_stocks, stocks_of
 from portfolio.models import FIRST_SCORE, Holding, Portfolio, PortfolioPriority
-from tasks.enqueue import Requested
+from tasks.enqueue import EnqueueResult
 from tasks.models import Job
 
 _HOLDINGS, _PORTFOLIOS = Holding._meta.db_table, Portfolio._meta.db_table
 _PRIORITIES = PortfolioPriority._meta.db_table
 
 
-def fetch_stale_holdings(user: User) -> Requested:
+def fetch_stale_holdings(user: User) -> EnqueueResult:
     """What a login does: note the day and what the user cares about, and ask for what is stale, the largest first.
 
     What is fresh is analysed, where that is due; the analyses of the others are asked for when their prices have come.
@@ -43,18 +43,18 @@ def fetch_stale_holdings(user: User) -> Requested:
         return requested
 
 
-def fetch_portfolios(portfolios: Iterable[Portfolio], user: User) -> Requested:
+def fetch_portfolios(portfolios: Iterable[Portfolio], user: User) -> EnqueueResult:
     """Ask for every stock of the portfolios, fresh or not, because `user` said so."""
     return fetch_stocks(stocks_of(portfolios), user)
 
 
-def fetch_stocks(stocks: Sequence[Stock], user: User) -> Requested:
+def fetch_stocks(stocks: Sequence[Stock], user: User) -> EnqueueResult:
     """Ask for the stocks, fresh or not, because `user` said so."""
     factors = factors_for(user, stocks, Freshness.of(stocks, timezone.now()))
     return request_fetches(stocks, Job.Trigger.USER_REQUEST, user, factors=factors)
 
 
-def fetch_scheduled() -> Requested:
+def fetch_scheduled() -> EnqueueResult:
     """What a schedule does: ask for every stale stock that an active user holds, in batches."""
     held = Stock.objects.filter(holdings__portfolio__user__is_active=True).distinct()
     return request_batches(stale_at(held, timezone.now()), Job.Trigger.SCHEDULED_UPDATE)

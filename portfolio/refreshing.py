@@ -14,7 +14,7 @@ from market.jobs.requests import fetch_requests
 from market.models import Stock
 from portfolio.fetching import fetch_stocks
 from tasks.describe import describe_duration
-from tasks.enqueue import Requested, name_subjects
+from tasks.enqueue import EnqueueResult, name_subjects
 from tasks.models import JobRequest
 from tasks.state.locks import lock
 
@@ -23,7 +23,7 @@ from tasks.state.locks import lock
 class Refreshed:
     """The result of a refresh. `recent`: the user's requests within the cooldown whose fetches have ended."""
 
-    requested: Requested
+    requested: EnqueueResult
     recent: Sequence[JobRequest]
     now: datetime
     cooldown: timedelta
@@ -53,7 +53,7 @@ def refresh_prices(stocks: Sequence[Stock], user: User) -> Refreshed:
         now = timezone.now()
         last = {one.job.symbol: one for one in fetch_requests(stocks, user, now - cooldown)}
         due = [stock for stock in stocks if stock.symbol not in last]
-        requested = fetch_stocks(due, user) if due else Requested()
+        requested = fetch_stocks(due, user) if due else EnqueueResult()
     requested.joined += [one.job for one in last.values() if one.job.finished_at is None]
     recent = [one for one in last.values() if one.job.finished_at is not None]
     return Refreshed(requested, sorted(recent, key=lambda one: one.created_at), now, cooldown)

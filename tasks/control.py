@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from tasks.delivery.dispatch import dispatch_after_commit, send_again_after_commit
-from tasks.enqueue import Requested, Wanted, request_jobs
+from tasks.enqueue import EnqueueResult, JobSpec, enqueue
 from tasks.models import Job
 from tasks.priority import BANDS, may_be_in, queue_of
 from tasks.state import lifecycle
@@ -33,17 +33,17 @@ def cancelled_by(name: str) -> str:
     return f"cancelled by {name}"
 
 
-def run_again(jobs: Iterable[Job], user: User | None, trigger: Job.Trigger = Job.Trigger.USER_REQUEST) -> Requested:
+def rerun(jobs: Iterable[Job], user: User | None, trigger: Job.Trigger = Job.Trigger.USER_REQUEST) -> EnqueueResult:
     """Ask anew for what ended jobs did; each becomes a new job, or joins one that is on its way.
 
     Of several jobs that did the same, the newest one runs again. `trigger` says how urgent that is.
     """
-    wanted = []
+    specs = []
     for job in sorted(jobs, key=attrgetter("created_at")):
         if job.status not in ENDED:
             raise NotPossible(f"job {job.pk} is {job.status}; only a job that has ended can run again")
-        wanted.append(
-            Wanted(
+        specs.append(
+            JobSpec(
                 job_type=Job.Type(job.job_type),
                 unique_key=job.unique_key,
                 symbol=job.symbol,
@@ -51,7 +51,7 @@ def run_again(jobs: Iterable[Job], user: User | None, trigger: Job.Trigger = Job
                 retry_of=job.pk,
             )
         )
-    return request_jobs(wanted, trigger, user)
+    return enqueue(specs, trigger, user)
 
 
 def reprioritise(job_ids: Collection[UUID], priority: int, by: str) -> list[Job]:

@@ -34,7 +34,7 @@ _ROUNDS = 3
 
 
 @dataclass(frozen=True)
-class Wanted:
+class JobSpec:
     """What somebody asks for. `unique_key` is what there is one active job of; `factors` move its priority.
 
     `retry_of` is the ended job that this one is to do again.
@@ -49,7 +49,7 @@ class Wanted:
 
 
 @dataclass
-class Requested:
+class EnqueueResult:
     """What came of a request: jobs that are new, and jobs of others that it joined."""
 
     created: list[Job] = field(default_factory=list)
@@ -78,39 +78,35 @@ def name_subjects(jobs: Sequence[Job]) -> str:
     return ", ".join(names[:SHOWN] + more)
 
 
-def request_jobs(
-    wanted: Iterable[Wanted],
-    trigger: Job.Trigger,
-    user: User | None = None,
-) -> Requested:
-    """Make a job for each thing that has no active one, and join those that exist, which take the better priority.
+def enqueue(specs: Iterable[JobSpec], trigger: Job.Trigger, user: User | None = None) -> EnqueueResult:
+    """Make a job for each spec that has no active one, and join those that exist, which take the better priority.
 
-    Takes the same number of queries however many things there are (for each thousand). The jobs are dispatched when
-    the transaction that this is called in commits. Of several things with one key, the last one counts.
+    Takes the same number of queries for up to a thousand specs, and again for each further thousand. The jobs are
+    dispatched when the surrounding transaction commits. Of several specs with one key, the last one counts.
     """
     now = timezone.now()
     jobs: dict[str, Job] = {}
-    for number, thing in enumerate(wanted):
-        queue = queue_for(thing.job_type, trigger, thing.parameters)
-        place = job_types.find(thing.job_type).place(thing.parameters)
-        ranked = rank(trigger, queue, thing.factors, place)
-        jobs[thing.unique_key] = Job(
-            job_type=thing.job_type,
+    for number, spec in enumerate(specs):
+        queue = queue_for(spec.job_type, trigger, spec.parameters)
+        place = job_types.find(spec.job_type).place(spec.parameters)
+        ranked = rank(trigger, queue, spec.factors, place)
+        jobs[spec.unique_key] = Job(
+            job_type=spec.job_type,
             subtype=place.kind if place else _SUBTYPES.get(trigger, ""),
             trigger=trigger,
             user_id=None if user is None else user.pk,  # unlike `user`, it costs nothing to set
-            symbol=thing.symbol,
-            parameters=dict(thing.parameters) | {"triggered_by": trigger},
-            unique_key=thing.unique_key,
+            symbol=spec.symbol,
+            parameters=dict(spec.parameters) | {"triggered_by": trigger},
+            unique_key=spec.unique_key,
             priority=ranked.priority,
             priority_reason=ranked.reason,
             queue=queue,
-            retry_of_id=thing.retry_of,
+            retry_of_id=spec.retry_of,
             last_seq=1,
             # Jobs of one request keep their order: the oldest goes first.
             created_at=now + timedelta(microseconds=number),
         )
-    requested = Requested()
+    requested = EnqueueResult()
     keys = list(jobs)
     for first in range(0, len(keys), INSERTED_TOGETHER):
         part = {key: jobs[key] for key in keys[first : first + INSERTED_TOGETHER]}
@@ -130,15 +126,15 @@ def request_jobs(
     return requested
 
 
-def _create_or_join(wanted: Mapping[str, Job]) -> Requested:
+def _create_or_join(wanted: Mapping[str, Job]) -> EnqueueResult:
     """The jobs that are new and the active ones of the other keys; none for a key whose job has just ended."""
     # In key order, so that two requests for the same stocks wait for each other instead of deadlocking.
     created = lifecycle.create([wanted[key] for key in sorted(wanted)])
     if len(created) == len(wanted):
-        return Requested(created=list(wanted.values()))
+        return EnqueueResult(created=list(wanted.values()))
     active = _active([key for key, job in wanted.items() if job.pk not in created])
     found = Job.objects.in_bulk(list(active.values()))
-    return Requested(
+    return EnqueueResult(
         created=[job for job in wanted.values() if job.pk in created],
         joined=[found[active[key]] for key in wanted if key in active],
     )

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from market.jobs.requests import request_fetches
 from market.models import Stock
-from tasks.enqueue import Wanted, request_jobs
+from tasks.enqueue import JobSpec, enqueue
 from tasks.models import Job
 from tasks.running.execute import JobFailed, run_job
 from tasks.state import lifecycle
@@ -69,10 +69,10 @@ def ended_jobs(count: int, **fields: Any) -> list[Job]:
 def many_jobs(count: int, status: str = "pending", user: User | None = None, **fields: Any) -> list[Job]:
     """So many analyses of stocks S0, S1, … in this state, the oldest first, without the events that led to it."""
     wanted = [
-        Wanted(Job.Type.STOCK_ANALYSIS, f"analysis:S{number}", f"S{number}", {"symbol": f"S{number}"})
+        JobSpec(Job.Type.STOCK_ANALYSIS, f"analysis:S{number}", f"S{number}", {"symbol": f"S{number}"})
         for number in range(count)
     ]
-    asked = request_jobs(wanted, Job.Trigger.BACKGROUND_ANALYSIS, user).created
+    asked = enqueue(wanted, Job.Trigger.BACKGROUND_ANALYSIS, user).created
     if status not in Job.ACTIVE:
         fields.setdefault("finished_at", timezone.now())
     jobs = Job.objects.filter(pk__in=[job.pk for job in asked])

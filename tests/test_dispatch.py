@@ -16,9 +16,9 @@ from market.models import Stock
 from tasks import control
 from tasks.delivery import broker as celery_broker
 from tasks.delivery import dispatch as dispatch_module
-from tasks.delivery.admission import forget_unused, take_turns
+from tasks.delivery.admission import admit, forget_unused
 from tasks.delivery.dispatch import dispatch, in_rollout
-from tasks.enqueue import Wanted, request_jobs
+from tasks.enqueue import JobSpec, enqueue
 from tasks.models import Job, JobRequest
 from tasks.running.execute import run_job
 from tasks.state import lifecycle
@@ -114,8 +114,8 @@ def test_a_job_of_two_requesters_goes_as_soon_as_one_of_them_has_room(people, br
 
 def test_a_users_jobs_in_one_queue_leave_room_in_the_others(people, broker):
     ann = people[0]
-    analyses = [Wanted(Job.Type.STOCK_ANALYSIS, f"analysis:{number}", f"S{number}") for number in range(5)]
-    request_jobs(analyses, Trigger.BACKGROUND_ANALYSIS, ann)
+    analyses = [JobSpec(Job.Type.STOCK_ANALYSIS, f"analysis:{number}", f"S{number}") for number in range(5)]
+    enqueue(analyses, Trigger.BACKGROUND_ANALYSIS, ann)
     ask(ann, "A0", "A1", "A2")
     assert Counter(Job.objects.filter(status="queued").values_list("queue", flat=True)) == {
         "background_analysis": 3,
@@ -212,7 +212,7 @@ def test_a_message_from_before_a_job_was_put_back_does_not_start_it(broker):
 
 @pytest.mark.parametrize(("job_type", "allowed"), [("stock_fetch", range(1, 7)), ("stock_analysis", range(7, 11))])
 def test_a_priority_has_to_be_in_a_queue_for_the_type(job_type, allowed):
-    (job,) = request_jobs([Wanted(Job.Type(job_type), "x", "AAPL")], Trigger.BACKGROUND_ANALYSIS).created
+    (job,) = enqueue([JobSpec(Job.Type(job_type), "x", "AAPL")], Trigger.BACKGROUND_ANALYSIS).created
     for priority in range(12):
         if priority in allowed:
             control.reprioritise([job.pk], priority, "admin")
@@ -235,10 +235,10 @@ def test_a_cancelled_job_is_never_started_and_its_place_is_free(people, broker):
 def test_an_ended_job_runs_again_as_a_new_one_that_says_of_which(people):
     (job,) = ask(people[0], "AAPL")
     with pytest.raises(control.NotPossible, match="is pending; only a job that has ended"):
-        control.run_again([job], people[1])
+        control.rerun([job], people[1])
     control.cancel([job.pk], "ann")
     job.refresh_from_db()
-    (new,) = control.run_again([job], people[1]).created
+    (new,) = control.rerun([job], people[1]).created
     assert (new.symbol, new.user, new.trigger) == ("AAPL", people[1], "user_request")
     assert new.events.get().payload["retry_of"] == str(job.pk)
 
@@ -304,16 +304,16 @@ def test_what_there_was_no_time_to_send_was_not_refused(broker, monkeypatch):
 def test_a_turn_whose_process_died_is_taken_back():
     request_fetches(stocks("A0"), Trigger.USER_REQUEST)
     with transaction.atomic():
-        (job,) = take_turns("foreground", 1)
+        (job,) = admit("foreground", 1)
     with transaction.atomic():
-        assert take_turns("foreground", 1) == []
+        assert admit("foreground", 1) == []
     forget_unused(timedelta(seconds=10))
     with transaction.atomic():
-        assert take_turns("foreground", 1) == []
+        assert admit("foreground", 1) == []
     Job.objects.filter(pk=job.pk).update(dispatched_at=timezone.now() - timedelta(seconds=11))
     forget_unused(timedelta(seconds=10))
     with transaction.atomic():
-        assert len(take_turns("foreground", 1)) == 1
+        assert len(admit("foreground", 1)) == 1
 
 
 @pytest.mark.parametrize("percent", [0, 1, 50, 99, 100])

@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from market.jobs.requests import request_fetches
 from market.models import PriceBar, Stock
-from tasks.enqueue import Requested
+from tasks.enqueue import EnqueueResult
 from tasks.groups import group_jobs
 from tasks.models import Job, JobGroup
 from tests.chromium import Browse, is_too_wide
@@ -47,7 +47,7 @@ def ended(page: Page) -> Locator:
 
 def open_group(browse: Browse, user: User, *jobs: Job, **options: object) -> Page:
     """The progress of what `user` asked for, with these jobs."""
-    group = group_jobs("Fetch of some", Requested(list(jobs)), user)
+    group = group_jobs("Fetch of some", EnqueueResult(list(jobs)), user)
     return browse(user, f"/admin/tasks/jobgroup/{group.pk}/change/", **options)
 
 

@@ -240,7 +240,7 @@ def test_a_refusal_that_is_no_server_error_is_told_and_does_not_pass(yahoo, monk
     monkeypatch.setattr("tests.yahoo.summary_answer", lambda *_asked: (status, {"finance": None}))
     with pytest.raises(SourceError, match=f"Yahoo Finance answered {status} for AAPL") as refused:
         fetch_fundamentals("AAPL")
-    assert not refused.value.passes
+    assert not refused.value.retryable
 
 
 def test_requests_for_fundamentals_are_counted_as_every_other_one(yahoo, configured):

@@ -19,7 +19,7 @@ from console.jobs.progress import SHOWN, Progress, progress_of
 from market.jobs.requests import request_fetches
 from market.models import Analysis, Stock
 from portfolio.models import Portfolio
-from tasks.enqueue import Requested
+from tasks.enqueue import EnqueueResult
 from tasks.groups import group_jobs
 from tasks.models import Job, JobGroup
 from tasks.running.execute import run_job
@@ -142,7 +142,7 @@ def test_it_is_in_the_admins_log_and_in_the_history_of_what_it_is_about(admin_cl
 
 
 def test_words_that_have_several_lines_become_one(user):
-    assert group_jobs("Fetch of a\r\nBcc: b", Requested(), user).what == "Fetch of a Bcc: b"
+    assert group_jobs("Fetch of a\r\nBcc: b", EnqueueResult(), user).what == "Fetch of a Bcc: b"
 
 
 # What the page shows
@@ -153,7 +153,7 @@ def group(admin_user: User) -> Callable[..., JobGroup]:
     """group(*jobs): what the admin asked for, with these jobs."""
 
     def group(*jobs: Job) -> JobGroup:
-        return group_jobs(f"Fetch of {len(jobs)} stocks", Requested(list(jobs)), admin_user)
+        return group_jobs(f"Fetch of {len(jobs)} stocks", EnqueueResult(list(jobs)), admin_user)
 
     return group
 
@@ -294,7 +294,7 @@ def test_scripts_and_styles_come_from_this_site(admin_client, group):
 
 
 def test_others_see_it_only_with_the_permission_to_view_jobs(client, staff, user):
-    mine = group_jobs("Fetch of AAPL", Requested([new_job("AAPL")]), user)
+    mine = group_jobs("Fetch of AAPL", EnqueueResult([new_job("AAPL")]), user)
     member = staff("add_job")
     for address in (page_of(mine), figures_of(mine)):
         assert client.get(address).status_code == 404
@@ -307,7 +307,7 @@ def test_others_see_it_only_with_the_permission_to_view_jobs(client, staff, user
 def test_who_asked_sees_it_without_that_permission_but_no_link_to_the_jobs(client, staff):
     member = staff("add_job")
     job = new_job("AAPL")
-    mine = group_jobs("Fetch of AAPL", Requested([job]), member)
+    mine = group_jobs("Fetch of AAPL", EnqueueResult([job]), member)
     shown = client.get(figures_of(mine)).content.decode()
     assert "AAPL" in shown
     assert "<a " not in shown

@@ -214,7 +214,7 @@ def test_celerys_result_is_shown_with_its_traceback_to_who_may_see_results(admin
 
 def test_a_job_that_runs_another_one_again_and_that_one_lead_to_each_other(admin_client, admin_user):
     old = new_job("AAPL", "failed")
-    (again,) = control.run_again([old], admin_user).created
+    (again,) = control.rerun([old], admin_user).created
     assert f'href="{page_of(again)}"' in admin_client.get(page_of(old)).content.decode()
     assert f'href="{page_of(old)}"' in admin_client.get(page_of(again)).content.decode()
     old.delete()
@@ -266,7 +266,7 @@ def test_the_page_takes_the_same_number_of_queries_whatever_happened_to_the_job(
     with CaptureQueriesContext(connection) as queries:
         admin_client.get(page_of(job))
     for _ in range(3):
-        (again,) = control.run_again([job], admin_user).created
+        (again,) = control.rerun([job], admin_user).created
         lifecycle.cancel([again.pk], "x")
     for number in range(30):
         job.requests.create(user=user, trigger="user_login")

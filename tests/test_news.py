@@ -134,7 +134,7 @@ def test_a_refusal_that_is_no_server_error_is_told_and_does_not_pass(yahoo):
     yahoo.misbehave("not_found", NEWS)
     with pytest.raises(SourceError, match="answered 404 for news") as refused:
         fetch_news("AAPL", ASKED_FOR)
-    assert not refused.value.passes
+    assert not refused.value.retryable
 
 
 def test_what_looks_like_an_isin_that_yahoo_does_not_know_is_an_unknown_symbol(yahoo):

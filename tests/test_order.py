@@ -6,7 +6,7 @@ import pytest
 
 from operations.local.child_processes import wait_until
 from tasks.delivery import broker
-from tasks.enqueue import Wanted, request_jobs
+from tasks.enqueue import JobSpec, enqueue
 from tasks.models import Job
 from tasks.priority import BANDS, Factors
 
@@ -33,10 +33,10 @@ def ask(queues: list[str], count: int) -> None:
     for first in range(0, count, 10):
         job_type, trigger = chance.choice(KINDS[chance.choice(queues)])
         things = [
-            Wanted(job_type, f"{number}", f"S{number}", factors=chance.choice([URGENT, Factors(), NOT_URGENT]))
+            JobSpec(job_type, f"{number}", f"S{number}", factors=chance.choice([URGENT, Factors(), NOT_URGENT]))
             for number in range(first, first + 10)
         ]
-        request_jobs(things, trigger)
+        enqueue(things, trigger)
 
 
 def check_order(server, queues: list[str], configured, start, point_to) -> None:

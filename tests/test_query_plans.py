@@ -27,8 +27,8 @@ from tasks import control
 from tasks.bulk import runner
 from tasks.bulk.changes import change
 from tasks.celery_worker import signals
-from tasks.delivery.admission import forget_unused, take_turns
-from tasks.enqueue import Requested
+from tasks.delivery.admission import admit, forget_unused
+from tasks.enqueue import EnqueueResult
 from tasks.groups import group_jobs
 from tasks.models import BulkAction, Job, JobEvent
 from tasks.running.execute import run_job
@@ -127,7 +127,7 @@ def test_requests_turns_and_what_workers_do_read_active_jobs_alone(jobs, user, r
     control.cancel([jobs[2].pk], "admin")
     request_fetches(held_stocks(user), Job.Trigger.USER_REQUEST, user)
     with transaction.atomic():
-        take_turns("foreground", 1)
+        admit("foreground", 1)
     signals.hand_back()
     assert reads_of_all_jobs == []
 
@@ -210,7 +210,7 @@ def test_a_week_of_readings_is_found_by_its_minutes(plans):
 
 
 def test_following_what_was_asked_for_reads_its_jobs_alone(jobs, user, admin_client, reads_of_all_jobs):
-    group = group_jobs("Fetch of 9 stocks", Requested(jobs), user)
+    group = group_jobs("Fetch of 9 stocks", EnqueueResult(jobs), user)
     reads_of_all_jobs.clear()
     for address in ("", f"{group.pk}/change/", f"{group.pk}/figures/"):
         assert admin_client.get(f"/admin/tasks/jobgroup/{address}").status_code == 200
@@ -270,7 +270,7 @@ def test_what_is_rare_or_searched_for_is_found_by_its_index(
 def test_a_jobs_page_reads_that_job_and_those_that_ran_it_again(jobs, user, admin_client, reads_of_all_jobs):
     lifecycle.cancel([jobs[0].pk], "not needed")
     ended = Job.objects.get(pk=jobs[0].pk)
-    (again,) = control.run_again([ended], user).created
+    (again,) = control.rerun([ended], user).created
     for job in (ended, again):
         assert admin_client.get(reverse("admin:tasks_job_change", args=[job.pk])).status_code == 200
     assert reads_of_all_jobs == []

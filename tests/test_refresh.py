@@ -16,7 +16,7 @@ from operations.local.child_processes import wait_until
 from portfolio.fetching import fetch_portfolios
 from portfolio.models import Portfolio
 from portfolio.refreshing import Refreshed, refresh_prices
-from tasks.enqueue import Requested
+from tasks.enqueue import EnqueueResult
 from tasks.models import Job, JobRequest
 
 pytestmark = pytest.mark.django_db
@@ -203,7 +203,7 @@ def test_a_click_waits_for_the_click_before_it_and_then_fetches_nothing(owner):
 )
 def test_the_page_says_when_the_next_refresh_is_possible(ago, told):
     recent = [JobRequest(created_at=NOW - timedelta(seconds=ago))]
-    assert str(Refreshed(Requested(), recent, NOW, timedelta(minutes=5))) == told
+    assert str(Refreshed(EnqueueResult(), recent, NOW, timedelta(minutes=5))) == told
 
 
 def test_a_refresh_within_the_cooldown_takes_one_query_for_2_and_100_stocks(owner, hold, django_assert_num_queries):

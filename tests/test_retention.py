@@ -19,7 +19,7 @@ from market.models import Analysis, Stock
 from operations.local.child_processes import wait_until
 from operations.models import Reading
 from operations.monitoring import readings
-from tasks.enqueue import Requested
+from tasks.enqueue import EnqueueResult
 from tasks.groups import group_jobs
 from tasks.models import Job, JobEvent, JobGroup, JobRequest, ScheduleRun, Worker
 from tasks.upkeep import retention
@@ -94,7 +94,7 @@ def test_a_job_stays_while_an_event_of_it_waits_to_be_published():
 
 def test_a_group_goes_when_its_last_job_has_gone(user):
     def group(*jobs: Job, days: float = 9) -> JobGroup:
-        row = group_jobs("Fetch", Requested(list(jobs)), user)
+        row = group_jobs("Fetch", EnqueueResult(list(jobs)), user)
         JobGroup.objects.filter(pk=row.pk).update(created_at=timezone.now() - days * DAY)
         return row
 

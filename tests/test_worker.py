@@ -13,7 +13,7 @@ from kombu.connection import Connection
 
 from operations.local.child_processes import wait_until
 from tasks.celery_worker.bootsteps import forget_cancelled
-from tasks.enqueue import Wanted, request_jobs
+from tasks.enqueue import JobSpec, enqueue
 from tasks.models import Job
 from tests.conftest import WORKER, output_of
 from tests.faults.steps import fetch, wait_for_end
@@ -48,14 +48,14 @@ def test_a_worker_takes_the_queues_of_its_job_types_unless_it_is_told_which(
 def test_on_rabbitmq_an_urgent_job_is_the_next_of_a_worker_of_all_queues(empty_rabbit, configured, start, point_to):
     point_to(empty_rabbit.url)
     file = configured()
-    slow = [Wanted(Job.Type.STOCK_RESEARCH, f"{number}", parameters={"seconds": 0.3}) for number in range(12)]
-    request_jobs(slow, Job.Trigger.BACKGROUND_ANALYSIS)
+    slow = [JobSpec(Job.Type.STOCK_RESEARCH, f"{number}", parameters={"seconds": 0.3}) for number in range(12)]
+    enqueue(slow, Job.Trigger.BACKGROUND_ANALYSIS)
     words = ("-m", "celery", "-A", "stockqueue", "worker", "-c", "1", "-I", "benchmarks.works", "--loglevel", "INFO")
     with start(*words, ready=" ready.", CELERY_BROKER_URL=empty_rabbit.url, STOCKQUEUE_CONFIG=str(file)):
         for number in range(3):
             before = begun().count()
             wait_until(lambda: begun().count() > before, "the next slow job")  # noqa: B023
-            (urgent,) = request_jobs([Wanted(Job.Type.STOCK_FETCH, f"urgent {number}")], Job.Trigger.USER_REQUEST).jobs
+            (urgent,) = enqueue([JobSpec(Job.Type.STOCK_FETCH, f"urgent {number}")], Job.Trigger.USER_REQUEST).jobs
             ours = Job.objects.filter(pk=urgent.pk, started_at__isnull=False)
             wait_until(ours.exists, "the urgent job")
             started = ours.get().started_at

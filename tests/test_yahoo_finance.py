@@ -248,7 +248,7 @@ def test_an_answer_without_end_takes_no_more_memory_than_the_largest_one(yahoo, 
 
 
 def test_only_failures_that_pass_are_worth_a_later_try():
-    lasting = {kind for kind in SourceError.__subclasses__() if not kind.passes}
+    lasting = {kind for kind in SourceError.__subclasses__() if not kind.retryable}
 
     assert lasting == {SymbolNotFound, NotOffered, AccessRefused}
 

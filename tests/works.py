@@ -16,10 +16,10 @@ from django.db.models.functions import Concat
 
 from market.models import Stock
 from operations.local.child_processes import wait_until
-from tasks.enqueue import Requested, Wanted, request_jobs
+from tasks.enqueue import EnqueueResult, JobSpec, enqueue
 from tasks.job_types import handles
 from tasks.models import Job
-from tasks.running.handlers import Done, Store
+from tasks.running.handlers import JobResult, Store
 
 LONGEST = 120.0
 """Seconds that work waits for its test."""
@@ -70,11 +70,11 @@ def effect_of(job: Job) -> str:
     return Stock.objects.get(symbol=job.symbol).name
 
 
-def _request(job_type: Job.Type, symbols: Any, **parameters: Any) -> Requested:
+def _request(job_type: Job.Type, symbols: Any, **parameters: Any) -> EnqueueResult:
     for symbol in symbols:
         Stock.objects.get_or_create(symbol=symbol)
-    return request_jobs(
-        [Wanted(job_type, f"{job_type}:{symbol}", symbol, parameters) for symbol in symbols], Job.Trigger.USER_REQUEST
+    return enqueue(
+        [JobSpec(job_type, f"{job_type}:{symbol}", symbol, parameters) for symbol in symbols], Job.Trigger.USER_REQUEST
     )
 
 
@@ -84,9 +84,9 @@ def wait(job: Job) -> Store:
     return partial(_note, job)
 
 
-def _note(job: Job) -> Done:
+def _note(job: Job) -> JobResult:
     Stock.objects.filter(symbol=job.symbol).update(name=Concat(F("name"), Value(str(job.attempt))))
-    return Done(Job.Outcome.UPDATED, {"symbol": job.symbol, "written_by": f"attempt-{job.attempt}"})
+    return JobResult(Job.Outcome.UPDATED, {"symbol": job.symbol, "written_by": f"attempt-{job.attempt}"})
 
 
 @handles(Job.Type.STOCK_RESEARCH)

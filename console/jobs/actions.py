@@ -25,7 +25,7 @@ from console.jobs.filters_in_address import describe_filters, filters_of
 from console.kit.limits import AT_ONCE
 from tasks import control
 from tasks.bulk import runner
-from tasks.enqueue import Requested
+from tasks.enqueue import EnqueueResult
 from tasks.models import BulkAction, Job
 from tasks.priority import BANDS
 
@@ -171,11 +171,11 @@ class JobActions(ModelAdmin):
             self._log(request, cancelled, "Cancelled.")
         self._tell(request, "Cancelled", cancelled, jobs, "only a job that has not ended can be cancelled")
 
-    def _run_again(self, request: HttpRequest, jobs: Collection[Job]) -> Requested | None:
+    def _run_again(self, request: HttpRequest, jobs: Collection[Job]) -> EnqueueResult | None:
         assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
         try:
             with transaction.atomic():  # all or none
-                came = control.run_again(jobs, request.user)
+                came = control.rerun(jobs, request.user)
                 self._log(request, jobs, "Run again.")
         except control.NotPossible as reason:
             self.message_user(request, f"Nothing runs again: {reason}.", messages.ERROR)

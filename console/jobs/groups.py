@@ -20,7 +20,7 @@ from unfold.admin import ModelAdmin
 
 from console.jobs.progress import progress_of
 from console.kit.read_only import ReadOnly
-from tasks.enqueue import Requested
+from tasks.enqueue import EnqueueResult
 from tasks.groups import group_jobs
 from tasks.models import Job, JobGroup
 
@@ -33,7 +33,7 @@ def may_request_jobs(user: Any) -> bool:
     return bool(user.has_perm("tasks.add_job"))
 
 
-def follow(request: HttpRequest, what: str, requested: Requested, about: Sequence[Model]) -> HttpResponse | None:
+def follow(request: HttpRequest, what: str, requested: EnqueueResult, about: Sequence[Model]) -> HttpResponse | None:
     """Keep together and log what was requested, say what came of it, and lead to its progress.
 
     `about`: whose histories have it too. None where there is nothing to fetch. Belongs into the transaction of the

@@ -11,13 +11,13 @@ from market.jobs import fundamental, sentiment, technical
 from market.jobs.kinds import job_type_of
 from market.models import Analysis, Stock
 from tasks.models import Job
-from tasks.running.handlers import Done, Store, WorkFailed, read_parameters
+from tasks.running.handlers import JobError, JobResult, Store, read_parameters
 
 
 class KindOfAnalysis(NamedTuple):
     """How one kind is done, and whether the newest one of a stock, where it is young enough, still holds."""
 
-    analyse: Callable[[Job, datetime], Store | Done]
+    analyse: Callable[[Job, datetime], Store | JobResult]
     holds: Callable[[Analysis, Stock], bool]
 
 
@@ -35,9 +35,9 @@ class AnalysisParameters(BaseModel):
     analysis_types: list[Analysis.Kind] = Field(min_length=1, max_length=1)
 
 
-def analyse_stock(job: Job) -> Store | Done:
+def analyse_stock(job: Job) -> Store | JobResult:
     """Find out what a job wants to know about a stock, unless that was done lately and would say the same."""
     (kind,) = read_parameters(AnalysisParameters, job).analysis_types
     if job_type_of(kind) != job.job_type:
-        raise WorkFailed(f"parameters.analysis_types: {kind} is not found out by {job.job_type} jobs")
+        raise JobError(f"parameters.analysis_types: {kind} is not found out by {job.job_type} jobs")
     return KINDS[kind].analyse(job, timezone.now())

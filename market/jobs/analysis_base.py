@@ -10,35 +10,35 @@ from market.models import Analysis, Stock
 from market.sources.base import SourceBusy, SourceError
 from market.sources.budget import spending
 from tasks.models import Job
-from tasks.running.handlers import Done, WorkFailed, WorkPostponed
+from tasks.running.handlers import JobError, JobResult, JobSnoozed
 from tasks.running.retries import retries_left
 
 _Answer = TypeVar("_Answer")
 
 
 def find_stock(symbol: str) -> Stock:
-    """The stock to analyse. WorkFailed where it is not known, or parked."""
+    """The stock to analyse. JobError where it is not known, or parked."""
     stock = Stock.objects.filter(symbol=symbol).first()
     if stock is None:
-        raise WorkFailed(f"{symbol} is not known here; fetch it first")
+        raise JobError(f"{symbol} is not known here; fetch it first")
     if stock.status != Stock.Status.ACTIVE:
-        raise WorkFailed(f"{stock.symbol} is parked as {stock.status}; a fetch by hand that finds it ends that")
+        raise JobError(f"{stock.symbol} is parked as {stock.status}; a fetch by hand that finds it ends that")
     return stock
 
 
 def ask_source(job: Job, ask: Callable[[], _Answer]) -> _Answer:
     """What a source answers, out of the budget for work of this queue. SourceError where it is of no use to ask again.
 
-    WorkPostponed while the source is busy, and WorkFailed where another attempt may help and there is one left.
+    JobSnoozed while the source is busy, and JobError where another attempt may help and there is one left.
     """
     try:
         with spending(background=job.queue != Job.Queue.FOREGROUND):
             return ask()
     except SourceBusy as busy:
-        raise WorkPostponed(str(busy), busy.until) from busy
+        raise JobSnoozed(str(busy), busy.until) from busy
     except SourceError as error:
-        if error.passes and retries_left(job):
-            raise WorkFailed(str(error), passes=True) from error
+        if error.retryable and retries_left(job):
+            raise JobError(str(error), retryable=True) from error
         raise
 
 
@@ -53,10 +53,10 @@ def is_young(analysis: Analysis, now: datetime) -> bool:
     return now - analysis.created_at < timedelta(hours=settings.JOB_PROCESSOR.stock_jobs.analysis.cache_ttl)
 
 
-def unchanged(last: Analysis, why: str, **details: Any) -> Done:
+def unchanged(last: Analysis, why: str, **details: Any) -> JobResult:
     """The end of a job that had nothing to do: the last answer again, and why it still holds."""
     reason = f"analysed at {last.created_at:%Y-%m-%d %H:%M} UTC, {why}"
-    return Done(Job.Outcome.UNCHANGED, result_of(last, reason, **details))
+    return JobResult(Job.Outcome.UNCHANGED, result_of(last, reason, **details))
 
 
 def result_of(analysis: Analysis, reason: str = "", **details: Any) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from market.sources.base import History, MalformedAnswer, SourceBusy, SourceErro
 from market.sources.budget import spending
 from market.sources.concurrency import taking
 from tasks.models import Job, JobEvent
-from tasks.running.handlers import Done, Store, WorkFailed, WorkPostponed, read_parameters
+from tasks.running.handlers import JobError, JobResult, JobSnoozed, Store, read_parameters
 from tasks.running.retries import retries_left
 from tasks.state import lifecycle
 
@@ -49,7 +49,7 @@ _UNFIT = (DataError, IntegrityError, Stock.DoesNotExist, ArithmeticError, ValueE
 """Errors of an answer that the database cannot store, however often it comes."""
 
 Answer = tuple[str, Future[History]]
-"""A symbol, and what its sources had: a history, or WorkFailed, or WorkPostponed."""
+"""A symbol, and what its sources had: a history, or JobError, or JobSnoozed."""
 
 
 class FetchParameters(BaseModel):
@@ -74,7 +74,7 @@ class BatchParameters(FetchParameters):
     symbols: list[str] = Field(min_length=1)
 
 
-def fetch_stock(job: Job) -> Store | Done:
+def fetch_stock(job: Job) -> Store | JobResult:
     """Fetch one stock's bars, unless they cannot have changed or were fetched just before a login asked for them."""
     parameters = read_parameters(FetchParameters, job)
     now = timezone.now()
@@ -85,7 +85,7 @@ def fetch_stock(job: Job) -> Store | Done:
         return _nothing_fetched(job.symbol, reason)
     try:
         history = _ask(job, job.symbol, parameters)
-    except WorkFailed as failure:
+    except JobError as failure:
         if reason := _why_last_good(job, job.symbol, parameters, failure):
             return _nothing_fetched(job.symbol, reason, CACHED)
         raise
@@ -117,12 +117,12 @@ def _why_needless(job: Job, parameters: FetchParameters, now: datetime) -> str:
     return "it was fetched a moment before"
 
 
-def _nothing_fetched(symbol: str, reason: str, source: str = "") -> Done:
+def _nothing_fetched(symbol: str, reason: str, source: str = "") -> JobResult:
     result = {"symbol": symbol, "source": source, "records_stored": 0, "days_fetched": 0, "reason": reason}
-    return Done(Job.Outcome.UNCHANGED, result)
+    return JobResult(Job.Outcome.UNCHANGED, result)
 
 
-def _why_last_good(job: Job, symbol: str, parameters: FetchParameters, failure: WorkFailed) -> str:
+def _why_last_good(job: Job, symbol: str, parameters: FetchParameters, failure: JobError) -> str:
     """Why the last good bars are the answer, where some are stored and no attempt will follow; else empty.
 
     The stock does not count as checked, and stays stale. That a symbol is unknown is an answer already, and a range of
@@ -130,7 +130,7 @@ def _why_last_good(job: Job, symbol: str, parameters: FetchParameters, failure: 
     """
     if parameters.start is not None or isinstance(failure.__cause__, SymbolNotFound):
         return ""
-    if failure.passes and retries_left(job):
+    if failure.retryable and retries_left(job):
         return ""
     day = last_good_day(symbol)
     return f"{failure}; the last good bars, of {day}, are shown" if day else ""
@@ -140,7 +140,7 @@ def _market_closed(since: datetime) -> str:
     return f"market closed since {since:%Y-%m-%d %H:%M} UTC"
 
 
-def _store_stock(job: Job, history: History, parameters: FetchParameters) -> Done:
+def _store_stock(job: Job, history: History, parameters: FetchParameters) -> JobResult:
     (stored,) = _store([history], parameters)
     if job.queue == Job.Queue.FOREGROUND:  # a user waits, and looks at what analyses say of the new prices
         request_stale_analyses([Stock.objects.get(symbol=history.symbol)], job.user)
@@ -154,8 +154,8 @@ def _store_stock(job: Job, history: History, parameters: FetchParameters) -> Don
         **_told_of_adjustment(stored),
     }
     if stored.written:
-        return Done(Job.Outcome.UPDATED, result)
-    return Done(Job.Outcome.UNCHANGED, result | {"reason": _nothing_new(history, stored)})
+        return JobResult(Job.Outcome.UPDATED, result)
+    return JobResult(Job.Outcome.UNCHANGED, result | {"reason": _nothing_new(history, stored)})
 
 
 def _store(histories: Sequence[History], parameters: FetchParameters) -> list[Stored]:
@@ -178,7 +178,7 @@ def _told_of_adjustment(stored: Stored) -> dict[str, str]:
     return {"adjusted": f"fetched anew from {stored.outdated_from}"} if stored.outdated_from else {}
 
 
-def fetch_batch(job: Job) -> Done:
+def fetch_batch(job: Job) -> JobResult:
     """Fetch several stocks, a few at a time; those that need none are passed over.
 
     What comes together is stored and told together. A stock that is unknown does not fail the others. An error that
@@ -188,7 +188,7 @@ def fetch_batch(job: Job) -> Done:
     """
     parameters = read_parameters(BatchParameters, job)
     results = _noted_before(job)
-    errors: list[WorkFailed | WorkPostponed] = []
+    errors: list[JobError | JobSnoozed] = []
     freshness = Freshness.of(Stock.objects.filter(symbol__in=parameters.symbols), timezone.now())
     left = [symbol for symbol in dict.fromkeys(parameters.symbols) if symbol not in results]
     at_once = settings.JOB_PROCESSOR.stock_jobs.data_fetch.concurrency
@@ -212,7 +212,7 @@ def fetch_batch(job: Job) -> Done:
     return _end_batch(results)
 
 
-def _ends_attempt(error: WorkFailed | WorkPostponed) -> bool:
+def _ends_attempt(error: JobError | JobSnoozed) -> bool:
     """Whether other stocks of the batch can be expected to fail as well."""
     return not isinstance(error.__cause__, MalformedAnswer)
 
@@ -292,18 +292,18 @@ def _why_needs_none(stock: Any, freshness: Freshness) -> str:
 
 def _keep(
     job: Job, results: dict[str, dict[str, Any]], answers: Iterable[Answer], parameters: FetchParameters
-) -> list[WorkFailed | WorkPostponed]:
+) -> list[JobError | JobSnoozed]:
     """Store and tell answers, in this order; the errors among them that take another attempt."""
-    errors: list[WorkFailed | WorkPostponed] = []
+    errors: list[JobError | JobSnoozed] = []
     histories: list[History] = []
     for symbol, answer in answers:
         try:
             histories.append(answer.result())
-        except WorkPostponed as pause:
+        except JobSnoozed as pause:
             errors.append(pause)
-        except WorkFailed as failure:
+        except JobError as failure:
             reason = _why_last_good(job, symbol, parameters, failure)
-            if failure.passes and not reason and (retries_left(job) or _ends_attempt(failure)):
+            if failure.retryable and not reason and (retries_left(job) or _ends_attempt(failure)):
                 errors.append(failure)
                 continue
             _store_members(job, results, histories, parameters)
@@ -389,7 +389,7 @@ def _noted_before(job: Job) -> dict[str, dict[str, Any]]:
     return {one["symbol"]: {name: one[name] for name in _MEMBER if name in one} for one in told}
 
 
-def _end_batch(results: dict[str, dict[str, Any]]) -> Done:
+def _end_batch(results: dict[str, dict[str, Any]]) -> JobResult:
     failed = {symbol: member["error"] for symbol, member in results.items() if not member["success"]}
     cached = [member["reason"] for member in results.values() if member.get("source") == CACHED]
     written = sum(member.get("records", 0) for member in results.values())
@@ -401,30 +401,32 @@ def _end_batch(results: dict[str, dict[str, Any]]) -> Done:
     }
     if len(failed) == len(results):
         first, error = next(iter(failed.items()))
-        raise WorkFailed(f"none of {len(results)} stocks could be fetched; {first}: {error}")
+        raise JobError(f"none of {len(results)} stocks could be fetched; {first}: {error}")
     if len(cached) == len(results):
-        return Done(Job.Outcome.UNCHANGED, result | {"reason": f"none of {len(results)} was fetched; {cached[0]}"})
+        return JobResult(
+            Job.Outcome.UNCHANGED, result | {"reason": f"none of {len(results)} was fetched; {cached[0]}"}
+        )
     if failed or cached:
-        return Done(Job.Outcome.PARTIAL, result)
+        return JobResult(Job.Outcome.PARTIAL, result)
     if written:
-        return Done(Job.Outcome.UPDATED, result)
-    return Done(Job.Outcome.UNCHANGED, result | {"reason": "nothing new for any of its stocks"})
+        return JobResult(Job.Outcome.UPDATED, result)
+    return JobResult(Job.Outcome.UNCHANGED, result | {"reason": "nothing new for any of its stocks"})
 
 
 def _ask(job: Job, symbol: str, parameters: FetchParameters) -> History:
-    """What the sources have; their errors as WorkFailed. That a symbol is unknown counts as checked.
+    """What the sources have; their errors as JobError. That a symbol is unknown counts as checked.
 
-    WorkPostponed where none of them may be asked now.
+    JobSnoozed where none of them may be asked now.
     """
     try:
         with spending(background=job.queue != Job.Queue.FOREGROUND):
             return fetch_history(symbol, parameters.first_day(timezone.now().date()), parameters.end)
     except SourceBusy as busy:
-        raise WorkPostponed(str(busy), busy.until) from busy
+        raise JobSnoozed(str(busy), busy.until) from busy
     except SourceError as error:
         if isinstance(error, SymbolNotFound) and parameters.start is None:  # a range may end before its first day
-            raise WorkFailed(str(error), effect=partial(note_miss, symbol, timezone.now())) from error
-        raise WorkFailed(str(error), passes=error.passes) from error
+            raise JobError(str(error), effect=partial(note_miss, symbol, timezone.now())) from error
+        raise JobError(str(error), retryable=error.retryable) from error
 
 
 def _nothing_new(history: History, stored: Stored) -> str:

@@ -14,12 +14,12 @@ from market.news import digest, refresh_news
 from market.sources import fetch_fundamentals
 from market.sources.base import NotOffered, SourceError, SymbolNotFound
 from tasks.models import Job
-from tasks.running.handlers import Done, Store, WorkFailed
+from tasks.running.handlers import JobError, JobResult, Store
 
 NOTHING_TO_JUDGE = "nothing is known of what the rule looks at"
 
 
-def research_fundamentals(job: Job, now: datetime) -> Store | Done:
+def research_fundamentals(job: Job, now: datetime) -> Store | JobResult:
     """Take a snapshot of a stock's fundamentals, unless there is one of lately.
 
     That a source has none is an answer, too, and kept: an exchange rate is not asked for again with each login.
@@ -34,7 +34,7 @@ def research_fundamentals(job: Job, now: datetime) -> Store | Done:
     except (SymbolNotFound, NotOffered) as nothing:
         reason = str(nothing)
     except SourceError as error:
-        raise WorkFailed(str(error)) from error
+        raise JobError(str(error)) from error
     analysis = analyse_fundamentals(stock, found, now)
     if not analysis.recommendation:
         reason = reason or NOTHING_TO_JUDGE
@@ -51,7 +51,7 @@ def _fundamentals_in(analysis: Analysis) -> dict[str, Any]:
     return {"values": sum(value not in (None, "") for value in analysis.values.values())}
 
 
-def research_news(job: Job, now: datetime) -> Store | Done:
+def research_news(job: Job, now: datetime) -> Store | JobResult:
     """Fetch and keep a stock's newest headlines, unless that was done lately."""
     stock = find_stock(job.symbol)
     last = last_analysis(stock, Analysis.Kind.NEWS, now)
@@ -63,7 +63,7 @@ def research_news(job: Job, now: datetime) -> Store | Done:
     except NotOffered as nothing:
         reason = str(nothing)
     except SourceError as error:
-        raise WorkFailed(str(error)) from error
+        raise JobError(str(error)) from error
     return partial(_store, digest(stock, new, now), reason, _headlines_in)
 
 
@@ -76,8 +76,8 @@ def _headlines_in(analysis: Analysis) -> dict[str, Any]:
     return {"headlines": len(analysis.values["headlines"]), "new": analysis.values["new"]}
 
 
-def _store(analysis: Analysis, reason: str, describe: Callable[[Analysis], dict[str, Any]]) -> Done:
+def _store(analysis: Analysis, reason: str, describe: Callable[[Analysis], dict[str, Any]]) -> JobResult:
     """`reason` is why there is less than was asked for; empty where there is not."""
     analysis.save()
     outcome = Job.Outcome.PARTIAL if reason else Job.Outcome.UPDATED
-    return Done(outcome, result_of(analysis, reason, **describe(analysis)))
+    return JobResult(outcome, result_of(analysis, reason, **describe(analysis)))

@@ -14,7 +14,7 @@ from django.utils import timezone
 from market.jobs.backfill import Mode, first_source
 from market.jobs.kinds import in_order, job_type_of
 from market.models import Analysis, Stock
-from tasks.enqueue import NOTHING_KNOWN, Requested, Wanted, request_jobs
+from tasks.enqueue import NOTHING_KNOWN, EnqueueResult, JobSpec, enqueue
 from tasks.models import Job, JobRequest
 from tasks.priority import Factors
 from tasks.state.locks import lock
@@ -32,16 +32,16 @@ def request_fetches(
     start: date | None = None,
     end: date | None = None,
     mode: Mode = Mode.UPDATE,
-) -> Requested:
+) -> EnqueueResult:
     """Ask for a `stock_fetch` of each stock, to be done in this order. A stock with an active job gets no second one.
 
     `factors`, by symbol, move the priorities. With `start` (and `end`, both included) it is a backfill of these days,
     and `mode` says what becomes of the bars that are there.
     """
     now, source = timezone.now(), first_source()
-    return request_jobs(
+    return enqueue(
         [
-            Wanted(
+            JobSpec(
                 job_type=Job.Type.STOCK_FETCH,
                 unique_key=_unique_key(Job.Type.STOCK_FETCH, stock.symbol, start, end, mode),
                 symbol=stock.symbol,
@@ -74,19 +74,19 @@ def request_analyses(
     *,
     analysis_types: Sequence[Analysis.Kind] = (Analysis.Kind.TECHNICAL,),
     factors: Mapping[str, Factors] | None = None,
-) -> Requested:
+) -> EnqueueResult:
     """Ask for the job of each stock and kind. Where one is on its way, there is no second one.
 
     The kinds are done in the order of `analysis_priority`. `factors`, by symbol, move the priorities.
     """
-    wanted = [wanted_analysis(stock, kind, factors) for kind in in_order(analysis_types) for stock in stocks]
-    return request_jobs(wanted, trigger, user)
+    specs = [analysis_spec(stock, kind, factors) for kind in in_order(analysis_types) for stock in stocks]
+    return enqueue(specs, trigger, user)
 
 
-def wanted_analysis(stock: Stock, kind: Analysis.Kind, factors: Mapping[str, Factors] | None = None) -> Wanted:
+def analysis_spec(stock: Stock, kind: Analysis.Kind, factors: Mapping[str, Factors] | None = None) -> JobSpec:
     """A job that finds out one kind of thing; `factors`, by symbol, move its priority."""
     job_type = job_type_of(kind)
-    return Wanted(
+    return JobSpec(
         job_type=job_type,
         unique_key=f"{job_type}:{stock.symbol}:{kind}",
         symbol=stock.symbol,
@@ -95,16 +95,16 @@ def wanted_analysis(stock: Stock, kind: Analysis.Kind, factors: Mapping[str, Fac
     )
 
 
-def request_batches(stocks: Sequence[Stock], trigger: Job.Trigger, user: User | None = None) -> Requested:
+def request_batches(stocks: Sequence[Stock], trigger: Job.Trigger, user: User | None = None) -> EnqueueResult:
     """Ask for `stock_batch_fetch` jobs of `batch_size` stocks each. A stock that is in one already is left to it."""
     size = settings.JOB_PROCESSOR.stock_jobs.data_fetch.batch_size
     with transaction.atomic():
         lock("batches")  # two schedules at once must not both find a stock in no batch
         taken = set(_symbols_in_batches())
         free = [stock.symbol for stock in stocks if stock.symbol not in taken]
-        return request_jobs(
+        return enqueue(
             [
-                Wanted(
+                JobSpec(
                     job_type=Job.Type.STOCK_BATCH_FETCH,
                     unique_key=_batch_key(symbols),
                     parameters={"symbols": list(symbols), "days": FETCH_DAYS, "source": first_source()},

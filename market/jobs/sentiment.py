@@ -15,10 +15,10 @@ from market.models import Analysis, NewsItem, Stock
 from market.news import RECENT, recent_news, refresh_news
 from market.sources.base import NotOffered, SourceError
 from tasks.models import Job
-from tasks.running.handlers import Done, Store, WorkFailed
+from tasks.running.handlers import JobError, JobResult, Store
 
 
-def analyse_sentiment(job: Job, now: datetime) -> Store | Done:
+def analyse_sentiment(job: Job, now: datetime) -> Store | JobResult:
     """Analyse a stock's newest headlines, unless that was done lately, in the way in which it would be done now."""
     stock, wanted = find_stock(job.symbol), version_wanted(settings.LLM)
     last = last_analysis(stock, Analysis.Kind.SENTIMENT, now)
@@ -28,7 +28,7 @@ def analyse_sentiment(job: Job, now: datetime) -> Store | Done:
     news = recent_news(stock, now)
     # That no source has news at all is kept as an answer: the next login would hear the same.
     if not news and error is not None and not isinstance(error, NotOffered):
-        raise WorkFailed(f"no news of {stock.symbol} are stored, and none could be fetched: {error}")
+        raise JobError(f"no news of {stock.symbol} are stored, and none could be fetched: {error}")
     return partial(_store, _analyse(stock, news, wanted, str(error or ""), now))
 
 
@@ -71,10 +71,10 @@ def _why_stale(stock: Stock, problem: str, now: datetime) -> str:
     return ""
 
 
-def _store(analysis: Analysis) -> Done:
+def _store(analysis: Analysis) -> JobResult:
     analysis.save()
     reason = analysis.values["fallback"] or ""
-    return Done(
+    return JobResult(
         Job.Outcome.PARTIAL if reason else Job.Outcome.UPDATED, result_of(analysis, reason, **_details(analysis))
     )
 

@@ -9,22 +9,22 @@ from django.utils import timezone
 from market.jobs.analysis import KINDS
 from market.jobs.analysis_base import is_young
 from market.jobs.kinds import in_order
-from market.jobs.requests import wanted_analysis
+from market.jobs.requests import analysis_spec
 from market.models import Analysis, Stock
-from tasks.enqueue import Requested, request_jobs
+from tasks.enqueue import EnqueueResult, enqueue
 from tasks.models import Job
 from tasks.priority import Factors
 
 
 def request_stale_analyses(
     stocks: Sequence[Stock], user: User | None, *, factors: Mapping[str, Factors] | None = None
-) -> Requested:
+) -> EnqueueResult:
     """Ask for each kind of `at_login` that would find something else about one of the stocks by now.
 
     `factors`, by symbol, move the priorities. Takes the same number of queries however many stocks there are.
     """
-    wanted = [wanted_analysis(stock, kind, factors) for kind, stock in _stale(stocks)]
-    return request_jobs(wanted, Job.Trigger.BACKGROUND_ANALYSIS, user)
+    specs = [analysis_spec(stock, kind, factors) for kind, stock in _stale(stocks)]
+    return enqueue(specs, Job.Trigger.BACKGROUND_ANALYSIS, user)
 
 
 def _stale(stocks: Sequence[Stock]) -> Iterator[tuple[Analysis.Kind, Stock]]:

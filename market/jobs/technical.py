@@ -13,7 +13,7 @@ from market.jobs.requests import request_fetches
 from market.models import Analysis, Stock
 from market.prices.gaps import missing_days
 from tasks.models import Job
-from tasks.running.handlers import Done, Store, WorkFailed, WorkPostponed
+from tasks.running.handlers import JobError, JobResult, JobSnoozed, Store
 
 HISTORY = timedelta(days=735)
 """What is asked for of a stock with too few bars: about 504 sessions."""
@@ -25,10 +25,10 @@ PAUSE, LONGEST_PAUSE = timedelta(seconds=15), timedelta(minutes=5)
 """Between two looks whether the history has come; they become rarer."""
 
 
-def analyse_technically(job: Job, now: datetime) -> Store | Done:
+def analyse_technically(job: Job, now: datetime) -> Store | JobResult:
     """Analyse a stock's bars, unless that was done lately and they are the same.
 
-    Where there are too few bars, or old ones, their fetch comes first: WorkPostponed while it is on its way.
+    Where there are too few bars, or old ones, their fetch comes first: JobSnoozed while it is on its way.
     """
     fetches = _fetches_of_ranges(job.symbol, now)  # before the bars are read: what has ended is among them
     stock = find_stock(job.symbol)
@@ -40,7 +40,7 @@ def analyse_technically(job: Job, now: datetime) -> Store | Done:
     shortage = _await_history(job, stock, fetches, now)
     analysis = analyse(stock)
     if analysis is None:
-        raise WorkFailed(f"no prices of {stock.symbol} are stored: {shortage}")
+        raise JobError(f"no prices of {stock.symbol} are stored: {shortage}")
     return partial(_store, analysis, shortage)
 
 
@@ -68,7 +68,7 @@ def _await_adjusted(job: Job, stock: Stock, fetches: Sequence[Job], now: datetim
         why = f"that has been on its way since {fetch.created_at:%Y-%m-%d %H:%M} UTC"
     else:
         why = fetch.error or "the source did not have all of them"
-    raise WorkFailed(f"the source has adjusted older bars of {stock.symbol}, which are not fetched anew yet: {why}")
+    raise JobError(f"the source has adjusted older bars of {stock.symbol}, which are not fetched anew yet: {why}")
 
 
 def _await_history(job: Job, stock: Stock, fetches: Sequence[Job], now: datetime) -> str:
@@ -102,18 +102,18 @@ def _tells(fetch: Job, job: Job) -> bool:
 
 
 def _postpone_for(fetch: Job, now: datetime) -> None:
-    """WorkPostponed where a fetch has not ended, and has been on its way for less than PATIENCE."""
+    """JobSnoozed where a fetch has not ended, and has been on its way for less than PATIENCE."""
     age = now - fetch.created_at
     if fetch.finished_at is None and age < PATIENCE:
-        raise WorkPostponed(f"waits for the history of {fetch.symbol}", now + min(max(age, PAUSE), LONGEST_PAUSE))
+        raise JobSnoozed(f"waits for the history of {fetch.symbol}", now + min(max(age, PAUSE), LONGEST_PAUSE))
 
 
-def _store(analysis: Analysis, shortage: str) -> Done:
+def _store(analysis: Analysis, shortage: str) -> JobResult:
     analysis.save()
     if (analysis.bars or 0) >= ENOUGH_BARS:
-        return Done(Job.Outcome.UPDATED, result_of(analysis, **_details(analysis)))
+        return JobResult(Job.Outcome.UPDATED, result_of(analysis, **_details(analysis)))
     reason = shortage or "earlier prices are not adjusted for a split"
-    return Done(Job.Outcome.PARTIAL, result_of(analysis, reason, **_details(analysis)))
+    return JobResult(Job.Outcome.PARTIAL, result_of(analysis, reason, **_details(analysis)))
 
 
 def _details(analysis: Analysis) -> dict[str, Any]:

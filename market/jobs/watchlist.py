@@ -7,7 +7,7 @@ from market.freshness import stale_at
 from market.jobs.requests import request_batches
 from market.models import Stock
 from market.symbols import parse_symbol
-from tasks.enqueue import Requested
+from tasks.enqueue import EnqueueResult
 from tasks.models import Job
 
 
@@ -16,10 +16,10 @@ def watched_symbols() -> list[str]:
     return list(dict.fromkeys(parse_symbol(text) for text in settings.JOB_PROCESSOR.market.watchlist))
 
 
-def fetch_watchlist() -> Requested:
+def fetch_watchlist() -> EnqueueResult:
     """Ask for what is stale of `market.watchlist`, in batches. Stocks that are not known yet are created."""
     symbols = watched_symbols()
     if not symbols:
-        return Requested()
+        return EnqueueResult()
     stale = stale_at(Stock.objects.find_or_create(symbols), timezone.now())
     return request_batches(stale, Job.Trigger.SCHEDULED_UPDATE)

@@ -13,7 +13,7 @@ from django.db import transaction
 from market.models import Stock
 from market.symbols import InvalidSymbol, parse_symbol
 from tasks.describe import describe_end
-from tasks.enqueue import Requested
+from tasks.enqueue import EnqueueResult
 from tasks.management.jobs import ShellCommand, as_json, bad_argument, describe, finish_here
 from tasks.models import Job
 
@@ -49,7 +49,7 @@ class RequestCommand(ShellCommand):
         )
         parser.add_argument("--json", action="store_true", help="print the jobs as a JSON list instead, at the end")
 
-    def ask(self, asked: Asked, request: Callable[[list[Stock]], Requested]) -> None:
+    def ask(self, asked: Asked, request: Callable[[list[Stock]], EnqueueResult]) -> None:
         """Request the jobs, tell of them, and wait where that is asked for. Stocks that are not known are created."""
         try:
             with transaction.atomic():

@@ -51,7 +51,7 @@ def fetch_history(symbol: str, start: date, end: date | None = None) -> History:
         except SourceError as error:
             errors.append(error)
     none = SourceError("None of stock_jobs.data_fetch.sources is available here")
-    raise max(errors, key=lambda error: (error.passes, not isinstance(error, NotOffered)), default=none)
+    raise max(errors, key=lambda error: (error.retryable, not isinstance(error, NotOffered)), default=none)
 
 
 def fetch_news(symbol: str, count: int) -> list[Headline]:

@@ -173,7 +173,7 @@ class Unlimited:
 class SourceError(Exception):
     """A source gave no usable answer; the message is for the user."""
 
-    passes: ClassVar[bool] = False
+    retryable: ClassVar[bool] = False
     """Whether asking again later may help."""
 
 
@@ -192,19 +192,19 @@ class AccessRefused(SourceError):
 class MalformedAnswer(SourceError):
     """The source answered something that cannot be read, such as an answer that breaks off."""
 
-    passes = True
+    retryable = True
 
 
 class RateLimited(SourceError):
     """The source refused because it was asked too often."""
 
-    passes = True
+    retryable = True
 
 
 class SourceBusy(SourceError):
     """Nothing was asked: the budget of requests is used up, or the source wants to be left alone until `until`."""
 
-    passes = True
+    retryable = True
 
     def __init__(self, message: str, until: datetime) -> None:
         super().__init__(message)
@@ -214,16 +214,16 @@ class SourceBusy(SourceError):
 class SourceDown(SourceError):
     """The source answered with a server error (5xx), or that it is down."""
 
-    passes = True
+    retryable = True
 
 
 class SourceTimeout(SourceError):
     """The source did not answer in time."""
 
-    passes = True
+    retryable = True
 
 
 class SourceUnreachable(SourceError):
     """No connection to the source could be made or kept."""
 
-    passes = True
+    retryable = True

@@ -48,7 +48,7 @@ def _run_again(action: BulkAction, jobs: Collection[Job]) -> Changed:
     again = [job for key, job in newest.items() if key not in asked]
     if others := len(ended) - len(again):
         skipped["the same as one that runs again"] = others
-    control.run_again(again, _user(action), Job.Trigger.MAINTENANCE)
+    control.rerun(again, _user(action), Job.Trigger.MAINTENANCE)
     return Changed(len(again), skipped)
 
 

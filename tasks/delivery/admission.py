@@ -25,7 +25,7 @@ _FIELDS = ("id", "job_type", "priority", "queue", "status", "dispatched_at", "di
 """What is read of a pending job, in the model's order."""
 
 
-def take_turns(queue: str, at_most: int) -> list[Job]:
+def admit(queue: str, at_most: int) -> list[Job]:
     """Give up to `at_most` pending jobs of a queue their turn, the most urgent and oldest first; these jobs.
 
     Must be called in a transaction, as its last step: the queue's lock is kept until the commit. A job goes as soon as

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from tasks.delivery import broker, direct
-from tasks.delivery.admission import forget_refusals, give_back, note_refusal, take_turns
+from tasks.delivery.admission import admit, forget_refusals, give_back, note_refusal
 from tasks.models import Job
 from tasks.state.crash_points import crash_point
 from tasks.state.lifecycle import mark_queued
@@ -41,7 +41,7 @@ def dispatch(queue: str, *, within: float = IN_THE_BACKGROUND) -> int:
     handed = 0
     while True:
         with transaction.atomic():
-            jobs = take_turns(queue, AT_ONCE)
+            jobs = admit(queue, AT_ONCE)
         sent = hand_over(jobs, within=within)
         handed += sent
         if sent < len(jobs) or within == IN_A_REQUEST:
@@ -74,7 +74,7 @@ def release_next(job: Job) -> None:
     """
     if not job.others_wait and job.status != Job.Status.PENDING:  # so it is at most ends, and no lock is needed
         return
-    if jobs := take_turns(job.queue, 1):
+    if jobs := admit(job.queue, 1):
         transaction.on_commit(lambda: hand_over(jobs, within=IN_A_REQUEST), robust=True)
 
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from tasks import job_types
 from tasks.delivery.dispatch import release_next
 from tasks.models import Job
-from tasks.running.handlers import Done, WorkFailed, WorkPostponed
+from tasks.running.handlers import JobError, JobResult, JobSnoozed
 from tasks.running.heartbeat import beating
 from tasks.running.retries import after, next_attempt, retries_left
 from tasks.state import lifecycle
@@ -47,39 +47,39 @@ def _do(job: Job) -> dict[str, Any] | None:
     try:
         done = job_types.find(job.job_type).handler(job)
         crash_point("worked")
-        if not isinstance(done, Done) or not lifecycle.complete_alone(job, *done):
+        if not isinstance(done, JobResult) or not lifecycle.complete_alone(job, *done):
             with transaction.atomic():
-                done = done if isinstance(done, Done) else done()
+                done = done if isinstance(done, JobResult) else done()
                 release_next(lifecycle.complete(job, *done))  # ClaimLost takes back what was stored
     except lifecycle.ClaimLost:
         raise
-    except WorkPostponed as pause:
+    except JobSnoozed as pause:
         with transaction.atomic():
             release_next(lifecycle.retry(job, str(pause), after(pause.until), counts=False))
         return None
-    except WorkFailed as failure:
+    except JobError as failure:
         _end_attempt(job, failure)
         return None
     except SoftTimeLimitExceeded:
-        _end_attempt(job, WorkFailed(f"took longer than {job_types.time_limit(job.job_type)} s", passes=True))
+        _end_attempt(job, JobError(f"took longer than {job_types.time_limit(job.job_type)} s", retryable=True))
         return None
     except (DatabaseError, InterfaceError) as error:
         logger.warning("job %s: %s", job.pk, error)
         with suppress(Exception):  # the next statement opens a new one
             connection.close()
-        _end_attempt(job, WorkFailed(f"{type(error).__name__}: {error}".splitlines()[0], passes=True))
+        _end_attempt(job, JobError(f"{type(error).__name__}: {error}".splitlines()[0], retryable=True))
         return None
     except Exception as error:
         logger.exception("job %s failed", job.pk)
-        _end_attempt(job, WorkFailed(f"{type(error).__name__}: {error}"))
+        _end_attempt(job, JobError(f"{type(error).__name__}: {error}"))
         return None
     crash_point("ended")
     return done.result
 
 
-def _end_attempt(job: Job, failure: WorkFailed) -> None:
+def _end_attempt(job: Job, failure: JobError) -> None:
     """Try again later, or fail for good: then JobFailed."""
-    again = failure.passes and retries_left(job) > 0
+    again = failure.retryable and retries_left(job) > 0
     with transaction.atomic():
         if again:
             job = lifecycle.retry(job, str(failure), next_attempt(job, timezone.now()))

@@ -14,34 +14,34 @@ from pydantic import BaseModel, ValidationError
 from tasks.models import Job
 
 
-class Done(NamedTuple):
+class JobResult(NamedTuple):
     """How a job ends that was done."""
 
     outcome: Job.Outcome
     result: dict[str, Any]
 
 
-Store = Callable[[], Done]
+Store = Callable[[], JobResult]
 """Writes the effect."""
-Handler = Callable[[Job], Store | Done]
-"""Does the slow part of one type's jobs. Raises WorkFailed."""
+Handler = Callable[[Job], Store | JobResult]
+"""Does the slow part of one type's jobs. Raises JobError."""
 
 _Parameters = TypeVar("_Parameters", bound=BaseModel)
 
 
-class WorkFailed(Exception):
+class JobError(Exception):
     """The attempt failed; the message is the job's error.
 
-    `passes`: whether trying again later may help. `effect` is written together with the job's end as failed.
+    `retryable`: whether trying again later may help. `effect` is written together with the job's end as failed.
     """
 
-    def __init__(self, message: str, *, passes: bool = False, effect: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, message: str, *, retryable: bool = False, effect: Callable[[], object] = lambda: None) -> None:
         super().__init__(message)
-        self.passes = passes
+        self.retryable = retryable
         self.effect = effect
 
 
-class WorkPostponed(Exception):
+class JobSnoozed(Exception):
     """Nothing failed, but the work cannot go on before `until`; the message says why."""
 
     def __init__(self, message: str, until: datetime) -> None:
@@ -50,11 +50,11 @@ class WorkPostponed(Exception):
 
 
 def read_parameters(model: type[_Parameters], job: Job) -> _Parameters:
-    """A job's parameters, checked. WorkFailed names the one that does not fit, its value and what was expected."""
+    """A job's parameters, checked. JobError names the one that does not fit, its value and what was expected."""
     try:
         return model.model_validate(job.parameters)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(("parameters", *map(str, first["loc"])))
         given = "" if first["type"] == "missing" else f"{first['input']!r}: "
-        raise WorkFailed(f"{key}: {given[:100]}{first['msg']}") from None
+        raise JobError(f"{key}: {given[:100]}{first['msg']}") from None

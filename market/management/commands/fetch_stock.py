@@ -13,7 +13,7 @@ from market.jobs.names import describe_backfill, describe_fetch, name_stocks
 from market.jobs.requests import request_fetches
 from market.management.request_command import RequestCommand, parse_asked
 from market.models import Stock
-from tasks.enqueue import Requested
+from tasks.enqueue import EnqueueResult
 from tasks.groups import group_jobs
 from tasks.management.jobs import bad_argument
 
@@ -51,7 +51,7 @@ class Command(RequestCommand):
             self._preview(asked.symbols, start, end, mode, as_data=asked.as_data)
             return
 
-        def request(stocks: list[Stock]) -> Requested:
+        def request(stocks: list[Stock]) -> EnqueueResult:
             requested = request_fetches(stocks, asked.trigger, user, start=start, end=end, mode=mode)
             if user is not None:
                 names = name_stocks(stocks)

@@ -40,7 +40,7 @@ class Command(ShellCommand):
         left = []
         for job in jobs:
             try:
-                again = control.run_again([job], None)
+                again = control.rerun([job], None)
             except control.NotPossible as reason:
                 left.append(str(reason))
                 continue
