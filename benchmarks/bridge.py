@@ -42,7 +42,7 @@ from mqtt_bridge.wakeup import CHANNEL
 from operations.local.child_processes import spawn, stop, wait_until
 from operations.local.mqtt_subscriber import Subscriber
 from tasks.delivery import direct
-from tasks.models import Job, JobEvent
+from tasks.models import UNPUBLISHED, Job, JobEvent
 from tasks.state import lifecycle
 from tests.servers import MosquittoServer
 
@@ -112,7 +112,7 @@ def relay_backlog() -> float:
 
 
 def is_waiting() -> bool:
-    return JobEvent.objects.filter(published_at=None, error="").exists()
+    return JobEvent.objects.filter(UNPUBLISHED).exists()
 
 
 def publish_bare(server: MosquittoServer, messages: list[Message]) -> float:

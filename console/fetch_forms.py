@@ -18,6 +18,7 @@ from market.models import Stock
 from market.symbols import InvalidSymbol, parse_symbol
 from portfolio.holdings import stocks_of
 from portfolio.models import Holding, Portfolio
+from stockqueue.wording import name_some
 
 LONGEST_TEXT = 20_000
 """Characters of several symbols: some thousands of them."""
@@ -173,6 +174,5 @@ def refuse_unknown(symbols: list[str]) -> None:
     """ValidationError for those that no stock has, of somebody who may not add any."""
     known = set(Stock.objects.filter(symbol__in=symbols).values_list("symbol", flat=True))
     if unknown := [symbol for symbol in symbols if symbol not in known]:
-        more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
-        names = ", ".join(unknown[:NAMED]) + more
+        names = name_some(unknown, NAMED)
         raise forms.ValidationError(f"Not known yet: {names}; you need the permission to add stocks.")

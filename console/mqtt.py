@@ -19,7 +19,7 @@ from console.kit.limits import AT_ONCE
 from console.kit.read_only import ReadOnly
 from mqtt_bridge.models import BridgeLease, SetAsideEvent
 from mqtt_bridge.replay import replay
-from tasks.describe import describe_duration
+from stockqueue.wording import describe_duration
 
 
 @admin.register(SetAsideEvent)

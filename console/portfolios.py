@@ -34,6 +34,7 @@ from portfolio.imports import Imported, import_statement
 from portfolio.models import Holding, Portfolio, PortfolioPriority
 from portfolio.statement_file import ImportRefused, read_statement
 from portfolio.tracking import WORDS, look_up
+from stockqueue.signed_in import signed_in
 
 IMPORT_PERMISSIONS = (
     *("portfolio.add_portfolio", "portfolio.change_portfolio"),
@@ -84,12 +85,12 @@ class PortfolioAdmin(ModelAdmin):
     @action(description="Import", url_path="import", icon="upload", permissions=["import"])
     def import_file(self, request: HttpRequest) -> HttpResponse:
         """Asks for a file, shows what it would do, and does that when it is confirmed."""
-        assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+        user = signed_in(request)
         form = UploadForm(request.POST or None, request.FILES or None)
         confirmed = None
         if "sealed" in request.POST:
             try:
-                upload, confirmed = unseal(request.POST["sealed"], request.user)
+                upload, confirmed = unseal(request.POST["sealed"], user)
             except BadSignature:
                 self.message_user(
                     request, "That preview is not valid any more; upload the file again.", messages.ERROR
@@ -106,12 +107,12 @@ class PortfolioAdmin(ModelAdmin):
             return self._ask_for_file(request, form, upload.file_name, refused.problems)
         with transaction.atomic():
             imported = import_statement(statement, upload.user, upload.portfolio)
-            missing = _missing_permissions(request.user, imported)
+            missing = _missing_permissions(user, imported)
             is_as_confirmed = confirmed == fingerprint(imported)
             if missing or not is_as_confirmed or not imported.changes_something:
                 transaction.set_rollback(True)
             else:
-                self._log_import(request.user, upload, imported)
+                self._log_import(user, upload, imported)
                 done = f"Imported {upload.file_name} into {upload.portfolio} of {upload.user}: {imported}."
                 self.message_user(request, done, messages.SUCCESS)
                 # A portfolio's own page would take long where thousands were imported.
@@ -139,7 +140,7 @@ class PortfolioAdmin(ModelAdmin):
     def _preview(
         self, request: HttpRequest, upload: Upload, imported: Imported, missing: Sequence[str]
     ) -> HttpResponse:
-        assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+        user = signed_in(request)
         groups: tuple[tuple[str, Sequence[str]], ...] = (
             ("Notes", imported.statement.notes),
             ("To be added", imported.added),
@@ -165,7 +166,7 @@ class PortfolioAdmin(ModelAdmin):
                 if lines
             ],
             "missing": missing,
-            "sealed": "" if missing or not imported.changes_something else seal(upload, imported, request.user),
+            "sealed": "" if missing or not imported.changes_something else seal(upload, imported, user),
         }
         return TemplateResponse(request, "admin/portfolio/portfolio/import_preview.html", context)
 
@@ -269,9 +270,9 @@ def may_fetch_portfolios(request: HttpRequest) -> bool:
 
 def queue_portfolios(request: HttpRequest, portfolios: Sequence[Portfolio]) -> HttpResponse | None:
     """Ask for all that the portfolios hold, and lead to the progress; None where they hold nothing."""
-    assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+    user = signed_in(request)
     with transaction.atomic():
-        requested = fetch_portfolios(portfolios, request.user)
+        requested = fetch_portfolios(portfolios, user)
         return follow(request, describe_fetch(name_portfolios(portfolios)), requested, portfolios)
 
 

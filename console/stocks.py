@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -18,14 +17,15 @@ from console.kit.limits import AT_ONCE
 from market.jobs.names import describe_analysis, describe_backfill, describe_fetch, name_stocks
 from market.jobs.requests import request_analyses, request_fetches
 from market.models import Analysis, Stock
+from stockqueue.signed_in import signed_in
 from tasks.models import Job
 
 
 def queue_fetch(request: HttpRequest, stocks: Sequence[Stock]) -> HttpResponse | None:
     """Ask for the stocks now, and lead to the progress; None where there are none."""
-    assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+    user = signed_in(request)
     with transaction.atomic():
-        requested = request_fetches(stocks, Job.Trigger.USER_REQUEST, request.user)
+        requested = request_fetches(stocks, Job.Trigger.USER_REQUEST, user)
         return follow(request, describe_fetch(name_stocks(stocks)), requested, stocks)
 
 
@@ -33,10 +33,10 @@ def queue_backfill(
     request: HttpRequest, form: BackfillForm, subject: str, stocks: Sequence[Stock], about: Sequence[Model]
 ) -> HttpResponse | None:
     """Ask for the days of the valid form, and lead to the progress. `subject` and `about` are what was chosen."""
-    assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+    user = signed_in(request)
     start, end, mode = form.range()
     with transaction.atomic():
-        requested = request_fetches(stocks, Job.Trigger.USER_REQUEST, request.user, start=start, end=end, mode=mode)
+        requested = request_fetches(stocks, Job.Trigger.USER_REQUEST, user, start=start, end=end, mode=mode)
         return follow(request, describe_backfill(subject, start, end, mode), requested, about)
 
 
@@ -81,14 +81,12 @@ class StockAdmin(ModelAdmin):
     @admin.action(description="Analyse now", permissions=["fetch"])
     def analyse_now(self, request: HttpRequest, stocks: QuerySet[Stock]) -> HttpResponse | None:
         """Asks for all that can be found out; what still holds is not done again."""
-        assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+        user = signed_in(request)
         chosen = self._few(request, stocks)
         if not chosen:
             return None
         with transaction.atomic():
-            requested = request_analyses(
-                chosen, Job.Trigger.USER_REQUEST, request.user, analysis_types=list(Analysis.Kind)
-            )
+            requested = request_analyses(chosen, Job.Trigger.USER_REQUEST, user, analysis_types=list(Analysis.Kind))
             return follow(request, describe_analysis(name_stocks(chosen)), requested, chosen)
 
     def _few(self, request: HttpRequest, stocks: QuerySet[Stock]) -> list[Stock]:

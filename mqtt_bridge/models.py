@@ -2,7 +2,7 @@ from typing import ClassVar
 
 from django.db import models
 
-from tasks.models import JobEvent
+from tasks.models import DEAD_LETTER, JobEvent
 
 
 class BridgeLease(models.Model):
@@ -23,8 +23,7 @@ class BridgeLease(models.Model):
 
 class SetAsideManager(models.Manager["SetAsideEvent"]):
     def get_queryset(self) -> "models.QuerySet[SetAsideEvent]":
-        # In the words of the partial index: what is published has no error.
-        return super().get_queryset().filter(published_at__isnull=True).exclude(error="")
+        return super().get_queryset().filter(DEAD_LETTER)
 
 
 class SetAsideEvent(JobEvent):

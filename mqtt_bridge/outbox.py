@@ -7,7 +7,7 @@ from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
 from mqtt_bridge.wakeup import CHANNEL
-from tasks.models import Job, JobEvent, JobRequest
+from tasks.models import UNPUBLISHED, Job, JobEvent, JobRequest
 
 
 def waiting(limit: int) -> list[JobEvent]:
@@ -15,7 +15,7 @@ def waiting(limit: int) -> list[JobEvent]:
 
     Never "everything after the last one": ids commit out of order, and a late one would be passed over.
     """
-    oldest = JobEvent.objects.filter(published_at__isnull=True, error="").order_by("id")
+    oldest = JobEvent.objects.filter(UNPUBLISHED).order_by("id")
     return list(with_logins(oldest)[:limit])
 
 

@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from mqtt_bridge import outbox
 from mqtt_bridge.topic_filters import matches_any
 from mqtt_bridge.topics import InvalidTopic, lifecycle_targets
-from tasks.models import JobEvent
+from tasks.models import UNPUBLISHED, JobEvent
 
 BATCH = 1_000
 """Events that are looked at, and put back, in one statement each."""
@@ -31,7 +31,7 @@ def replay(events: "QuerySet[JobEvent]", topic_filter: str | None = None, *, dry
     """
     count = 0
     jobs: set[int] = set()  # all that grows: less than 100 bytes a job
-    for batch in _batches(events.exclude(published_at=None, error=""), topic_filter):
+    for batch in _batches(events.exclude(UNPUBLISHED), topic_filter):
         count += len(batch)
         jobs.update(event.job_id.int for event in batch)
         if not dry_run:

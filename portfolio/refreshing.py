@@ -13,7 +13,7 @@ from django.utils import timezone
 from market.jobs.requests import fetch_requests
 from market.models import Stock
 from portfolio.fetching import fetch_stocks
-from tasks.describe import describe_duration
+from stockqueue.wording import describe_duration
 from tasks.enqueue import EnqueueResult, name_subjects
 from tasks.models import JobRequest
 from tasks.state.locks import lock

@@ -12,7 +12,7 @@ from market.models import Stock
 from market.symbols import InvalidSymbol, parse_symbol
 from portfolio.refreshing import refresh_prices
 from portfolio.stock_page import find_stock, stock_page
-from portfolio.views import signed_in
+from stockqueue.signed_in import signed_in
 
 
 @login_required

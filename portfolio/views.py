@@ -9,6 +9,7 @@ from django.views.decorators.http import require_GET, require_POST
 from portfolio.holdings import statements, stocks_of
 from portfolio.models import Portfolio
 from portfolio.refreshing import refresh_prices
+from stockqueue.signed_in import signed_in
 
 
 @login_required
@@ -39,9 +40,3 @@ def refresh(request: HttpRequest) -> HttpResponse:
 def _holdings_of(user: User) -> dict[str, object]:
     shown = statements(user)
     return {"statements": shown, "is_updating": any(statement.is_updating for statement in shown)}
-
-
-def signed_in(request: HttpRequest) -> User:
-    """The user of a view that is behind login_required."""
-    assert isinstance(request.user, User)  # noqa: S101
-    return request.user

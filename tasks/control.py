@@ -13,8 +13,6 @@ from tasks.models import Job
 from tasks.priority import BANDS, may_be_in, queue_of
 from tasks.state import lifecycle
 
-ENDED = (Job.Status.COMPLETED, Job.Status.FAILED, Job.Status.EXPIRED, Job.Status.CANCELLED)
-
 
 class NotPossible(Exception):
     """What was asked cannot be done to this job; the message says why and what would be right."""
@@ -40,7 +38,7 @@ def rerun(jobs: Iterable[Job], user: User | None, trigger: Job.Trigger = Job.Tri
     """
     specs = []
     for job in sorted(jobs, key=attrgetter("created_at")):
-        if job.status not in ENDED:
+        if job.status not in Job.ENDED:
             raise NotPossible(f"job {job.pk} is {job.status}; only a job that has ended can run again")
         specs.append(
             JobSpec(

@@ -7,7 +7,7 @@ from typing import Any
 from tasks import job_types
 from tasks.models import Job, JobEvent
 
-_RAN = (Job.Status.RUNNING, Job.Status.COMPLETED, Job.Status.FAILED)
+_RAN = (Job.Status.RUNNING, *Job.WORKED_TO_THE_END)
 
 
 def wait_of(job: Job, now: datetime) -> timedelta | None:
@@ -34,25 +34,6 @@ def _has_run(job: Job) -> bool:
     if job.status in _RAN:
         return True
     return job.started_at is not None and job.queued_at is not None and job.started_at >= job.queued_at
-
-
-def describe_duration(duration: timedelta) -> str:
-    """`0.35 s`, `42 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
-    seconds = max(duration.total_seconds(), 0.0)
-    if seconds < 10:
-        return f"{seconds:.2f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
-    while parts[0][0] == 0:
-        parts.pop(0)
-    return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count)
-
-
-def describe_moment(moment: datetime) -> str:
-    """`2026-11-25 21:12:16.201`, in UTC."""
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}"
 
 
 def describe_end(job: Job) -> str:

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
+from stockqueue.wording import name_some
 from tasks import job_types
 from tasks.delivery.dispatch import dispatch_after_commit, send_again_after_commit
 from tasks.models import Job, JobRequest
@@ -73,9 +74,7 @@ class EnqueueResult:
 
 def name_subjects(jobs: Sequence[Job]) -> str:
     """Each subject once, however many jobs are about it."""
-    names = list(dict.fromkeys(job.subject for job in jobs))
-    more = [f"{len(names) - SHOWN} more"] if len(names) > SHOWN else []
-    return ", ".join(names[:SHOWN] + more)
+    return name_some((job.subject for job in jobs), SHOWN)
 
 
 def enqueue(specs: Iterable[JobSpec], trigger: Job.Trigger, user: User | None = None) -> EnqueueResult:

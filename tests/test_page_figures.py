@@ -14,7 +14,7 @@ from console.dashboard.links import Figure
 from console.dashboard.page import Page
 from operations.monitoring import alerts, health, metrics
 from operations.monitoring.health import Readiness
-from tasks.describe import describe_duration
+from stockqueue.wording import describe_duration
 from tests.crowd import Crowd
 from tests.lists import figures_in, rows_of
 

@@ -9,7 +9,7 @@ from console.dashboard.svg import SHARE, TIME, Unit, counted
 from market.sources import available_sources
 from operations.models import Reading
 from operations.monitoring.last_hour import FRESH, HOUR
-from operations.monitoring.readings import ENDS, REQUESTS
+from operations.monitoring.readings import REQUESTS
 from tasks.models import Job
 
 Link = Callable[[Reading], str]
@@ -53,7 +53,7 @@ def subjects() -> list[Subject]:
             "Ended jobs",
             "How the jobs of the hour before ended.",
             counted("jobs"),
-            [Series(str(status), str(status), _ended(status__exact=status)) for status in ENDS],
+            [Series(str(status), str(status), _ended(status__exact=status)) for status in Job.ENDED],
         ),
         Subject(
             "wait",
@@ -108,7 +108,7 @@ def _ended(**lookups: object) -> Link:
 
 
 def _ran(job_type: str) -> Link:
-    return _ended(job_type__exact=job_type, status__in=f"{Job.Status.COMPLETED},{Job.Status.FAILED}")
+    return _ended(job_type__exact=job_type, status__in=",".join(Job.WORKED_TO_THE_END))
 
 
 def _logins(reading: Reading) -> str:

@@ -22,7 +22,7 @@ from operations.monitoring.query_plans import plain_plans
 from operations.monitoring.ratios import age, share
 from operations.monitoring.statistics import A_DAY, ActiveJobs, FailureReason
 from operations.monitoring.workers import WorkerUse, worker_use, workforce
-from tasks.describe import describe_duration
+from stockqueue.wording import describe_duration
 from tasks.models import Job, Worker
 
 PACE = timedelta(minutes=5)

@@ -14,7 +14,7 @@ from operations.monitoring import health, statistics
 from operations.monitoring.alerts import BEAT_SILENT, BRIDGE_SILENT
 from operations.monitoring.health import Readiness
 from operations.monitoring.workers import SignsOfLife, WorkerUse, signs_of_life
-from tasks.describe import describe_duration
+from stockqueue.wording import describe_duration
 from tasks.models import Job
 
 DIRECT = "direct@"

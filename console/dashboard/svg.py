@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
 
-from tasks.describe import describe_duration
+from stockqueue.wording import describe_duration
 
 MOST_STEPS = 4
 """An axis has so many steps at most."""

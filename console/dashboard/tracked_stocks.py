@@ -7,7 +7,7 @@ from datetime import datetime
 from console.dashboard import links
 from console.dashboard.links import Figure
 from portfolio.tracking import WORDS, highest
-from tasks.describe import describe_duration
+from stockqueue.wording import describe_duration
 
 HIGHEST = 10
 

@@ -8,7 +8,6 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
@@ -23,11 +22,16 @@ from unfold.widgets import UnfoldAdminSelectWidget
 from console.jobs.bulk import count, count_in_words, link_to
 from console.jobs.filters_in_address import describe_filters, filters_of
 from console.kit.limits import AT_ONCE
+from stockqueue.signed_in import signed_in
+from stockqueue.wording import name_some
 from tasks import control
 from tasks.bulk import runner
 from tasks.enqueue import EnqueueResult
 from tasks.models import BulkAction, Job
 from tasks.priority import BANDS
+
+NAMED = 10
+"""Jobs that a message names."""
 
 
 class PriorityForm(forms.Form):
@@ -121,7 +125,7 @@ class JobActions(ModelAdmin):
         job = self.get_object(request, str(object_id))
         allowed = set()
         if job is not None:
-            allowed |= {"run_again"} if job.status in control.ENDED else {"cancel"}
+            allowed |= {"run_again"} if job.status in Job.ENDED else {"cancel"}
             allowed |= {"reprioritise"} if job.status in Job.WAITING else set()
         offered = super().get_actions_detail(request, object_id)
         return [one for one in offered if one.method.original_function_name in allowed]
@@ -130,7 +134,7 @@ class JobActions(ModelAdmin):
         self, request: HttpRequest, jobs: QuerySet[Job], kind: BulkAction.Kind, form: PriorityForm | None = None
     ) -> HttpResponse | None:
         """Ask first: how many match, and by what. Then it goes on in the background."""
-        assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+        user = signed_in(request)
         matched = count(jobs)
         if not matched:
             self.message_user(request, "No job matches any more.", messages.WARNING)
@@ -140,7 +144,7 @@ class JobActions(ModelAdmin):
             about = {"count": count_in_words(matched), "filters": describe_filters(filters), "hint": _HINTS.get(kind)}
             return self._confirm(request, str(kind.label), [], form=form, action_name=request.POST["action"], **about)
         priority = None if form is None else form.cleaned_data["priority"]
-        action, is_new = runner.begin(kind, filters, request.user, matched, priority)
+        action, is_new = runner.begin(kind, filters, user, matched, priority)
         if is_new:
             link = link_to(action, "Follow its progress")
             said = format_html("{}: queued for {}. {}.", action, count_in_words(matched), link)
@@ -172,10 +176,10 @@ class JobActions(ModelAdmin):
         self._tell(request, "Cancelled", cancelled, jobs, "only a job that has not ended can be cancelled")
 
     def _run_again(self, request: HttpRequest, jobs: Collection[Job]) -> EnqueueResult | None:
-        assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+        user = signed_in(request)
         try:
             with transaction.atomic():  # all or none
-                came = control.rerun(jobs, request.user)
+                came = control.rerun(jobs, user)
                 self._log(request, jobs, "Run again.")
         except control.NotPossible as reason:
             self.message_user(request, f"Nothing runs again: {reason}.", messages.ERROR)
@@ -203,11 +207,11 @@ class JobActions(ModelAdmin):
     def _tell(self, request: HttpRequest, what: str, done: Collection[Job], asked: Collection[Job], hint: str) -> None:
         """Say which of the jobs were changed, and how the others are that were not."""
         if done:
-            self.message_user(request, f"{what}: {_name(job.subject for job in done)}.", messages.SUCCESS)
+            self.message_user(request, f"{what}: {name_some((job.subject for job in done), NAMED)}.", messages.SUCCESS)
         changed: set[UUID] = {job.pk for job in done}
         others = Job.objects.filter(pk__in={job.pk for job in asked} - changed)
         if others:
-            found = _name(f"{job.subject} is {job.status}" for job in others)
+            found = name_some((f"{job.subject} is {job.status}" for job in others), NAMED)
             self.message_user(request, f"Not changed: {found}; {hint}.", messages.WARNING if done else messages.ERROR)
 
     def _confirm(
@@ -242,9 +246,3 @@ class JobActions(ModelAdmin):
 def _is_about_all(request: HttpRequest) -> bool:
     """Whether "all that match" are chosen, on whatever page they are."""
     return request.POST.get("select_across") == "1"
-
-
-def _name(parts: Iterable[str]) -> str:
-    names = list(parts)
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return ", ".join(names[:10]) + more

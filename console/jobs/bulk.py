@@ -20,8 +20,9 @@ from unfold.decorators import display
 from console.jobs.filters_in_address import describe_filters
 from console.kit.live_page import LivePage
 from console.kit.read_only import ReadOnly
+from stockqueue.signed_in import signed_in
+from stockqueue.wording import describe_duration
 from tasks.bulk import runner
-from tasks.describe import describe_duration
 from tasks.models import BulkAction, Job
 
 MOST_COUNTED = 100_000
@@ -69,13 +70,13 @@ class BulkActionAdmin(ReadOnly, LivePage):
 
     @method_decorator(require_POST)
     def stop(self, request: HttpRequest, action_id: int) -> HttpResponse:
-        assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+        user = signed_in(request)
         action: BulkAction | None = self.get_object(request, str(action_id))
         if action is None:
             raise Http404
-        if not request.user.has_perm(action.permission):
+        if not user.has_perm(action.permission):
             raise PermissionDenied
-        if runner.stop(action, request.user):
+        if runner.stop(action, user):
             self.message_user(request, "Stopped. What was done stays.", messages.SUCCESS)
         else:
             self.message_user(request, "It had ended already.", messages.WARNING)

@@ -5,7 +5,6 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
-from django.contrib.auth.models import User
 from django.db.models import Count, IntegerField, Model, OuterRef, Q, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -20,6 +19,7 @@ from unfold.admin import ModelAdmin
 
 from console.jobs.progress import progress_of
 from console.kit.read_only import ReadOnly
+from stockqueue.signed_in import signed_in
 from tasks.enqueue import EnqueueResult
 from tasks.groups import group_jobs
 from tasks.models import Job, JobGroup
@@ -39,13 +39,13 @@ def follow(request: HttpRequest, what: str, requested: EnqueueResult, about: Seq
     `about`: whose histories have it too. None where there is nothing to fetch. Belongs into the transaction of the
     request.
     """
-    assert isinstance(request.user, User)  # noqa: S101  (the admin lets nobody else in)
+    user = signed_in(request)
     if not requested.jobs:
         messages.warning(request, f"{what}: {requested}.")
         return None
-    group = group_jobs(what, requested, request.user)
-    LogEntry.objects.log_actions(request.user.pk, [group], ADDITION, f"{what}.")
-    LogEntry.objects.log_actions(request.user.pk, about, CHANGE, f"{what}.")
+    group = group_jobs(what, requested, user)
+    LogEntry.objects.log_actions(user.pk, [group], ADDITION, f"{what}.")
+    LogEntry.objects.log_actions(user.pk, about, CHANGE, f"{what}.")
     messages.success(request, f"{capfirst(str(requested))}.")
     return redirect("admin:tasks_jobgroup_change", group.pk)
 

@@ -13,6 +13,7 @@ from console.jobs import search as job_search
 from console.jobs.filters import PriorityFilter, ReasonFilter
 from console.kit.display import badge, format_duration, moment_column
 from console.kit.keyset import KeysetList, Lookups, Path, bounds_of, values_of
+from stockqueue.wording import name_some
 from tasks.describe import describe_result, run_time_of, wait_of
 from tasks.models import Job
 from tasks.priority import level_of
@@ -88,9 +89,7 @@ class JobList(KeysetList):
 
     @admin.display(description="Requested by")
     def requested_by(self, job: Job) -> str:
-        names = job.requesters()
-        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-        return ", ".join(names[:NAMES_SHOWN]) + more
+        return name_some(job.requesters(), NAMES_SHOWN)
 
     @admin.display(description="Priority")
     def level(self, job: Job) -> SafeString:

@@ -12,7 +12,8 @@ from django_celery_results.models import TaskResult
 from console.jobs.mqtt_topics import topics_of
 from console.jobs.timeline import attempts, events_of, phases, steps
 from console.kit.live_page import LivePage
-from tasks.describe import describe_duration, describe_result, run_time_of, wait_of
+from stockqueue.wording import describe_duration
+from tasks.describe import describe_result, run_time_of, wait_of
 from tasks.models import Job
 from tasks.priority import explain
 

@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from django.db.models import Case, Count, IntegerField, QuerySet, Value, When
 from django.utils import timezone
 
-from tasks.describe import describe_duration, describe_end, describe_wait, run_time_of, wait_of
+from stockqueue.wording import describe_duration
+from tasks.describe import describe_end, describe_wait, run_time_of, wait_of
 from tasks.models import Job, JobGroup
 
 SHOWN = 50
 """Jobs that are shown one by one; the others are counted."""
 
-_NOT_DONE = (Job.Status.FAILED, Job.Status.EXPIRED, Job.Status.CANCELLED)
-_IN_ORDER = (*_NOT_DONE, Job.Status.RUNNING, Job.Status.QUEUED, Job.Status.PENDING, Job.Status.COMPLETED)
+_IN_ORDER = (*Job.UNSUCCESSFUL, Job.Status.RUNNING, Job.Status.QUEUED, Job.Status.PENDING, Job.Status.COMPLETED)
 """What people look for first, first."""
 
 
@@ -47,7 +47,7 @@ class Progress:
     @property
     def not_done(self) -> int:
         """Those that ended and did not succeed."""
-        return sum(self.counts.get(status, 0) for status in _NOT_DONE)
+        return sum(self.counts.get(status, 0) for status in Job.UNSUCCESSFUL)
 
     @property
     def is_over(self) -> bool:

@@ -18,9 +18,9 @@ from console.kit.display import moment_column
 from console.kit.keyset import KeysetList, Lookups, Path, bounds_of, values_of
 from console.kit.read_only import ReadOnly
 from operations.monitoring.last_hour import HOUR
+from stockqueue.wording import describe_moment
 from tasks.celery_worker import registry
-from tasks.describe import describe_moment
-from tasks.models import Job, JobEvent, JobRequest, ScheduleRun, Worker
+from tasks.models import UNPUBLISHED, Job, JobEvent, JobRequest, ScheduleRun, Worker
 
 
 @admin.register(Job)
@@ -81,8 +81,7 @@ class JobEventAdmin(ReadOnly, KeysetList):
 
     def paths(self, lookups: Lookups) -> Iterator[Path]:
         if "1" in lookups.get("published_at__isempty", ()) and "1" in lookups.get("error__isempty", ()):
-            waiting = Q(published_at__isnull=True, error="")
-            yield Path(JobEvent.objects.filter(waiting), waiting, is_in_order=True)
+            yield Path(JobEvent.objects.filter(UNPUBLISHED), UNPUBLISHED, is_in_order=True)
 
 
 @admin.register(Worker)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from tasks.describe import describe_duration, describe_event, describe_moment
+from stockqueue.wording import describe_duration, describe_moment
+from tasks.describe import describe_event
 from tasks.models import Job, JobEvent
 
 MOST_STEPS = 200

@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from tasks.describe import describe_duration, describe_moment
+from stockqueue.wording import describe_duration, describe_moment
 
 
 def format_duration(duration: timedelta | None) -> str | None:

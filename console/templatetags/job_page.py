@@ -2,7 +2,7 @@ from datetime import datetime
 
 from django import template
 
-from tasks.describe import describe_moment
+from stockqueue.wording import describe_moment
 
 register = template.Library()
 

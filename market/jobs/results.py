@@ -8,17 +8,19 @@ def describe_fetch(result: Mapping[str, Any]) -> str:
     """A completed fetch: how much was stored, or why nothing was."""
     if "reason" in result:
         return str(result["reason"])
-    return f"{result['records_stored']} of {result['days_fetched']} bars stored, from {result['source']}"
+    if "days_fetched" in result:
+        return f"{result['records_stored']} of {result['days_fetched']} bars stored, from {result['source']}"
+    return ""
 
 
 def describe_batch(result: Mapping[str, Any]) -> str:
     """A completed batch: how many stocks were fetched, or why none was."""
     if "reason" in result:
         return str(result["reason"])
-    return (
-        f"{result.get('successful_symbols', 0)} of {result['symbols_processed']} stocks, "
-        f"{result.get('records_stored', 0)} bars stored"
-    )
+    if "symbols_processed" in result:
+        stocks = f"{result.get('successful_symbols', 0)} of {result['symbols_processed']} stocks"
+        return f"{stocks}, {result.get('records_stored', 0)} bars stored"
+    return ""
 
 
 def describe_member(facts: Mapping[str, Any]) -> str:

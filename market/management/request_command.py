@@ -93,7 +93,7 @@ class RequestCommand(ShellCommand):
         if not asked.wait:
             return
         late = ", ".join(f"{job.subject} is {job.status}" for job in now if job.pk in left)
-        bad = [job for job in now if job.status in (Job.Status.FAILED, Job.Status.EXPIRED, Job.Status.CANCELLED)]
+        bad = [job for job in now if job.status in Job.UNSUCCESSFUL]
         faults = [f"{len(bad)} of {len(now)} jobs did not succeed"] if bad else []
         faults += [f"after {asked.patience:g} s {late}"] if late else []
         if faults:

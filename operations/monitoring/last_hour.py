@@ -26,8 +26,6 @@ ONE_LOGIN = 5.0
 FRESH, INCOMPLETE, WAITING = "fresh", "incomplete", "waiting"
 """What becomes of logins: see `Logins`."""
 
-_RAN = (Job.Status.COMPLETED, Job.Status.FAILED)
-
 
 class _Unix(Func):
     """A moment as Unix time: Django takes 5 us to make each datetime that PostgreSQL sends.
@@ -105,7 +103,7 @@ def processing_times(now: datetime) -> list[ProcessingTime]:
     """How long jobs of each type took, of the newest that ended."""
     rows = (
         Job.objects.ended_since(now - HOUR)
-        .filter(status__in=_RAN, started_at__isnull=False)
+        .filter(status__in=Job.WORKED_TO_THE_END, started_at__isnull=False)
         .order_by("-finished_at")
         .values_list(
             "job_type",

@@ -29,7 +29,6 @@ from tasks.models import Job, Worker
 
 SCHEMA = "stockqueue.metrics/1"
 
-_ENDS = (Job.Status.COMPLETED, Job.Status.FAILED, Job.Status.EXPIRED, Job.Status.CANCELLED)
 
 Samples = Mapping[str, Sequence[tuple[Mapping[str, str], float]]]
 """By metric: labels, and the value that they have."""
@@ -153,7 +152,7 @@ def _logins(now: datetime) -> Iterator[Metric]:
 
 
 def _ended(ends: Iterable[last_hour.Ended]) -> Metric:
-    found: Counter[Any] = Counter({(str(job_type), str(status)): 0 for job_type in Job.Type for status in _ENDS})
+    found: Counter[Any] = Counter({(str(job_type), str(status)): 0 for job_type in Job.Type for status in Job.ENDED})
     for end in ends:
         found[end.job_type, end.status] += end.jobs
     return _gauge("ended_jobs", "Jobs that ended in the last hour.", found, ["job_type", "status"])

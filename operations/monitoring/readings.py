@@ -20,7 +20,6 @@ from operations.monitoring.metrics import Samples
 from tasks.models import Job
 
 KEPT = timedelta(days=8)
-ENDS = (Job.Status.COMPLETED, Job.Status.FAILED, Job.Status.EXPIRED, Job.Status.CANCELLED)
 REQUESTS = "requests_"
 """What the name of the figure of a source begins with."""
 _MINUTE = timedelta(minutes=1)
@@ -34,7 +33,7 @@ def _p95(metric: str, job_type: str) -> Measure:
 _MEASURES: Mapping[str, Measure] = {
     **{f"waiting_{queue}": total("stockqueue_jobs", queue=queue, state=Job.WAITING) for queue in Job.Queue},
     "oldest_waiting": largest("stockqueue_oldest_waiting_job_age_seconds"),
-    **{str(status): total("stockqueue_ended_jobs", status=status) for status in ENDS},
+    **{str(status): total("stockqueue_ended_jobs", status=status) for status in Job.ENDED},
     **{f"wait_{job_type}": _p95("stockqueue_job_wait_seconds", job_type) for job_type in Job.Type},
     **{f"run_{job_type}": _p95("stockqueue_job_processing_seconds", job_type) for job_type in Job.Type},
     "login_p50": largest("stockqueue_login_to_fresh_seconds", percentile="50"),

@@ -17,7 +17,7 @@ from operations.monitoring.last_hour import ProcessingTime, processing_times
 from operations.monitoring.ratios import age
 from operations.monitoring.workers import WorkerUse, worker_use
 from tasks.delivery import broker
-from tasks.models import Job, JobEvent
+from tasks.models import DEAD_LETTER, UNPUBLISHED, Job, JobEvent
 from tasks.priority import BANDS
 
 A_DAY = timedelta(hours=24)
@@ -236,10 +236,9 @@ def running_jobs(now: datetime) -> list[RunningJob]:
 
 def outbox(now: datetime) -> Outbox:
     """What the bridge has still to publish."""
-    unpublished = JobEvent.objects.filter(published_at__isnull=True)
-    waiting = unpublished.filter(error="")
+    waiting = JobEvent.objects.filter(UNPUBLISHED)
     oldest = waiting.order_by("id").values_list("created_at", flat=True).first()
-    return Outbox(waiting.count(), age(oldest, now), unpublished.exclude(error="").count())
+    return Outbox(waiting.count(), age(oldest, now), JobEvent.objects.filter(DEAD_LETTER).count())
 
 
 def _broker_depths() -> dict[str, int]:

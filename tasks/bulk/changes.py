@@ -39,8 +39,8 @@ def _cancel(action: BulkAction, jobs: Collection[Job]) -> Changed:
 
 def _run_again(action: BulkAction, jobs: Collection[Job]) -> Changed:
     """Once for each thing, however many jobs did it. Nobody waits for these: they stay out of the way of users."""
-    ended = [job for job in jobs if job.status in control.ENDED]
-    skipped = Counter(job.status for job in jobs if job.status not in control.ENDED)
+    ended = [job for job in jobs if job.status in Job.ENDED]
+    skipped = Counter(job.status for job in jobs if job.status not in Job.ENDED)
     newest: dict[str, Job] = {}
     for job in ended:
         newest.setdefault(job.unique_key, job)

@@ -86,6 +86,9 @@ class Job(models.Model):
     ACTIVE: ClassVar = (Status.PENDING, Status.QUEUED, Status.RUNNING)
     WAITING: ClassVar = (Status.PENDING, Status.QUEUED)
     UNSUCCESSFUL: ClassVar = (Status.FAILED, Status.EXPIRED, Status.CANCELLED)
+    ENDED: ClassVar = (Status.COMPLETED, *UNSUCCESSFUL)
+    WORKED_TO_THE_END: ClassVar = (Status.COMPLETED, Status.FAILED)
+    """The ends of jobs that a worker ended; the other ends come from a limit or from a person."""
     REQUESTERS: ClassVar = "requests__user"
     """What to prefetch for many jobs' `requesters()`."""
 
@@ -234,6 +237,13 @@ class JobRequest(models.Model):
         return f"{self.user or 'system'} ({self.trigger})"
 
 
+# In these words the partial indexes have them: a query that repeats the words finds its events by an index.
+UNPUBLISHED = Q(published_at__isnull=True, error="")
+"""The condition of an event that the bridge has still to publish."""
+DEAD_LETTER = Q(published_at__isnull=True) & ~Q(error="")
+"""The condition of an event that cannot be published."""
+
+
 class JobEvent(models.Model):
     """One step in a job's life, and the outbox: `published_at` is empty until the MQTT broker has it.
 
@@ -266,10 +276,8 @@ class JobEvent(models.Model):
         ordering = ["id"]
         constraints = [models.UniqueConstraint(fields=["job", "seq"], name="one_event_a_seq")]
         indexes = [
-            models.Index(fields=["id"], name="outbox", condition=Q(published_at__isnull=True, error="")),
-            models.Index(
-                fields=["id"], name="outbox_set_aside", condition=Q(published_at__isnull=True) & ~Q(error="")
-            ),
+            models.Index(fields=["id"], name="outbox", condition=UNPUBLISHED),
+            models.Index(fields=["id"], name="outbox_set_aside", condition=DEAD_LETTER),
         ]
 
     def __str__(self) -> str:

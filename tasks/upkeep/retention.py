@@ -17,7 +17,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from django_celery_results.models import TaskResult
 
-from tasks.models import BulkAction, Job, JobEvent, JobGroup, JobRequest, ScheduleRun, Worker
+from tasks.models import UNPUBLISHED, BulkAction, Job, JobEvent, JobGroup, JobRequest, ScheduleRun, Worker
 
 BATCH = 250
 PAUSE = 0.12
@@ -145,23 +145,18 @@ def _ended(before: datetime) -> QuerySet[Job]:
     return Job.objects.filter(finished_at__lt=before)
 
 
-def _outbox() -> QuerySet[JobEvent]:
-    """What the bridge has still to publish. It will not publish what was set aside."""
-    return JobEvent.objects.filter(published_at__isnull=True, error="")
-
-
 def _unpublished(job_ids: list[Any]) -> set[Any]:
-    return set(_outbox().filter(job__in=job_ids).values_list("job_id", flat=True))
+    return set(JobEvent.objects.filter(UNPUBLISHED).filter(job__in=job_ids).values_list("job_id", flat=True))
 
 
 def _kept(before: datetime) -> QuerySet[Job]:
-    return _ended(before).filter(pk__in=_outbox().values("job"))
+    return _ended(before).filter(pk__in=JobEvent.objects.filter(UNPUBLISHED).values("job"))
 
 
 def _groups(before: datetime) -> QuerySet[JobGroup]:
     """Those of which no job stays."""
     young = Job.objects.filter(Q(finished_at=None) | Q(finished_at__gte=before), groups=OuterRef("pk"))
-    unpublished = _outbox().filter(job__groups=OuterRef("pk"))
+    unpublished = JobEvent.objects.filter(UNPUBLISHED).filter(job__groups=OuterRef("pk"))
     return JobGroup.objects.filter(~Exists(young), ~Exists(unpublished), created_at__lt=before)
 
 

@@ -9,7 +9,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from operations.local.text_table import format_table
 from operations.monitoring.statistics import Statistics, collect
-from tasks.describe import describe_duration
+from stockqueue.wording import describe_duration
 from tasks.management.jobs import ShellCommand
 
 
