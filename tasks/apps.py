@@ -17,5 +17,5 @@ class TasksConfig(AppConfig):
         direct.configure(execute.run_job, sweeper.sweep)
         sweeper.add_chore(runner.go_on)
         if settings.JOB_PROCESSOR.queue.backend == "direct":
-            # Where there is no beat, the web server sweeps: it finds what an earlier one left behind.
+            # Without beat, the web server sweeps, which also finds jobs left by an earlier process.
             request_started.connect(direct.keep, dispatch_uid="tasks.delivery.direct.keep")

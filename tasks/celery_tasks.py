@@ -1,4 +1,4 @@
-"""The Celery tasks, one for each type of job. A message carries a job's id; the job's row says what to do."""
+"""The Celery tasks, one for each job type. A message carries the id of a job; the job's row has everything else."""
 
 import logging
 from typing import Any
@@ -21,15 +21,15 @@ logger = logging.getLogger(__name__)
 
 
 class JobTask(Task):
-    """What the tasks of all types of job have in common."""
+    """The base class of the tasks of all job types."""
 
     Request = JobMessage
     throws = (JobFailed,)
-    typing = False  # a message with other arguments is refused by `do_job`, with a line that says so
+    typing = False  # `do_job` refuses a message with wrong arguments, and logs why
 
 
 def do_job(task: JobTask, *args: Any, **kwargs: Any) -> dict[str, Any]:
-    """Do the job whose id is the only argument; its result, which django-celery-results keeps."""
+    """Run the job with the id that is the only argument. The job's result becomes the task's result."""
     try:
         (job_id,) = (UUID(text) for text in args)
     except (AttributeError, TypeError, ValueError):
@@ -39,7 +39,7 @@ def do_job(task: JobTask, *args: Any, **kwargs: Any) -> dict[str, Any]:
     sent_with = None if number is None else priority_from_broker(number, amqp=is_amqp())
     result = run_job(job_id, worker_id(), at_most=sent_with)
     if result is None:
-        raise Ignore  # a message too many must not overwrite the stored result of the one that counted
+        raise Ignore  # a duplicate message must not overwrite the stored result of the job
     return result
 
 
@@ -54,23 +54,23 @@ for _job_type in Job.Type:
 
 @shared_task(name="stockqueue.tell_ended_groups", ignore_result=True)
 def tell_ended_groups() -> int:
-    """Mail those who asked for what took long and has ended."""
+    """Mail users whose long-running requests have ended."""
     return group_mails.tell_ended_groups()
 
 
 @shared_task(name="stockqueue.cleanup", ignore_result=True)
 def cleanup() -> None:
-    """Delete what ended `jobs.cleanup_after_days` ago."""
+    """Delete rows that ended before `jobs.cleanup_after_days`."""
     logger.info("deleted what is over: %s", retention.clean_up(retention.cutoff()))
 
 
 @shared_task(name=runner.TASK, ignore_result=True)
 def bulk_action(action_id: int) -> None:
-    """Go on with an action on many jobs."""
+    """Continue an action on many jobs."""
     runner.work(action_id)
 
 
 @shared_task(name="stockqueue.sweep", ignore_result=True)
 def sweep() -> int:
-    """Put right what is left behind; beat sends this every ten seconds."""
+    """Rescue, expire and dispatch jobs; beat sends this task every ten seconds."""
     return sweep_once()

@@ -7,11 +7,11 @@ from django.db import connections
 
 
 def close_lost_connections(**_signal: object) -> None:
-    """Close this thread's connections that the server has ended, that failed, or that are older than CONN_MAX_AGE.
+    """Close this thread's connections that failed, are older than CONN_MAX_AGE, or were ended by the server.
 
-    Django's CONN_HEALTH_CHECKS alone would ask the server before each task, which takes a tenth of the time of a short
-    job. A server that ends a connection says so on its socket: only a connection with something to read is checked.
-    A connection that was cut without a word is not found, but it is at most CONN_MAX_AGE old.
+    Django's CONN_HEALTH_CHECKS alone would query the server before each task, which takes a tenth of the time of a
+    short job. A server that ends a connection sends a message on its socket: only connections with something to read
+    are checked. A connection cut silently is not found, but is at most CONN_MAX_AGE old.
     """
     for connection in connections.all(initialized_only=True):
         if connection.vendor == "postgresql" and not connection.in_atomic_block:

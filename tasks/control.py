@@ -1,4 +1,4 @@
-"""What people do to jobs: cancel, run again, change the priority."""
+"""Actions of people on jobs: cancel, rerun, change the priority."""
 
 from collections.abc import Collection, Iterable
 from operator import attrgetter
@@ -15,11 +15,11 @@ from tasks.state import lifecycle
 
 
 class NotPossible(Exception):
-    """What was asked cannot be done to this job; the message says why and what would be right."""
+    """The action is not possible for this job; the message says why, and which input would be right."""
 
 
 def cancel(job_ids: Collection[UUID], by: str) -> list[Job]:
-    """Cancel jobs that have not ended; these. What a worker is doing for one is not stored any more."""
+    """Cancel the active jobs, and return them. The results of running jobs are no longer stored."""
     with transaction.atomic():
         cancelled = lifecycle.cancel(job_ids, cancelled_by(by))
         dispatch_after_commit(job.queue for job in cancelled)
@@ -27,14 +27,14 @@ def cancel(job_ids: Collection[UUID], by: str) -> list[Job]:
 
 
 def cancelled_by(name: str) -> str:
-    """The error of a job that somebody cancelled."""
+    """The error of a job cancelled by a person."""
     return f"cancelled by {name}"
 
 
 def rerun(jobs: Iterable[Job], user: User | None, trigger: Job.Trigger = Job.Trigger.USER_REQUEST) -> EnqueueResult:
-    """Ask anew for what ended jobs did; each becomes a new job, or joins one that is on its way.
+    """Rerun ended jobs: each becomes a new job, or joins an active job.
 
-    Of several jobs that did the same, the newest one runs again. `trigger` says how urgent that is.
+    For jobs with the same unique key, the newest job is rerun. `trigger` decides the urgency.
     """
     specs = []
     for job in sorted(jobs, key=attrgetter("created_at")):
@@ -53,9 +53,9 @@ def rerun(jobs: Iterable[Job], user: User | None, trigger: Job.Trigger = Job.Tri
 
 
 def reprioritise(job_ids: Collection[UUID], priority: int, by: str) -> list[Job]:
-    """Give waiting jobs a priority, and the queue that holds it; the jobs that changed.
+    """Give waiting jobs a priority, and the queue of this priority. Return the changed jobs.
 
-    NotPossible where a job's type cannot be in that queue.
+    Raise NotPossible if a job's type cannot be in this queue.
     """
     if not any(priority in band for band in BANDS.values()):
         raise NotPossible(f"priority {priority} is not between 1 and 10")
@@ -73,13 +73,13 @@ def reprioritise(job_ids: Collection[UUID], priority: int, by: str) -> list[Job]
 
 
 def lock_waiting(job_ids: Collection[UUID]) -> list[Job]:
-    """Those of the jobs that wait; they do so until the transaction ends."""
+    """The waiting jobs among these jobs, locked until the transaction ends."""
     lifecycle.lock_rows(job_ids)
     return list(Job.objects.filter(pk__in=job_ids, status__in=Job.WAITING))
 
 
 def set_priority(jobs: Collection[Job], priority: int, by: str) -> list[Job]:
-    """Give jobs that wait, and may have it, a priority; those that changed. The caller has locked them."""
+    """Give a priority to locked waiting jobs. Their types must allow the priority. Return the changed jobs."""
     reason = {"set_by": by, "priority": priority}
     changed = lifecycle.promote({job.pk: reason for job in jobs}, priority, queue_of(priority)) if jobs else []
     send_again_after_commit(changed)

@@ -1,4 +1,4 @@
-"""How jobs and what happened to them are put into words, for commands and the admin."""
+"""Describes jobs and events in words, for commands and the admin."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -11,7 +11,7 @@ _RAN = (Job.Status.RUNNING, *Job.WORKED_TO_THE_END)
 
 
 def wait_of(job: Job, now: datetime) -> timedelta | None:
-    """From `queued` to `started` in its latest attempt, or until now where it waits; None where it was not sent."""
+    """The time from `queued` to `started` in the latest attempt, or until now. None if the job was not sent."""
     if job.queued_at is None:
         return None
     if job.status == Job.Status.QUEUED:
@@ -23,28 +23,28 @@ def wait_of(job: Job, now: datetime) -> timedelta | None:
 
 
 def run_time_of(job: Job, now: datetime) -> timedelta | None:
-    """How long its latest attempt took, or has been taking; None where it has not begun."""
+    """The duration of the latest attempt so far; None if the attempt has not started."""
     if not _has_run(job) or job.started_at is None:
         return None
     return (job.finished_at or now) - job.started_at
 
 
 def _has_run(job: Job) -> bool:
-    """Whether `started_at` is of the attempt that `queued_at` tells of, and not of an earlier one."""
+    """Whether `started_at` belongs to the same attempt as `queued_at`, not to an earlier attempt."""
     if job.status in _RAN:
         return True
     return job.started_at is not None and job.queued_at is not None and job.started_at >= job.queued_at
 
 
 def describe_end(job: Job) -> str:
-    """What came of an ended job: its outcome and what was stored, or its error."""
+    """The end of an ended job: its outcome and the stored data, or its error."""
     if job.status != Job.Status.COMPLETED:
         return f"{job.status}: {job.error}"
     return f"{job.outcome}: {describe_result(job.job_type, job.result or {})}"
 
 
 def describe_wait(job: Job, now: datetime) -> str:
-    """What a job that has not ended waits for, and why its last attempt failed."""
+    """The reason why an active job waits, and the error of its last attempt."""
     why = f": {job.error}" if job.error else ""
     if job.status == Job.Status.RUNNING:
         return f"attempt {job.attempt}" if job.attempt > 1 else ""
@@ -54,12 +54,12 @@ def describe_wait(job: Job, now: datetime) -> str:
 
 
 def describe_result(job_type: str, result: Mapping[str, Any]) -> str:
-    """A completed job's result: what was found, how much was stored, or why nothing was."""
+    """A completed job's result: the data found and stored, or the reason for storing nothing."""
     return job_types.find(job_type).describe_result(result)
 
 
 def describe_event(event: JobEvent) -> str:
-    """What an event tells beyond its name: an error, when it is tried again, how far it is, who works on it."""
+    """The details of an event beyond its name: an error, the next attempt, the progress, the worker."""
     facts = event.payload
     match event.event:
         case JobEvent.Event.CREATED:

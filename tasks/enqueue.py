@@ -1,4 +1,4 @@
-"""Asks for work: makes jobs, or joins those that are already on their way."""
+"""Enqueues jobs: creates jobs, or joins active jobs for the same work."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,9 +18,9 @@ from tasks.priority import Factors, queue_for, rank
 from tasks.state import lifecycle
 
 INSERTED_TOGETHER = 1_000
-"""Jobs of one statement."""
+"""Jobs in an INSERT."""
 SHOWN = 10
-"""Symbols that a message to people names."""
+"""Symbols named in a message to people."""
 
 NOTHING_KNOWN = Factors()
 
@@ -30,15 +30,15 @@ _SUBTYPES = {
     Job.Trigger.SCHEDULED_UPDATE: "scheduled_update",
 }
 
-# A job that is found in flight can end before it is joined, and leave its place free again.
+# An active job can end before a request joins it; its unique key is free again then.
 _ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class JobSpec:
-    """What somebody asks for. `unique_key` is what there is one active job of; `factors` move its priority.
+    """A request for a job. At most one active job has a `unique_key`. `factors` influence the job's priority.
 
-    `retry_of` is the ended job that this one is to do again.
+    `retry_of` is the ended job to rerun.
     """
 
     job_type: Job.Type
@@ -51,14 +51,13 @@ class JobSpec:
 
 @dataclass
 class EnqueueResult:
-    """What came of a request: jobs that are new, and jobs of others that it joined."""
+    """The result of a request: created jobs, and active jobs that the request joined."""
 
     created: list[Job] = field(default_factory=list)
     joined: list[Job] = field(default_factory=list)
 
     @property
     def jobs(self) -> list[Job]:
-        """All of them."""
         return self.created + self.joined
 
     def __str__(self) -> str:
@@ -73,15 +72,15 @@ class EnqueueResult:
 
 
 def name_subjects(jobs: Sequence[Job]) -> str:
-    """Each subject once, however many jobs are about it."""
+    """Name each subject once, even if several jobs have the same subject."""
     return name_some((job.subject for job in jobs), SHOWN)
 
 
 def enqueue(specs: Iterable[JobSpec], trigger: Job.Trigger, user: User | None = None) -> EnqueueResult:
-    """Make a job for each spec that has no active one, and join those that exist, which take the better priority.
+    """Create a job for each spec without an active job, and join the active jobs, which take the better priority.
 
-    Takes the same number of queries for up to a thousand specs, and again for each further thousand. The jobs are
-    dispatched when the surrounding transaction commits. Of several specs with one key, the last one counts.
+    The number of queries is the same for up to a thousand specs, and again for each further thousand. The jobs are
+    dispatched when the surrounding transaction commits. If several specs have the same key, the last spec counts.
     """
     now = timezone.now()
     jobs: dict[str, Job] = {}
@@ -93,7 +92,7 @@ def enqueue(specs: Iterable[JobSpec], trigger: Job.Trigger, user: User | None = 
             job_type=spec.job_type,
             subtype=place.kind if place else _SUBTYPES.get(trigger, ""),
             trigger=trigger,
-            user_id=None if user is None else user.pk,  # unlike `user`, it costs nothing to set
+            user_id=None if user is None else user.pk,  # setting `user` would take time
             symbol=spec.symbol,
             parameters=dict(spec.parameters) | {"triggered_by": trigger},
             unique_key=spec.unique_key,
@@ -102,7 +101,7 @@ def enqueue(specs: Iterable[JobSpec], trigger: Job.Trigger, user: User | None = 
             queue=queue,
             retry_of_id=spec.retry_of,
             last_seq=1,
-            # Jobs of one request keep their order: the oldest goes first.
+            # Jobs of a request keep their order: the oldest goes first.
             created_at=now + timedelta(microseconds=number),
         )
     requested = EnqueueResult()
@@ -113,7 +112,7 @@ def enqueue(specs: Iterable[JobSpec], trigger: Job.Trigger, user: User | None = 
             with transaction.atomic():
                 came = _create_or_join(part)
                 if left and len(came.jobs) < len(part):
-                    # Inserted behind the others, what is missed would not be in order any more: all are tried anew.
+                    # A job inserted after the rest would be out of order. So all jobs are tried again.
                     transaction.set_rollback(True)
                     continue
                 if came.joined:
@@ -126,7 +125,7 @@ def enqueue(specs: Iterable[JobSpec], trigger: Job.Trigger, user: User | None = 
 
 
 def _create_or_join(wanted: Mapping[str, Job]) -> EnqueueResult:
-    """The jobs that are new and the active ones of the other keys; none for a key whose job has just ended."""
+    """Create jobs, and find the active jobs of the other keys. A key has no job if its active job has just ended."""
     # In key order, so that two requests for the same stocks wait for each other instead of deadlocking.
     created = lifecycle.create([wanted[key] for key in sorted(wanted)])
     if len(created) == len(wanted):
@@ -145,13 +144,13 @@ def _join(joined: Sequence[Job], wanted: Mapping[str, Job], trigger: Job.Trigger
 
 
 def _active(keys: Collection[str]) -> dict[str, UUID]:
-    """The id of the active job for each key that has one."""
+    """The ids of the active jobs, by key."""
     active = Job.objects.active().filter(unique_key__in=keys)
     return dict(active.values_list("unique_key", "pk"))
 
 
 def _promote(joined: Sequence[Job], wanted: Mapping[str, Job]) -> None:
-    """Give waiting jobs the priority of this request where it is the better one."""
+    """Promote waiting jobs to the priority of a more urgent request."""
     reasons: dict[tuple[int, Job.Queue], dict[UUID, dict[str, Any]]] = {}
     for job in joined:
         asked = wanted[job.unique_key]

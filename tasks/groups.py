@@ -1,4 +1,4 @@
-"""Keeps together what one user asked for at once, so that it can be followed to its end."""
+"""Groups of jobs: all jobs of one request by a user, for following the request to its end."""
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -8,8 +8,8 @@ from tasks.models import JobGroup
 
 
 def group_jobs(what: str, requested: EnqueueResult, user: User) -> JobGroup:
-    """Keep the jobs together that `user` made or joined; `what` is what was asked for."""
+    """Create a group of the jobs that `user` created or joined; `what` describes the request."""
     with transaction.atomic():
-        group = JobGroup.objects.create(user=user, what=" ".join(what.split()))  # it is a mail's subject
+        group = JobGroup.objects.create(user=user, what=" ".join(what.split()))  # the subject of a mail
         group.jobs.add(*requested.jobs)
     return group

@@ -1,4 +1,4 @@
-"""The table of job types: what the engine has to know about each. The room that does a type's work adds its entry."""
+"""The table of job types. The apps with the handlers add the entries; the engine reads them."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -12,21 +12,21 @@ from tasks.running.handlers import Handler
 
 
 class RetryRule(NamedTuple):
-    """How often a failed job is tried again, and the seconds before each retry; the last delay holds for the rest."""
+    """How many retries a failed job has, and the seconds before each retry. The last delay repeats."""
 
     most: int
     delays: Sequence[float]
 
 
 class Place(NamedTuple):
-    """Where a kind of work comes among those of its type: 1 is the most urgent."""
+    """The urgency of a kind of work among the kinds of its job type: 1 is the most urgent."""
 
     kind: str
     number: int
 
 
 def configured_retries() -> RetryRule:
-    """The retry rule of types that have none of their own."""
+    """The retry rule of job types without a rule of their own."""
     jobs = settings.JOB_PROCESSOR.jobs
     return RetryRule(jobs.max_retries, (jobs.retry_delay,))
 
@@ -41,23 +41,23 @@ def _describe_progress(facts: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class JobType:
-    """One type of job. What depends on the configuration is a function, so that the current one counts."""
+    """A job type. Functions stand for values from the configuration, so that the current configuration counts."""
 
     handler: Handler
     """Does the work."""
     queues: tuple[Job.Queue, ...]
-    """Where its jobs can be, the most urgent queue first."""
+    """The possible queues of its jobs, the most urgent queue first."""
     time_limit: Callable[[], float]
-    """Seconds that one attempt may take."""
+    """The time limit of an attempt in seconds."""
     logger: logging.Logger
-    """Has the lines that workers write about its jobs."""
+    """Logs the lines of workers about its jobs."""
     describe_result: Callable[[Mapping[str, Any]], str]
-    """A completed job's result in words."""
+    """Puts the result of a completed job into words."""
     describe_progress: Callable[[Mapping[str, Any]], str] = _describe_progress
-    """A `progress` event in words."""
+    """Puts a `progress` event into words."""
     retries: Callable[[], RetryRule] = configured_retries
     place: Callable[[Mapping[str, Any]], Place | None] = _no_place
-    """From a job's parameters. None: its jobs are all as urgent as their trigger's rule says."""
+    """Reads the place from a job's parameters. None: the trigger's rule alone decides the priority."""
 
 
 _table: dict[str, JobType] = {}
@@ -65,13 +65,13 @@ _aliases: dict[str, tuple[Job.Queue, ...]] = {}
 
 
 def register(types: Mapping[str, JobType], *, aliases: Mapping[str, tuple[Job.Queue, ...]] | None = None) -> None:
-    """Add entries to the table. `aliases` are further names that `worker.supported_job_types` may have."""
+    """Add entries to the table. `aliases` are further names for `worker.supported_job_types`."""
     _table.update(types)
     _aliases.update(aliases or {})
 
 
 def handles(job_type: Job.Type) -> Callable[[Handler], Handler]:
-    """Decorates a function that does the jobs of a type in place of its handler; the last one counts."""
+    """Decorate a function that replaces the handler of a job type; the last decorated function counts."""
 
     def put_in_place(handler: Handler) -> Handler:
         _table[job_type] = replace(_table[job_type], handler=handler)
@@ -81,15 +81,15 @@ def handles(job_type: Job.Type) -> Callable[[Handler], Handler]:
 
 
 def find(job_type: str) -> JobType:
-    """The entry of a type. KeyError where no room has added one."""
+    """Return the entry of a job type. Raise KeyError if no app has added an entry."""
     return _table[job_type]
 
 
 def queues_of(name: str) -> tuple[Job.Queue, ...]:
-    """The queues that jobs of a type can be in; `name` as in `worker.supported_job_types`."""
+    """The possible queues of a job type's jobs. `name` is an entry of `worker.supported_job_types`."""
     return _aliases[name] if name in _aliases else find(name).queues
 
 
 def time_limit(job_type: str) -> int:
-    """Seconds that one attempt at a job of this type may take."""
+    """The time limit of an attempt at a job of this type, in seconds."""
     return int(find(job_type).time_limit())

@@ -1,4 +1,4 @@
-"""The one mapping between job types, queues, our priorities (1 is the most urgent) and the brokers' numbers."""
+"""The mapping between job types, queues, job priorities (1 is the most urgent) and the brokers' numbers."""
 
 import math
 from collections.abc import Mapping
@@ -15,26 +15,26 @@ BANDS = {
     Job.Queue.BACKGROUND_FETCH: range(4, 7),
     Job.Queue.BACKGROUND_ANALYSIS: range(7, 11),
 }
-"""The priorities that each queue holds."""
+"""The priorities of each queue."""
 LEVELS = dict(zip(BANDS, ("high", "normal", "low"), strict=True))
 
 HIGH, LOW = 2 / 3, 1 / 3
-"""A score above HIGH makes a job one more urgent than its rule says, one below LOW one less."""
+"""A score above HIGH makes a job one step more urgent than its rule says, a score below LOW one step less urgent."""
 
 AS_THE_RULE = 2
-"""The place of the kind that is as urgent as its trigger's rule says."""
+"""The place of the kind whose urgency is exactly the trigger's rule."""
 
 UNKNOWN = 0.5
-"""What a factor counts as of which nothing is known: it moves nothing by itself."""
+"""The value of an unknown factor: alone, it does not change the priority."""
 
-# A sum of products misses the exact value by less than this.
+# The largest rounding error of a sum of products.
 _ROUNDING = 1e-9
 
 _USER_WAITS = (Job.Trigger.USER_LOGIN, Job.Trigger.USER_REQUEST)
 
 
 class Factors(NamedTuple):
-    """What speaks for doing a job sooner, each from 0 (nothing) to 1 (everything); None where nothing is known."""
+    """The factors of a job's score, each from 0 (no urgency) to 1 (highest urgency). None: unknown."""
 
     user_activity: float | None = None
     portfolio_value: float | None = None
@@ -43,12 +43,12 @@ class Factors(NamedTuple):
 
 
 class Ranked(NamedTuple):
-    """A job's priority, and what led to it: JSON-able, for `explain` and for an admin who asks "why 2?".
+    """A job's priority and its reason, a JSON-able value for `explain` and for an admin who asks "why 2?".
 
     `reason` has `trigger` and its `rule`, `queue` and its `band` ([most urgent, least urgent]), `base` (the rule
-    clamped to the band), `score`, `factors` ({name: {value, weight}}, a value that is not known is None), `wish` (what
-    the score asked for: -1 is one more urgent, 1 one less) and `moved` (what the band allowed of it). For an analysis
-    it has `kind`, too, and the `place` of that (1 is the first) by which the base was moved.
+    clamped to the band), `score`, `factors` ({name: {value, weight}}, None for an unknown value), `wish` (the score's
+    effect: -1 more urgent, 1 less urgent) and `moved` (the effect within the band). Analyses also have `kind` and its
+    `place` (1 is the first), which moves the base.
     """
 
     priority: int
@@ -56,37 +56,36 @@ class Ranked(NamedTuple):
 
 
 def queue_for(job_type: str, trigger: str, parameters: Mapping[str, Any]) -> Job.Queue:
-    """The queue of a new job: the most urgent one that it may be in where a user waits, else the least urgent one."""
+    """The queue of a new job: the most urgent possible queue if a user waits, else the least urgent."""
     queues = may_be_in(job_type, parameters)
     return queues[0] if trigger in _USER_WAITS else queues[-1]
 
 
 def level_of(priority: int) -> str:
-    """The predecessor's word for a priority: that of the queue that holds it."""
+    """The predecessor's name for the queue of a priority: high, normal or low."""
     return LEVELS[queue_of(priority)]
 
 
 def queue_of(priority: int) -> Job.Queue:
-    """The queue that holds a priority."""
     return next(queue for queue, band in BANDS.items() if priority in band)
 
 
 def may_be_in(job_type: str, parameters: Mapping[str, Any]) -> tuple[Job.Queue, ...]:
-    """The queues that a job can be in: those of its type, but no user waits for a job with a range of days."""
+    """The possible queues of a job: the queues of its type, except foreground for a job with a range of days."""
     queues = job_types.find(job_type).queues
     return tuple(queue for queue in queues if queue != Job.Queue.FOREGROUND or "start" not in parameters)
 
 
 def priority_for(trigger: str, queue: Job.Queue) -> int:
-    """The trigger's rule of the configuration, clamped to the queue's band."""
+    """The configured rule of the trigger, clamped to the queue's band."""
     return _clamp(_rule_of(trigger), queue)
 
 
 def rank(trigger: str, queue: Job.Queue, factors: Factors, place: Place | None = None) -> Ranked:
-    """`priority_for`, moved by at most one within the queue's band by the configured weighted sum of the factors.
+    """Like `priority_for`, then moved by at most one within the queue's band by the weighted sum of the factors.
 
-    A job with a `place` is moved before that: the first kind is one more urgent than the rule, the second is as
-    urgent, the third is one less urgent, and so on.
+    A `place` moves the base first: the first kind is one step more urgent than the rule, the second kind follows the
+    rule, the third kind is one step less urgent, and so on.
     """
     rule = _rule_of(trigger)
     base = _clamp(rule, queue)
@@ -94,7 +93,7 @@ def rank(trigger: str, queue: Job.Queue, factors: Factors, place: Place | None =
     if place is not None:
         base = _clamp(base + place.number - AS_THE_RULE, queue)
         reason_of_kind = {"kind": place.kind, "place": place.number}
-    weights = vars(settings.JOB_PROCESSOR.portfolio.priority_factors)  # as it is: a login ranks a hundred jobs
+    weights = vars(settings.JOB_PROCESSOR.portfolio.priority_factors)  # no model_dump: a login ranks a hundred jobs
     values = factors._asdict()
     score = math.fsum(weights[name] * (UNKNOWN if value is None else value) for name, value in values.items())
     wish = -1 if score > HIGH + _ROUNDING else 1 if score < LOW - _ROUNDING else 0
@@ -118,7 +117,7 @@ def rank(trigger: str, queue: Job.Queue, factors: Factors, place: Place | None =
 
 
 def explain(reason: dict[str, Any]) -> str:
-    """A `Ranked.reason` in plain words. An empty one (a job that was not ranked) is told as such."""
+    """A `Ranked.reason` in plain words. An empty reason (a job without ranking) has its own sentence."""
     if not reason:
         return "Nothing was recorded about this priority."
     if "set_by" in reason:
@@ -157,10 +156,10 @@ def _clamp(priority: int, queue: Job.Queue) -> int:
 
 
 def broker_priority(priority: int, *, amqp: bool) -> int:
-    """The number that the broker sorts by: Redis serves 0 first, RabbitMQ the highest."""
+    """The broker's number for a priority: Redis serves 0 first, RabbitMQ the highest number."""
     return 11 - priority if amqp else priority - 1
 
 
 def priority_from_broker(number: int, *, amqp: bool) -> int:
-    """The priority that a message with the broker's `number` was sent with."""
+    """The priority of a message with the broker's `number`."""
     return 11 - number if amqp else number + 1

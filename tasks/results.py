@@ -1,4 +1,4 @@
-"""Where Celery keeps the results of tasks (the setting `result_backend`)."""
+"""The backend for the results of Celery tasks (the setting `result_backend`)."""
 
 import logging
 from typing import Any
@@ -12,10 +12,10 @@ logger = logging.getLogger(__name__)
 
 
 class ResultBackend(DatabaseBackend):
-    """TaskResults by django-celery-results, for workers that outlive the database.
+    """Stores TaskResults with django-celery-results, and tolerates database outages.
 
-    A worker's main process writes the results of tasks that were killed or have expired. An error there would keep
-    the message from being acknowledged, or end the worker. The job's row is the truth; a TaskResult may be missing.
+    The main process of a worker writes the results of killed and expired tasks. An error there would prevent the
+    acknowledgement of the message, or end the worker. The job's row is the truth; a TaskResult may be missing.
     """
 
     def _store_result(self, task_id: str, *args: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a bulk action does to one batch of jobs. Nothing here waits, and nothing of it is done twice."""
+"""The effect of a bulk action on a batch of jobs. No function waits, and none does anything twice."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -14,14 +14,14 @@ from tasks.state import lifecycle
 
 
 class Changed(NamedTuple):
-    """How many jobs of a batch were done, and why the others were not."""
+    """How many jobs of a batch were changed, and the reasons for skipping the rest."""
 
     done: int
     skipped: Counter[str]
 
 
 def change(action: BulkAction, jobs: Collection[Job]) -> Changed:
-    """Do to these jobs, the newest first, what the action says; its user is known. In a transaction."""
+    """Apply the action to these jobs, the newest first. Needs a transaction, and an action with a user."""
     match action.kind:
         case BulkAction.Kind.CANCEL:
             return _cancel(action, jobs)
@@ -32,13 +32,13 @@ def change(action: BulkAction, jobs: Collection[Job]) -> Changed:
 
 
 def _cancel(action: BulkAction, jobs: Collection[Job]) -> Changed:
-    """The room that these leave is given to others by the sweeper, once for many batches."""
+    """The sweeper admits further jobs in place of the cancelled ones, once for many batches."""
     cancelled = lifecycle.cancel([job.pk for job in jobs], control.cancelled_by(_user(action).get_username()))
     return Changed(len(cancelled), _how_others_are(jobs, cancelled))
 
 
 def _run_again(action: BulkAction, jobs: Collection[Job]) -> Changed:
-    """Once for each thing, however many jobs did it. Nobody waits for these: they stay out of the way of users."""
+    """Rerun each unique key once, in the background: no user waits for these jobs."""
     ended = [job for job in jobs if job.status in Job.ENDED]
     skipped = Counter(job.status for job in jobs if job.status not in Job.ENDED)
     newest: dict[str, Job] = {}
@@ -53,7 +53,7 @@ def _run_again(action: BulkAction, jobs: Collection[Job]) -> Changed:
 
 
 def _asked_for_since(action: BulkAction, jobs: Iterable[Job]) -> set[str]:
-    """The keys of jobs whose work was asked for again since the action began: by itself, or by others."""
+    """The unique keys that were requested again since the action began, by the action or by anybody else."""
     keys = {job.unique_key: job.symbol for job in jobs}
     same = Job.objects.filter(unique_key__in=keys)
     created = same.filter(symbol__in=set(keys.values()), created_at__gt=action.created_at)
@@ -63,7 +63,7 @@ def _asked_for_since(action: BulkAction, jobs: Iterable[Job]) -> set[str]:
 
 def _reprioritise(action: BulkAction, jobs: Collection[Job]) -> Changed:
     priority = action.priority
-    assert priority is not None  # noqa: S101  (an action of this kind has one)
+    assert priority is not None  # noqa: S101  (an action of this kind has a priority)
     waiting = control.lock_waiting([job.pk for job in jobs])
     fitting = [job for job in waiting if queue_of(priority) in may_be_in(job.job_type, job.parameters)]
     changed = control.set_priority(fitting, priority, _user(action).get_username())

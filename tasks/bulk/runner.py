@@ -1,7 +1,8 @@
-"""Works bulk actions off: in batches with a transaction each, which nobody has to wait for.
+"""Runs bulk actions in batches, each in its own transaction, so that nobody has to wait for them.
 
-A message, at the lowest priority of all, has a worker go on for a few seconds, and then sends the next one. Where no
-broker takes it, this process does the work. What dies on the way is gone on with by the sweeper, from the last batch.
+A message of the lowest priority makes a worker continue an action for a few seconds; then the worker sends the next
+message. Without a broker, this process does the work. After a crash, the sweeper continues the action from the last
+batch.
 """
 
 import logging
@@ -27,17 +28,17 @@ logger = logging.getLogger(__name__)
 
 TASK = "stockqueue.bulk_action"
 BATCH = 200
-"""Jobs of one transaction."""
+"""Jobs in a transaction."""
 PAUSE = 0.12
-"""Seconds between two batches. On SQLite nobody else can write during one, and who waits tries again after 0.1 s."""
+"""Seconds between two batches. On SQLite, a batch blocks all other writers, which try again after 0.1 s."""
 SLICE = 5.0
-"""Seconds that a worker goes on before it lets other work come first."""
+"""Seconds that a worker continues an action before other work gets its chance."""
 PATIENCE = timedelta(seconds=30)
-"""A message that nobody took by then is dropped, and another one is sent."""
+"""A message expires after this time, and another message is sent."""
 MOST_WAITING = 2_000
-"""No job runs again while more than these wait: each turn looks through those whose users have no room."""
+"""Reruns pause while more background jobs wait: each admission reads the waiting jobs of users at their cap."""
 WAIT = timedelta(seconds=5)
-"""How long it leaves them alone."""
+"""The length of the pause."""
 
 _BACKGROUND = (Job.Queue.BACKGROUND_FETCH, Job.Queue.BACKGROUND_ANALYSIS)
 
@@ -45,9 +46,9 @@ _BACKGROUND = (Job.Queue.BACKGROUND_FETCH, Job.Queue.BACKGROUND_ANALYSIS)
 def begin(
     kind: BulkAction.Kind, filters: str, user: User, matched: int, priority: int | None = None
 ) -> tuple[BulkAction, bool]:
-    """Have an action done to all jobs that match. The one that does so already, where there is one; and if it is new.
+    """Start an action on all matching jobs, or find the same running action. Return the action, and whether it is new.
 
-    `filters` are as `tasks.bulk.selection` has them; `matched` is told to people.
+    `filters` have the format of `tasks.bulk.selection`; `matched` is the number shown to people.
     """
     now = timezone.now()
     with transaction.atomic():
@@ -71,21 +72,21 @@ def begin(
 
 
 def stop(action: BulkAction, user: User) -> bool:
-    """Stop it after the batch that is being done; whether it was still running."""
+    """Stop an action after the current batch. Return whether the action was running."""
     return _end_running(action.pk, BulkAction.State.STOPPED, f"stopped by {user}", user)
 
 
 def go_on() -> None:
-    """Send those again of which nothing was heard for a while. The sweeper calls this."""
+    """Send running actions again if they have not progressed for a while. The sweeper calls this function."""
     now = timezone.now()
     for pk in BulkAction.objects.running().filter(next_at__lte=now).values_list("pk", flat=True):
-        # Of two sweepers, one sends it.
+        # Only one of two sweepers sends the action.
         if BulkAction.objects.running().filter(pk=pk, next_at__lte=now).update(next_at=now + PATIENCE):
             hand_over(pk)
 
 
 def hand_over(action_id: int) -> bool:
-    """Have a worker, or else this process, go on with an action; if nobody can, the sweeper tries again."""
+    """Let a worker, or else this process, continue an action. If neither can, the sweeper tries again."""
     here = partial(direct.process_in_background, partial(work, action_id))
     if settings.JOB_PROCESSOR.queue.backend == "direct" and direct.may_stand_in():
         return here()
@@ -95,7 +96,7 @@ def hand_over(action_id: int) -> bool:
 
 
 def work(action_id: int) -> None:
-    """Go on with an action for SLICE seconds, or until it ends. Safe to run twice at once: one of the two leaves."""
+    """Continue an action for SLICE seconds, or until its end. Safe to run twice at once: the second process stops."""
     try:
         if _work(action_id, time.monotonic() + SLICE):
             hand_over(action_id)
@@ -109,7 +110,7 @@ def work(action_id: int) -> None:
 
 
 def is_waiting(action: BulkAction) -> bool:
-    """Whether it goes on only when fewer jobs wait."""
+    """Whether the action pauses until fewer jobs wait."""
     if action.kind != BulkAction.Kind.RUN_AGAIN:
         return False
     pending = Job.objects.active().filter(queue__in=_BACKGROUND, status=Job.Status.PENDING).order_by()
@@ -117,7 +118,7 @@ def is_waiting(action: BulkAction) -> bool:
 
 
 def _work(action_id: int, deadline: float) -> bool:
-    """Whether there is more to do, now."""
+    """Return whether there is more work to do now."""
     action = BulkAction.objects.running().select_related("user").filter(pk=action_id).first()
     if action is None:
         return False
@@ -141,7 +142,7 @@ def _work(action_id: int, deadline: float) -> bool:
 
 
 def _after(action: BulkAction, jobs: QuerySet[Job]) -> QuerySet[Job]:
-    """Those that are still to be looked at, in their order."""
+    """The remaining jobs, in the order of the action."""
     left = jobs.filter(created_at__lte=action.reached_at or action.created_at)
     if action.reached_at is not None:
         left = left.exclude(created_at=action.reached_at, pk__gte=action.reached_id)
@@ -149,7 +150,7 @@ def _after(action: BulkAction, jobs: QuerySet[Job]) -> QuerySet[Job]:
 
 
 def _take(action: BulkAction, batch: list[Job]) -> BulkAction | None:
-    """Do a batch, and note how far it is, together; None where somebody else did, or the action has ended."""
+    """Process a batch, and save the progress with it. None if another process did, or the action has ended."""
     with transaction.atomic():
         same_place = BulkAction.objects.running().filter(pk=action.pk, reached_id=action.reached_id)
         running = same_place.select_related("user").select_for_update(of=("self",)).first()
@@ -170,7 +171,7 @@ def _take(action: BulkAction, batch: list[Job]) -> BulkAction | None:
 
 
 def _end_running(action_id: int, state: BulkAction.State, error: str, by: User | None = None) -> bool:
-    """End it if it is running; whether it was."""
+    """End the action if it is running. Return whether it was running."""
     with transaction.atomic():
         running = BulkAction.objects.running().select_for_update().filter(pk=action_id).first()
         if running is None:
@@ -180,7 +181,7 @@ def _end_running(action_id: int, state: BulkAction.State, error: str, by: User |
 
 
 def _end(action: BulkAction, state: BulkAction.State, error: str, by: User | None) -> None:
-    """In a transaction: end an action that is locked. The log has one entry for all its jobs."""
+    """End a locked action, in a transaction. The log gets one entry for all its jobs."""
     action.end(state, timezone.now(), error)
     action.save()
     said = describe(action)

@@ -1,4 +1,4 @@
-"""The filters of bulk actions. The room with the list of jobs registers functions that read filters."""
+"""The filters of bulk actions. The app with the list of jobs registers the functions that read filters."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from tasks.models import BulkAction, Job
 
 
 class BrokenFilters(Exception):
-    """The list of jobs does not understand the filters of a bulk action."""
+    """The list of jobs cannot read the filters of a bulk action."""
 
 
 @dataclass(frozen=True)
 class JobList:
-    """What bulk actions need of a list of jobs. Filters are text, as in the list's address."""
+    """The functions of a list of jobs for bulk actions. Filters are text, as in the list's address."""
 
     matching_jobs: Callable[[str, User], QuerySet[Job]]
-    """All jobs that the user sees under the filters. BrokenFilters."""
+    """Return all jobs that the user sees under the filters. Raise BrokenFilters."""
     describe_filters: Callable[[str], list[str]]
-    """Each filter in words; empty without filters."""
+    """Put each filter into words; empty without filters."""
     log_end: Callable[[BulkAction, User, str], None]
-    """Write to the log of what users did that the user's action has ended. In a transaction."""
+    """Record the end of a user's action in the log of user actions. In a transaction."""
 
 
 _registered: JobList | None = None
@@ -34,7 +34,7 @@ def register(job_list: JobList) -> None:
 
 
 def job_list() -> JobList:
-    """The registered list of jobs. RuntimeError without one."""
+    """The registered list of jobs. Raise RuntimeError if there is none."""
     if _registered is None:
         raise RuntimeError("no list of jobs is registered with tasks.bulk.selection")
     return _registered

@@ -1,4 +1,4 @@
-"""What a worker's consumer does when it starts, besides Celery's own steps."""
+"""Additional start steps of a worker's consumer."""
 
 import heapq
 from typing import Any
@@ -13,10 +13,11 @@ FORGET_EVERY = 10.0
 
 
 class PrefetchOfEachQueue(StartStopStep):
-    """Lets a worker have as many unfinished messages of each queue as it has processes, where RabbitMQ counts them.
+    """Prefetches as many messages of each queue as the worker has processes, if the broker is RabbitMQ.
 
-    Celery asks for that many of all queues together. RabbitMQ chooses at random which queue sends the next, so an
-    urgent message would stand behind any number of others; this way it comes at once, and is next.
+    Celery limits the sum over all queues. RabbitMQ chooses the next queue at random, so an urgent message could wait
+    behind any number of less urgent messages. With a limit for each queue, an urgent message arrives at once, and runs
+    next.
     """
 
     requires = (Tasks,)
@@ -25,15 +26,15 @@ class PrefetchOfEachQueue(StartStopStep):
         if not c.qos_global:
             return
         c.qos_global = False
-        c.connection.default_channel.basic_qos(0, 0, True)  # no limit for all together
+        c.connection.default_channel.basic_qos(0, 0, True)  # no limit for the sum
         c.qos = QoS(c.task_consumer.qos, c.initial_prefetch_count)  # type: ignore[no-untyped-call]
         c.qos.update()
 
 
 class ForgetCancelledTimers(StartStopStep):
-    """Frees the timers of the time limits of jobs that have ended.
+    """Frees the timers of the time limits of ended jobs.
 
-    kombu cancels such a timer, and keeps it until it would have been due: minutes, half a kilobyte for each job.
+    kombu keeps a cancelled timer until its due time: for minutes, half a kilobyte for each job.
     """
 
     requires = (Tasks,)
@@ -43,12 +44,12 @@ class ForgetCancelledTimers(StartStopStep):
         self._repeated = c.timer.call_repeatedly(FORGET_EVERY, forget_cancelled, (c.timer,))
 
     def stop(self, c: Any) -> None:
-        # A consumer starts again when it has lost its broker, which may happen before it has started this.
+        # A consumer restarts after a lost broker, possibly before this step has started.
         if self._repeated is not None:
             self._repeated.cancel()
 
 
 def forget_cancelled(timer: Timer) -> None:
-    """Drop what is cancelled from a timer's heap, in place."""
+    """Remove cancelled entries from a timer's heap, in place."""
     timer._queue[:] = [scheduled for scheduled in timer._queue if not scheduled.entry.canceled]
     heapq.heapify(timer._queue)

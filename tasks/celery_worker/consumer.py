@@ -1,4 +1,4 @@
-"""What would end Celery's worker, and must not: messages that are not as ours are, a broker that goes away."""
+"""Protects Celery's worker from malformed messages and from the loss of its broker, which would end the worker."""
 
 import logging
 from collections.abc import Callable
@@ -13,17 +13,17 @@ logger = logging.getLogger(__name__)
 
 
 class Refused(Exception):
-    """Why a message is not for us; one line, whatever the message holds."""
+    """The reason for refusing a message, always a single line."""
 
 
 class CarefulConsumer(Consumer):
-    """Celery's consumer (the setting `worker_consumer`), which sees no malformed message, and outlives its broker."""
+    """Celery's consumer, which also refuses malformed messages and survives its broker (`worker_consumer`)."""
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         try:
             super().on_connection_error_after_connected(exc)
         except AttributeError as error:
-            # kombu 5.7 puts back what is not acknowledged through a connection to Redis that is no more.
+            # kombu 5.7 returns unacknowledged messages through a closed connection to Redis.
             logger.warning("messages that are not acknowledged could not be put back: %s", error)
 
     def create_task_handler(self, **options: Any) -> Callable[[Any], Any]:
@@ -42,17 +42,17 @@ class CarefulConsumer(Consumer):
 
 
 def _acknowledge(message: Any, *arguments: Any, **options: Any) -> None:
-    """What Celery calls when a task has ended. The connection that the message came from may be gone by then."""
+    """Called by Celery at the end of a task. The connection of the message may be closed by then."""
     try:
         type(message).ack_log_error(message, *arguments, **options)
-    except AttributeError as error:  # so kombu 5.7 tells it; if the message comes again, it finds its job claimed
+    except AttributeError as error:  # kombu 5.7 on a closed connection; a redelivered message finds its job claimed
         logger.warning("a message could not be acknowledged: %s", error)
 
 
 def check(message: Any, known: Any) -> None:
-    """Raise Refused unless `message` is a call of a `known` task as Celery's protocol 2 has it, and without an ETA.
+    """Raise Refused unless `message` calls a `known` task in Celery's protocol 2, without an ETA.
 
-    Times to wait until are in the jobs' rows: a message with an ETA would take up a worker until then.
+    Delays are in the jobs' rows: a message with an ETA would occupy a worker until then.
     """
     headers = message.headers if isinstance(message.headers, dict) else {}
     name = headers.get("task")

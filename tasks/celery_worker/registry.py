@@ -1,4 +1,4 @@
-"""Which Celery workers there are: each says so in a row of its own, whether it has work or not."""
+"""The worker registry: each Celery worker renews its own row, whether or not it has work."""
 
 import logging
 import threading
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 AGAIN = 1.0
-"""Seconds between two attempts while the database is away."""
+"""Seconds between two attempts during a database outage."""
 
 
 def workers() -> "QuerySet[KnownWorker]":
-    """All workers that are known, each with its `state` by the database's clock.
+    """All registered workers, each annotated with its `state` by the database's clock.
 
-    `stopped` ended in good order; `gone` did not, and has missed its heartbeats.
+    `stopped`: shut down cleanly; `gone`: missed its heartbeats without a clean shutdown.
     """
     state = Case(
         When(stopped_at__isnull=False, then=Value(Worker.State.STOPPED)),
@@ -43,14 +43,14 @@ def workers() -> "QuerySet[KnownWorker]":
 
 
 def missing(known: "Iterable[KnownWorker]") -> "list[KnownWorker]":
-    """Those of all the workers that are gone, and that none of their name came after."""
+    """The gone workers without a later worker of the same name. `known` are all workers."""
     known = list(known)
     gone = [worker for worker in known if worker.state == Worker.State.GONE]
     return [worker for worker in gone if not any(map(worker.was_replaced_by, known))]
 
 
 class _Presence:
-    """A thread that writes a worker's row, and survives the database."""
+    """A thread that writes a worker's row, and survives database outages."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -61,7 +61,7 @@ class _Presence:
         self._thread.start()
 
     def leave(self, timeout: float) -> None:
-        """Write that the worker stopped; wait for that as long as `timeout` seconds."""
+        """Record the clean shutdown of the worker; wait for this up to `timeout` seconds."""
         self._leaving.set()
         self._thread.join(timeout)
 
@@ -74,7 +74,7 @@ class _Presence:
         self._write(self._stop)
 
     def _write(self, change: Callable[[], object]) -> bool:
-        """Whether that was possible. An outage is told once."""
+        """Return whether the change succeeded. An outage is logged once."""
         try:
             change()
         except (DatabaseError, InterfaceError) as error:
@@ -94,7 +94,7 @@ class _Presence:
             self._is_known = True
 
     def _register(self) -> None:
-        """A row of its own for each run, so that nobody takes it for an earlier worker that had this id."""
+        """Insert a new row for each run, so that nobody takes the worker for an earlier worker with the same id."""
         self._worker.pk = None
         self._worker.started_at = self._worker.heartbeat_at = Now()
         with transaction.atomic():
@@ -112,12 +112,12 @@ _presence: _Presence | None = None
 
 
 def enter(worker: Worker) -> None:
-    """Say from now on, every `heartbeat.interval()`, that this process is `worker`."""
+    """Register `worker` as this process, and renew its heartbeat every `heartbeat.interval()` from now on."""
     global _presence
     _presence = _Presence(worker)
 
 
 def leave(timeout: float) -> None:
-    """Say that the worker of this process, if it is one, stopped in good order; takes `timeout` seconds at most."""
+    """Record the clean shutdown of this process's worker, if any; takes `timeout` seconds at most."""
     if _presence is not None:
         _presence.leave(timeout)

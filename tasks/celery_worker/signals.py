@@ -1,5 +1,6 @@
-"""What a Celery worker does besides its tasks: it sweeps when it starts, says that it is there, hands back what it
-cannot finish when it is stopped, and reports its lost children at once.
+"""Signal receivers of a Celery worker: a sweep at its start, its registration, and its shutdown.
+
+At a shutdown, the worker hands back its unfinished jobs. It reports lost child processes at once.
 """
 
 import logging
@@ -36,10 +37,10 @@ from tasks.upkeep.sweeper import give_up
 logger = logging.getLogger(__name__)
 
 GRACE = 20.0
-"""Seconds that running jobs have to end after SIGTERM; then they are handed back, and the worker ends."""
+"""Seconds for running jobs to end after SIGTERM; then they are handed back, and the worker ends."""
 
 PATIENCE = 3.0
-"""Seconds that each further step of a stop may take: handing back, ending by itself, ending when killed."""
+"""Seconds for each further step of a shutdown: handing back, ending normally, ending when killed."""
 
 _name = "worker"
 _pid = 0
@@ -49,13 +50,13 @@ task_prerun.connect(close_lost_connections)
 
 
 def worker_id() -> str:
-    """Who runs the jobs: the worker's name and its main process, so that two workers of one name are told apart."""
+    """The worker id for jobs: the worker's name and main process, which differ for two workers of the same name."""
     return f"{_name}:{_pid or os.getpid()}"
 
 
 @celeryd_init.connect
 def take_the_queues_of_its_job_types(instance: Any, options: dict[str, Any], **_: Any) -> None:
-    """A worker without -Q takes all queues, or those of `worker.supported_job_types`."""
+    """A worker without -Q consumes all queues, or the queues of `worker.supported_job_types`."""
     supported = settings.JOB_PROCESSOR.worker.supported_job_types
     if supported and not options.get("queues"):
         taken = {queue: None for job_type in supported for queue in queues_of(job_type)}
@@ -65,11 +66,11 @@ def take_the_queues_of_its_job_types(instance: Any, options: dict[str, Any], **_
 @worker_init.connect
 def note_who_we_are(sender: Any, **_: Any) -> None:
     global _name, _pid
-    # The host is part of the name that Celery makes up; one that is configured may be used on several.
+    # Celery's default name contains the host; a configured name may be used on several hosts.
     configured = settings.JOB_PROCESSOR.worker.worker_id
     _name = f"{configured}@{socket.gethostname()}" if configured else sender.hostname
     _pid = os.getpid()
-    direct.configure(None, None)  # what no broker takes from a worker waits for the sweeper
+    direct.configure(None, None)  # jobs of a worker without a broker wait for the sweeper
 
 
 @worker_ready.connect
@@ -97,7 +98,7 @@ def say_that_we_are_there(sender: Any, **_: Any) -> None:
 
 @worker_shutting_down.connect
 def limit_the_wait(how: str, **_: Any) -> None:
-    """A warm shutdown waits for what runs, however long that takes; this bounds it. A cold one hands back at once."""
+    """Limit a warm shutdown, which waits for all running jobs. A cold shutdown hands them back at once."""
     if how == "Cold":
         threading.Thread(target=_hand_back_and_leave, name="hand-back").start()
     elif not _stopping.is_set():
@@ -111,9 +112,9 @@ def _limit_the_wait() -> None:
     leaving = threading.Thread(target=_hand_back_and_leave, daemon=True)
     leaving.start()
     leaving.join(PATIENCE)
-    os.kill(os.getpid(), signal.SIGQUIT)  # a cold shutdown: tells what still runs to end
+    os.kill(os.getpid(), signal.SIGQUIT)  # a cold shutdown: ends the running jobs
     never.wait(PATIENCE)
-    for child in active_children():  # busy in a library that hears no signal, or waiting for us
+    for child in active_children():  # busy in a library that ignores signals, or waiting for this process
         with suppress(ProcessLookupError):
             os.kill(child.pid, signal.SIGKILL)
     never.wait(PATIENCE)
@@ -122,7 +123,7 @@ def _limit_the_wait() -> None:
 
 @worker_shutdown.connect
 def hand_back(**_: Any) -> None:
-    """Give the jobs that this worker still has to others; that does not use up a retry."""
+    """Return this worker's running jobs to `pending`, without using up a retry."""
     close_lost_connections()
     try:
         ours = Job.objects.active().filter(status=Job.Status.RUNNING, worker_id=worker_id())
@@ -145,7 +146,7 @@ def _hand_back_and_leave() -> None:
 
 
 class JobMessage(Request):
-    """A message in the worker's main process, which hears first that a child has died."""
+    """A message in the worker's main process, which learns first of a child's death."""
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
         error = getattr(exc_info.exception, "exc", exc_info.exception)
@@ -164,7 +165,7 @@ def _report_lost(job_id: str, error: str = "the process that ran it died") -> No
     try:
         job = Job.objects.filter(pk=UUID(job_id), status=Job.Status.RUNNING, worker_id=worker_id()).first()
         if job is not None:
-            # When the worker ends, so do its processes: that is no failure of the job.
+            # The end of a worker also ends its child processes: the job has not failed.
             give_up(job, error, counts=state.should_stop is None and state.should_terminate is None)
     except (DatabaseError, InterfaceError, ValueError) as trouble:
         logger.warning("job %s lost its process, and will be rescued: %s", job_id, trouble)

@@ -1,7 +1,7 @@
-"""Whose turn it is: which pending jobs may go to the broker, within the caps of queues and users.
+"""Admission: which pending jobs may go to the broker, within the caps of queues and users.
 
-A turn is `dispatched_at` (and `dispatched_for`, the requester whose turn it took) on a pending job. It is taken in a
-transaction under the queue's lock, so that no cap is exceeded, and the message is sent after the commit.
+An admitted job has `dispatched_at` and `dispatched_for`, the requester whose cap counts the job. Jobs are admitted in
+a transaction under the queue's lock, so that no cap is exceeded. Messages are sent after the commit.
 """
 
 from collections import Counter
@@ -20,17 +20,17 @@ from tasks.models import Job, JobRequest
 from tasks.state.locks import lock
 
 PAGE = 2_000
-"""Pending jobs that are looked at together."""
+"""Pending jobs in a query."""
 _FIELDS = ("id", "job_type", "priority", "queue", "status", "dispatched_at", "dispatched_for_id")
-"""What is read of a pending job, in the model's order."""
+"""The fields that are read of a pending job, in the model's order."""
 
 
 def admit(queue: str, at_most: int) -> list[Job]:
-    """Give up to `at_most` pending jobs of a queue their turn, the most urgent and oldest first; these jobs.
+    """Admit and return up to `at_most` pending jobs of a queue, the most urgent and oldest first.
 
-    Must be called in a transaction, as its last step: the queue's lock is kept until the commit. A job goes as soon as
-    any of its requesters has room. A user's jobs in one queue do not count in the others, so that analysis is never in
-    the way of a login.
+    Must be the last step of a transaction: the queue's lock is kept until the commit. A job is admitted as soon as any
+    of its requesters is below the cap. The caps of users count each queue separately, so that analyses never delay a
+    login.
     """
     lock(f"turns in {queue}")
     busy = _holders(queue)
@@ -51,24 +51,24 @@ def admit(queue: str, at_most: int) -> list[Job]:
 
 
 def give_back(job_ids: Collection[UUID]) -> None:
-    """Take the turn from jobs that were not sent after all; the next dispatch gives it again."""
+    """Revoke the admission of jobs that were not sent; the next dispatch admits them again."""
     Job.objects.filter(pk__in=job_ids, status=Job.Status.PENDING).update(dispatched_at=None, dispatched_for=None)
 
 
 def note_refusal(job_ids: Collection[UUID]) -> None:
-    """Write down that the broker does not take jobs whose turn it was; taking them, it is forgotten."""
+    """Record that the broker refused admitted jobs. The record is cleared when the broker accepts jobs again."""
     Job.objects.filter(pk__in=job_ids, status=Job.Status.PENDING).update(
         refused_at=Coalesce("refused_at", timezone.now())
     )
 
 
 def forget_refusals(queue: str) -> None:
-    """What waits in a queue is not the broker's fault any more: it has taken all whose turn it is."""
+    """Clear the refusals of a queue's jobs: the broker has accepted all admitted jobs, and the caps delay the rest."""
     Job.objects.refused().filter(queue=queue).update(refused_at=None)
 
 
 def forget_unused(older_than: timedelta) -> int:
-    """Take back turns whose message was never noted as sent: the process that took them has died in between."""
+    """Revoke admissions without a sent message after `older_than`: the admitting process has died in between."""
     unused = Job.objects.active().filter(status=Job.Status.PENDING, dispatched_at__lte=timezone.now() - older_than)
     return unused.update(dispatched_at=None, dispatched_for=None)
 
@@ -89,7 +89,7 @@ def _cap() -> int:
 
 
 def _holders(queue: str) -> "Counter[int | None]":
-    """How many jobs of each user, and of the system (None), take up room: sent, about to be sent, or running."""
+    """Count the jobs within the caps, by user (None: the system): sent, about to be sent, or running."""
     held = Job.objects.active().filter(queue=queue, dispatched_at__isnull=False).order_by()
     return Counter(dict(held.values_list("dispatched_for").annotate(jobs=Count("pk"))))
 
@@ -97,17 +97,17 @@ def _holders(queue: str) -> "Counter[int | None]":
 def _next_page(
     queue: str, busy: "Counter[int | None]", *, at_most: int, but: Collection[UUID]
 ) -> list[tuple[Any, ...]]:
-    """Pending jobs that somebody with room asked for: that requester (None: the system), and the job's `_FIELDS`.
+    """Pending jobs with a requester below the cap: the requester (None: the system), and the job's `_FIELDS`.
 
-    Plain values, because most of them have to wait, and objects would take most of the time.
+    Plain values, because most of the jobs have to wait, and model objects would take most of the time.
     """
     full = [user for user, jobs in busy.items() if user is not None and jobs >= _cap()]
     requests = JobRequest.objects.filter(job=OuterRef("pk"))
     with_room = requests.exclude(user__in=full)
     free_first = with_room.order_by(F("user").asc(nulls_first=True))
     jobs = _due(queue).exclude(pk__in=but)
-    if full:  # PostgreSQL would read every request for it
-        jobs = jobs.filter(Exists(with_room) | ~Exists(requests))  # requests go with a user who is deleted
+    if full:  # without this test, PostgreSQL would read every request
+        jobs = jobs.filter(Exists(with_room) | ~Exists(requests))  # deleting a user deletes the requests
     return list(
         jobs.annotate(payer=Subquery(free_first.values("user")[:1]))
         .order_by("priority", "created_at")
@@ -124,8 +124,8 @@ def _write(turns: Collection[Job]) -> None:
         job.dispatched_at = now
         jobs_of.setdefault(job.dispatched_for_id, []).append(job.pk)
     whose = Case(*(When(pk__in=ids, then=Value(user)) for user, ids in jobs_of.items()), output_field=IntegerField())
-    payer = Cast(whose, IntegerField())  # where all of them are the system's, PostgreSQL could not tell the type
-    # An UPDATE alone locks many rows in any order, and could deadlock with one that marks the same jobs as queued.
+    payer = Cast(whose, IntegerField())  # PostgreSQL could not infer the type if all values were NULL
+    # An UPDATE alone locks rows in any order, and could deadlock with an UPDATE that marks the same jobs as queued.
     ours = Job.objects.select_for_update(no_key=True).filter(pk__in=[job.pk for job in turns]).order_by("pk")
     Job.objects.filter(pk__in=ours.values("pk"), status=Job.Status.PENDING).update(
         dispatched_at=now, dispatched_for_id=payer

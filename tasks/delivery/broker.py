@@ -1,7 +1,7 @@
-"""The way to the Celery broker: publishing that is bounded in time, and what waits there.
+"""Publishing to the Celery broker within time limits, and the depth of the broker's queues.
 
-A broker that refuses or hangs costs a process half a second now and then, not every request: after a failure a circuit
-breaker keeps everybody from trying for a while.
+A broker that refuses or hangs delays a process by half a second now and then, not at every request: after a failure, a
+circuit breaker stops all attempts for a while.
 """
 
 import logging
@@ -24,16 +24,16 @@ from tasks.priority import broker_priority
 logger = logging.getLogger(__name__)
 
 ACQUIRE_TIMEOUT = 0.5
-"""Seconds to wait for one of the pool's connections."""
+"""Seconds to wait for a connection from the pool."""
 PAUSE = 5.0
-"""Seconds that the broker is left alone after a failure."""
+"""Seconds without attempts after a failure."""
 KILL_AFTER = 30
-"""Seconds beyond its time limit after which a job that does not stop by itself is killed."""
+"""Seconds beyond the time limit after which a job that has not stopped is killed."""
 
-# Together they keep a message under a second, whether the broker refuses, hangs, or does not read what is published.
-# Redis that hangs is waited for three times, which leaves a login a quarter of its second. RabbitMQ 3.10 took 0.9 s at
-# most. A second attempt is for a connection that was lost meanwhile.
-# kombu writes the policy of retries into the options, which tell its pools apart: so it is there from the start.
+# The time-outs keep a message under a second if the broker refuses, hangs, or does not read. kombu waits three times
+# for a hanging Redis, which leaves a login a quarter of its second. RabbitMQ 3.10 took 0.9 s at most. The second
+# attempt is for a connection lost since the last use. kombu writes the retry policy into the transport options, and
+# has a pool for each set of options. So the options contain the policy from the start.
 _CONNECT_TIMEOUT = 0.3
 _CONFIRM_TIMEOUT = 0.25
 _RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
@@ -42,7 +42,7 @@ _AMQP_OPTIONS = {"confirm_publish": True, "read_timeout": 0.2, "write_timeout": 
 
 
 class CircuitBreaker:
-    """Remembers that something failed, for all threads of a process: `pause` seconds later one of them tries again."""
+    """Remembers a failure for all threads of a process. After `pause` seconds, one thread tries again."""
 
     def __init__(self, pause: float) -> None:
         self._pause = pause
@@ -50,7 +50,7 @@ class CircuitBreaker:
         self._closed_until: float | None = None
 
     def allows(self) -> bool:
-        """Whether to try now. After a failure that is one caller in each pause, until it reports success."""
+        """Whether to try now. After a failure, a single caller per pause may try, until a caller reports success."""
         with self._lock:
             now = time.monotonic()
             if self._closed_until is not None and now < self._closed_until:
@@ -78,18 +78,18 @@ breaker = CircuitBreaker(PAUSE)
 
 
 def publish(jobs: Sequence[Job], *, within: float) -> list[UUID]:
-    """Send a message for each job, in this order; the ids of those that the broker took.
+    """Send a message for each job, in this order. Return the ids of the jobs that the broker accepted.
 
-    No message is begun after `within` seconds; one that has begun takes half a second at most, whatever the broker
-    does. A message carries the job's id alone: the row is the truth, and a message too many finds it claimed. What is
-    not among the result may have arrived all the same, when the broker's answer came too late.
+    No message starts after `within` seconds; a started message takes half a second at most, whatever the broker does.
+    A message carries the job's id alone: the row is the truth, and a duplicate message finds the job claimed. Jobs
+    missing from the result may have arrived all the same, if the broker answered too late.
     """
     sent = _send(map(_message_of, jobs), len(jobs), "jobs", within=within) if jobs else 0
     return [job.pk for job in jobs[:sent]]
 
 
 def publish_task(name: str, argument: object, *, queue: str, priority: int, expires: float) -> bool:
-    """Send a message that is for no job; whether the broker took it. Who takes it `expires` seconds later drops it."""
+    """Send a message that is for no job, valid for `expires` seconds. Return whether the broker accepted it."""
     message = {
         "name": name,
         "args": [argument],
@@ -114,12 +114,12 @@ def _message_of(job: Job) -> dict[str, Any]:
 
 
 def _send(messages: Iterable[dict[str, Any]], count: int, what: str, *, within: float) -> int:
-    """How many of `count` messages, each the arguments of `send_task`, the broker took."""
+    """Send messages, each the arguments of `send_task`. Return how many of `count` the broker accepted."""
     sent = 0
     if not breaker.allows():
         return sent
     deadline = time.monotonic() + within
-    # RabbitMQ takes what it cannot keep without a word, unless it is asked to confirm.
+    # RabbitMQ drops messages silently when it cannot store them, unless the sender asks for confirmation.
     confirmed = {"confirm_timeout": _CONFIRM_TIMEOUT} if is_amqp() else {}
     connection = _connection()
     try:
@@ -137,28 +137,28 @@ def _send(messages: Iterable[dict[str, Any]], count: int, what: str, *, within: 
 
 
 def depth(queue: str) -> int:
-    """Messages that wait in a queue of the broker, of all priorities. OSError when it does not answer."""
-    # A connection of its own: asked for rarely, and a pooled one may have been lost unnoticed.
+    """The number of messages in a queue of the broker, of all priorities. OSError if the broker does not answer."""
+    # Not a pooled connection: calls are rare, and a pooled connection may have been lost unnoticed.
     with _connection().clone() as connection:
         try:
             connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
             return int(connection.channel().queue_declare(queue, passive=True).message_count)
         except connection.channel_errors:
-            return 0  # there is no such queue: nothing was ever sent to it, or on Redis, nothing waits in it
+            return 0  # no such queue: nothing was ever sent, or, on Redis, the queue is empty
         except (KombuError, *connection.connection_errors) as error:
             raise OSError(str(error) or type(error).__name__) from error
 
 
 def is_amqp() -> bool:
-    """Whether the broker is RabbitMQ, which sorts the other way round."""
+    """Whether the broker is RabbitMQ, which sorts priorities in the opposite order."""
     return bool(_connection().transport.driver_type == "amqp")
 
 
 @cache
 def _connection() -> Connection:
-    """The address and time-outs for publishing; the open connections are in kombu's pool for it.
+    """The address and time-outs for publishing. kombu keeps a pool of open connections for this object.
 
-    Consumers wait for messages much longer than this, so these time-outs are not in the worker's own settings.
+    Consumers wait much longer for messages, so the worker's own settings do not have these time-outs.
     """
     amqp = str(current_app.conf.broker_url).startswith("amqp")
     connection: Connection = current_app.connection_for_write(

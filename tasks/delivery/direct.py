@@ -1,7 +1,7 @@
-"""Direct processing: jobs run in this process, in a few threads, where no broker takes them.
+"""Direct processing: a few threads of this process run jobs without a broker.
 
-`queue.backend: direct` has no broker at all; otherwise this stands in for a broker that is away, for jobs that a user
-waits for. The same code does the job, and the same claim keeps a worker from doing it too.
+`queue.backend: direct` has no broker at all. With a broker, direct processing replaces an unavailable broker for jobs
+of waiting users. The handlers are the same, and the claim keeps a worker from running a job twice.
 """
 
 import logging
@@ -23,11 +23,11 @@ from tasks.models import Job
 logger = logging.getLogger(__name__)
 
 THREADS = 4
-"""For jobs that a user waits for."""
+"""For jobs of waiting users."""
 BACKGROUND_THREADS = 2
-"""For the others, so that they are never in the way."""
+"""For background jobs, so that they never delay a waiting user."""
 BACKLOG = 12
-"""Jobs that wait for a thread; the next ones stay pending until one of these has begun."""
+"""Jobs waiting for a thread; further jobs stay pending until a waiting job starts."""
 SWEEP_EVERY = 10.0
 
 _run: Callable[[UUID, str], object] | None = None
@@ -39,7 +39,7 @@ _ended = threading.Condition()
 
 
 class _Lane:
-    """A few threads, which start with the first work, and room for work that waits for one of them."""
+    """A few threads, started with the first work, and a bounded backlog of waiting work."""
 
     def __init__(self, name: str, threads: int) -> None:
         self._name, self._threads = name, threads
@@ -48,7 +48,7 @@ class _Lane:
         self._pool: ThreadPoolExecutor | None = None
 
     def take(self, work: Callable[[], object]) -> bool:
-        """Do the work when a thread is free; whether there is room for it."""
+        """Do the work when a thread is free. Return False if the backlog is full."""
         global _in_hand
         if not self._room.acquire(blocking=False):
             return False
@@ -66,7 +66,7 @@ class _Lane:
         return True
 
     def _work(self, work: Callable[[], object]) -> None:
-        self._room.release()  # before the end of this makes room for the next, which comes here too
+        self._room.release()  # first: the end of this work admits another job, which needs a place in the backlog
         try:
             work()
         finally:
@@ -79,18 +79,18 @@ _foreground, _background = _Lane("direct", THREADS), _Lane("direct-background", 
 
 
 def configure(run: Callable[[UUID, str], object] | None, sweep: Callable[[], object] | None) -> None:
-    """Hand over what runs a job and what sweeps. None: this process does no direct processing (a Celery worker)."""
+    """Set the functions for a job and for a sweep. None: no direct processing in this process (a Celery worker)."""
     global _run, _sweep
     _run, _sweep = run, sweep
 
 
 def may_stand_in() -> bool:
-    """Whether this process does jobs itself when it has to."""
+    """Whether direct processing is available in this process."""
     return _run is not None
 
 
 def process(jobs: Iterable[Job]) -> set[UUID]:
-    """Do jobs in this process, outside of the caller's thread; the ids of those that there is room for."""
+    """Run jobs in threads of this process. Return the ids of the jobs that fit into the backlog."""
     taken: set[UUID] = set()
     if not may_stand_in():
         return taken
@@ -104,9 +104,9 @@ def process(jobs: Iterable[Job]) -> set[UUID]:
 
 
 def process_in_background(work: Callable[[], object]) -> bool:
-    """Do other work than a job in this process, as what nobody waits for; whether there is room for it.
+    """Do work without a job in a background thread of this process. Return False if the backlog is full.
 
-    It says itself what became of it: nobody hears of its errors.
+    The work has to report its own errors: nobody sees its exceptions.
     """
     taken = may_stand_in() and _background.take(work)
     if taken:
@@ -115,7 +115,7 @@ def process_in_background(work: Callable[[], object]) -> bool:
 
 
 def keep(**_signal: object) -> None:
-    """Sweep from this process every ten seconds, as long as jobs are processed directly."""
+    """Sweep in this process every ten seconds while it processes jobs directly."""
     global _keeper
     with _keeper_lock:
         if _keeper is None or not _keeper.is_alive():
@@ -124,13 +124,13 @@ def keep(**_signal: object) -> None:
 
 
 def wait_until_idle(timeout: float) -> bool:
-    """Wait for the jobs in hand, and those that they make room for; whether they ended within `timeout` seconds."""
+    """Wait for the accepted jobs, and for jobs admitted when they end. Return whether all ended within `timeout` s."""
     with _ended:
         return _ended.wait_for(lambda: _in_hand == 0, timeout)
 
 
 def worker_id() -> str:
-    """Who runs the jobs: this process."""
+    """The worker id of this process for jobs."""
     return f"direct@{socket.gethostname()}:{os.getpid()}"
 
 
@@ -138,7 +138,7 @@ def _do(job_id: UUID) -> None:
     try:
         if _run is not None:
             _run(job_id, worker_id())
-    except Exception as error:  # noqa: BLE001  (it is in the job's row, or the job is rescued)
+    except Exception as error:  # noqa: BLE001  (the job's row has the error, or the job is rescued)
         logger.info("job %s: %s", job_id, error)
 
 

@@ -1,7 +1,7 @@
-"""Hands committed jobs over: to the broker, or to this process itself where there is none.
+"""Dispatch: hands committed jobs over to the broker, or to direct processing.
 
-request or end of a job → commit → turns (within the caps) → commit → broker → queued
-                                                               ↘ direct processing
+request or end of a job → commit → admission (within the caps) → commit → broker → queued
+                                                                   ↘ direct processing
 """
 
 import hashlib
@@ -22,21 +22,21 @@ from tasks.state.lifecycle import mark_queued
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 1_000
-"""Jobs that are given their turn together."""
+"""Jobs admitted in a transaction."""
 IN_A_REQUEST = 0.5
-"""Seconds that somebody who waits for an answer may spend on sending; what is left is sent by others."""
+"""Seconds for sending while a user waits for an answer; the sweeper sends the rest."""
 IN_THE_BACKGROUND = 30.0
-"""Seconds that a command or the sweeper may spend on sending, for each thousand jobs."""
+"""Seconds for sending a thousand jobs in a command or in the sweeper."""
 
 
 def dispatch_after_commit(queues: Iterable[str]) -> None:
-    """Dispatch what waits in the queues once the transaction that this is called in has committed."""
+    """Dispatch the waiting jobs of the queues after the current transaction has committed."""
     for queue in sorted(set(queues)):
         transaction.on_commit(lambda queue=queue: dispatch(queue, within=IN_A_REQUEST), robust=True)  # type: ignore[misc]
 
 
 def dispatch(queue: str, *, within: float = IN_THE_BACKGROUND) -> int:
-    """Give the pending jobs of a queue their turn, as far as the caps allow, and hand them over; how many."""
+    """Admit pending jobs of a queue within the caps, and hand them over. Return how many."""
     crash_point("committed")
     handed = 0
     while True:
@@ -52,14 +52,14 @@ def dispatch(queue: str, *, within: float = IN_THE_BACKGROUND) -> int:
 
 
 def send_again_after_commit(jobs: Sequence[Job]) -> None:
-    """Send another message for those of the jobs that had their turn already, as after a promotion."""
+    """Send another message for already admitted jobs, for example after a promotion."""
     sent_before = [job.pk for job in jobs if job.dispatched_at is not None]
     if sent_before:
         transaction.on_commit(lambda: send_again(sent_before, within=IN_A_REQUEST), robust=True)
 
 
 def send_again(job_ids: Collection[UUID], *, within: float = IN_THE_BACKGROUND) -> int:
-    """Send another message for waiting jobs; how many the broker took. The second to arrive finds the job claimed."""
+    """Send another message for waiting jobs; return how many were sent. A duplicate finds its job claimed."""
     waiting = Job.objects.filter(pk__in=job_ids, status__in=Job.WAITING).order_by("priority", "created_at")
     sent = broker.publish(list(waiting), within=within)
     Job.objects.filter(pk__in=sent).update(dispatched_at=timezone.now())
@@ -68,18 +68,18 @@ def send_again(job_ids: Collection[UUID], *, within: float = IN_THE_BACKGROUND) 
 
 
 def release_next(job: Job) -> None:
-    """In the transaction in which a job leaves its queue: give the next one its turn, and hand it over afterwards.
+    """Admit the next job, in the transaction in which a job leaves its queue; hand it over after the commit.
 
-    `job` is as its transition returned it. It may be the next one itself, when it runs again.
+    `job` is the job as returned by its transition. After a retry, it may itself be the next job.
     """
-    if not job.others_wait and job.status != Job.Status.PENDING:  # so it is at most ends, and no lock is needed
+    if not job.others_wait and job.status != Job.Status.PENDING:  # true for most jobs, and saves the lock
         return
     if jobs := admit(job.queue, 1):
         transaction.on_commit(lambda: hand_over(jobs, within=IN_A_REQUEST), robust=True)
 
 
 def hand_over(jobs: Sequence[Job], *, within: float) -> int:
-    """Send jobs whose turn it is, or process them here; how many. The others lose their turn, and wait on."""
+    """Send admitted jobs, or process them directly. Return how many. The rest lose their admission, and wait."""
     ours = [job for job in jobs if _is_direct(job)]
     theirs = [job for job in jobs if not _is_direct(job)]
     sent = broker.publish(theirs, within=within)
@@ -99,7 +99,7 @@ def hand_over(jobs: Sequence[Job], *, within: float) -> int:
 
 
 def _is_direct(job: Job) -> bool:
-    """Whether a job is not for the broker: there is none, or its user is not moved to queued processing yet."""
+    """Whether a job bypasses the broker: there is no broker, or the rollout does not include its user yet."""
     if not direct.may_stand_in():
         return False
     if settings.JOB_PROCESSOR.queue.backend == "direct":
@@ -108,6 +108,6 @@ def _is_direct(job: Job) -> bool:
 
 
 def in_rollout(user_id: int) -> bool:
-    """Whether a user's jobs go through the broker: `integration.rollout_percent` of the users, always the same."""
+    """Whether a user's jobs go through the broker: always the same `integration.rollout_percent` of the users."""
     digest = hashlib.sha256(f"rollout {user_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") % 100 < settings.JOB_PROCESSOR.integration.rollout_percent

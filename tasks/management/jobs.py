@@ -1,4 +1,4 @@
-"""What the commands about jobs have in common: finding jobs, showing them, and ending only when their work is done."""
+"""Shared functions of the commands about jobs: find jobs, show them, and wait for directly processed jobs."""
 
 from argparse import ArgumentParser
 from collections.abc import Iterable
@@ -11,13 +11,13 @@ from tasks.delivery import direct
 from tasks.models import Job
 
 BY = "the command line"
-"""Who did it, in reasons and errors."""
+"""The actor in reasons and errors."""
 LONGEST_WORK = 3_600.0
-"""Seconds that a command waits at most for the jobs that its own process does."""
+"""The longest time in seconds that a command waits for jobs of its own process."""
 
 
 class ShellCommand(BaseCommand):
-    """A command that says in one line what is wrong with its arguments, without its usage, and exits 2."""
+    """A command that reports bad arguments in a single line, without its usage, and exits 2."""
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         parser = super().create_parser(prog_name, subcommand, **kwargs)
@@ -31,12 +31,12 @@ def _refuse(parser: ArgumentParser, message: str) -> NoReturn:
 
 
 def bad_argument(message: str) -> CommandError:
-    """One line, and exit code 2."""
+    """An error in a single line, with exit code 2."""
     return CommandError(message, returncode=2)
 
 
 def find_jobs(ids: Iterable[str]) -> list[Job]:
-    """The jobs with these ids, in this order, each once. An id that is malformed or unknown is a bad argument."""
+    """The jobs with these ids, in the given order, without duplicates. A malformed or unknown id is a bad argument."""
     wanted = list(dict.fromkeys(_parse_id(text) for text in ids))
     found = Job.objects.prefetch_related(Job.REQUESTERS).in_bulk(wanted)
     if missing := [str(job_id) for job_id in wanted if job_id not in found]:
@@ -52,7 +52,7 @@ def _parse_id(text: str) -> UUID:
 
 
 def describe(job: Job) -> str:
-    """One line about a job: `AAPL: queued, priority 3 in foreground, requested by demo (id …)`."""
+    """A line about a job: `AAPL: queued, priority 3 in foreground, requested by demo (id …)`."""
     names = ", ".join(job.requesters())
     return f"{job.subject}: {job.status}, priority {job.priority} in {job.queue}, requested by {names} (id {job.pk})"
 
@@ -71,7 +71,7 @@ def as_json(job: Job) -> dict[str, Any]:
 
 
 def finish_here(command: BaseCommand) -> None:
-    """Wait for the jobs that this process does itself because no broker takes them: they must not end with it."""
+    """Wait for the directly processed jobs of this process: they would end with the command."""
     if direct.wait_until_idle(0):
         return
     command.stderr.write("No broker takes jobs: this process does them, and ends when they have ended.")

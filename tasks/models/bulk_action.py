@@ -1,4 +1,4 @@
-"""What somebody does to all jobs that match a list's filters, however many these are."""
+"""Bulk actions: a user's action on all jobs that match the filters of a list, however many."""
 
 import hashlib
 from datetime import datetime
@@ -11,18 +11,16 @@ from django.utils import timezone
 
 
 class BulkActionQuerySet(models.QuerySet["BulkAction"]):
-    """What can be asked for among bulk actions."""
-
     def running(self) -> Self:
         return self.filter(finished_at=None)
 
 
 class BulkAction(models.Model):
-    """An action on all jobs that matched filters when it was confirmed; it is worked off in batches, newest job first.
+    """An action on all jobs that matched filters at its confirmation, done in batches, newest job first.
 
-    `running` → `completed`, `stopped` (somebody stopped it, or its user may not do it any more) or `failed` (an error
-    that does not pass). A job that came later does not match; one that changed meanwhile is looked at as it is when
-    its turn comes. Only `tasks.bulk.runner` writes these rows.
+    `running` → `completed`, `stopped` (by a user, or because its user lost the permission) or `failed` (a permanent
+    error). Jobs created later do not match. A job that changes meanwhile is judged by its state in its batch. Only
+    `tasks.bulk.runner` writes these rows.
     """
 
     class Kind(models.TextChoices):
@@ -41,7 +39,7 @@ class BulkAction(models.Model):
         Kind.RUN_AGAIN: "tasks.retry_job",
         Kind.REPRIORITISE: "tasks.reprioritise_job",
     }
-    """What its user needs, as for one job."""
+    """The permission for each kind, the same as for a single job."""
 
     kind = models.CharField(max_length=15, choices=Kind)
     priority = models.PositiveSmallIntegerField(null=True, blank=True, help_text="The new one, where it changes.")
@@ -90,9 +88,9 @@ class BulkAction(models.Model):
 
     @classmethod
     def digest(cls, kind: str, filters: str, priority: int | None) -> str:
-        """What `same` is."""
+        """The value of `same`."""
         return hashlib.sha256(f"{kind} {priority} {filters}".encode()).hexdigest()
 
     def end(self, state: "BulkAction.State", now: datetime, error: str = "") -> None:
-        """Set, but do not save, how it ended."""
+        """Set the end of the action without saving."""
         self.state, self.finished_at, self.error = state, now, error

@@ -10,30 +10,28 @@ from django.utils import timezone
 
 
 class JobQuerySet(models.QuerySet["Job"]):
-    """What can be asked for among jobs."""
-
     def active(self) -> Self:
-        """Those that have not ended: pending, queued or running.
+        """Jobs without an end: pending, queued or running.
 
-        Said in these words, and not with a list of states, because the partial indexes have them: SQLite uses such an
-        index only where a query repeats its condition, and would read every job that ever was.
+        The condition is `finished_at`, not a list of states, because the partial indexes contain it. SQLite uses a
+        partial index only if a query repeats its condition, and would read all jobs otherwise.
         """
         return self.filter(finished_at=None)
 
     def refused(self) -> Self:
-        """Those that wait because the broker did not take them when their turn came."""
+        """Active jobs that the broker refused after their admission."""
         return self.active().filter(refused_at__isnull=False)
 
     def ended_since(self, moment: datetime) -> Self:
-        """Those that have ended at that moment or later."""
+        """Jobs that ended at `moment` or later."""
         return self.filter(finished_at__gte=moment)
 
     def unsuccessful(self) -> Self:
-        """Those that failed, expired or were cancelled, in the words of their partial indexes."""
+        """Jobs that failed, expired or were cancelled. The condition repeats the condition of the partial indexes."""
         return self.filter(status__in=Job.UNSUCCESSFUL)
 
     def with_reason(self) -> models.QuerySet[Any]:
-        """Each with its `reason`: the error, without the symbol that it names."""
+        """Annotate each job with `reason`: its error without its symbol."""
         name = Concat(Value(" for "), F("symbol"), output_field=CharField())
         nameless = Case(
             When(symbol="", then=F("error")),
@@ -44,11 +42,11 @@ class JobQuerySet(models.QuerySet["Job"]):
 
 
 class Job(models.Model):
-    """One request for work. Its id is also the id of the Celery task that does it.
+    """A request for work. The job's id is also the id of its Celery task.
 
-    `pending` (committed; waits for its turn, its retry time or a broker) → `queued` (the broker has it) → `running`
-    → `completed`, `failed`, `expired` (waited past its queue's `ttl`) or `cancelled`. A retry goes from `running`
-    back to `pending`. The last four never change again. Only `tasks.state.lifecycle` writes a status.
+    `pending` (committed; waits for admission, its retry time or a broker) → `queued` (in the broker) → `running` →
+    `completed`, `failed`, `expired` (waited past its queue's `ttl`) or `cancelled`. A retry goes from `running` back
+    to `pending`. The last four never change again. Only `tasks.state.lifecycle` writes a status.
     """
 
     class Type(models.TextChoices):
@@ -90,10 +88,10 @@ class Job(models.Model):
     WORKED_TO_THE_END: ClassVar = (Status.COMPLETED, Status.FAILED)
     """The ends of jobs that a worker ended; the other ends come from a limit or from a person."""
     REQUESTERS: ClassVar = "requests__user"
-    """What to prefetch for many jobs' `requesters()`."""
+    """The path to prefetch for the `requesters()` of many jobs."""
 
     others_wait: bool = True
-    """False when a transition found that no other job of its queue waits for its turn."""
+    """False after a transition that found no other job of its queue waiting for admission."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     job_type = models.CharField(max_length=20, choices=Type)
@@ -154,7 +152,7 @@ class Job(models.Model):
     class Meta:
         ordering = ["-created_at"]
         indexes = [
-            # Partial, so that it stays small and an ended job costs it nothing.
+            # A partial index: it stays small, and ended jobs are not in it.
             models.Index(
                 fields=["queue", "status", "priority", "created_at"],
                 name="job_work_order",
@@ -172,9 +170,9 @@ class Job(models.Model):
             ),
             models.Index(fields=["symbol", "-created_at"], name="job_of_a_stock"),
             models.Index(fields=["-created_at"], name="job_newest_first"),
-            # Written once in a job's life, at its end; what ended in the last hour is asked for by every scrape.
+            # Written once per job, at its end; every scrape of the metrics reads the jobs that ended in the last hour.
             models.Index(fields=["finished_at"], name="job_ended", condition=Q(finished_at__isnull=False)),
-            # Few, and what people look for: in the order of the list of jobs, and by their end.
+            # Indexes for unsuccessful jobs, which are few: in the order of the list of jobs, and by their end.
             models.Index(
                 fields=["-created_at"],
                 name="job_unsuccessful",
@@ -211,16 +209,16 @@ class Job(models.Model):
 
     @property
     def subject(self) -> str:
-        """What it is about: `AAPL`, or `a batch of 50`."""
+        """The job's stock or stocks: `AAPL`, or `a batch of 50`."""
         return self.symbol or f"a batch of {len(self.parameters.get('symbols', []))}"
 
     def requesters(self) -> list[str]:
-        """The names of those who asked for it, each once, the first one first. For many jobs, prefetch REQUESTERS."""
+        """The names of the requesters, each once, the first requester first. For many jobs, prefetch REQUESTERS."""
         return list(dict.fromkeys(str(request.user or "system") for request in self.requests.all()))
 
 
 class JobRequest(models.Model):
-    """Someone's wish for a job: the one who caused it and those who joined it."""
+    """A requester of a job: the user with the first request, or a user who joined. No user: the system."""
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="requests")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True)
@@ -245,10 +243,10 @@ DEAD_LETTER = Q(published_at__isnull=True) & ~Q(error="")
 
 
 class JobEvent(models.Model):
-    """One step in a job's life, and the outbox: `published_at` is empty until the MQTT broker has it.
+    """A step of a job, and the outbox: `published_at` is empty until the MQTT broker has acknowledged the event.
 
-    `seq` counts from 1 without gaps within a job. `payload` is what was true at that moment and changes from event
-    to event: `state`, `priority`, `queue`, `attempt`, `worker_id`, and the event's own details.
+    `seq` counts from 1 without gaps within a job. `payload` has the job's facts at the time of the event: `state`,
+    `priority`, `queue`, `attempt`, `worker_id`, and the event's own details.
     """
 
     class Event(models.TextChoices):

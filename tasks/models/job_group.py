@@ -7,10 +7,10 @@ from tasks.models.job import Job
 
 
 class JobGroup(models.Model):
-    """What one user asked for at once: fetches, a backfill, analyses. Joined jobs are among its `jobs`.
+    """The jobs requested together by a user: fetches, a backfill, analyses. `jobs` includes joined jobs.
 
-    The admin shows its user how far it is, and whoever may see jobs. The user gets a mail when the last job has ended,
-    where that took long.
+    The admin shows the progress to the user, and to everybody with the permission to see jobs. After the last job, the
+    user gets a mail if the jobs took long.
     """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="job_groups")
@@ -23,7 +23,7 @@ class JobGroup(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
-        default_permissions = ()  # those of its jobs count
+        default_permissions = ()  # the permissions for jobs count
         indexes = [models.Index(fields=["id"], name="group_not_told", condition=Q(told_at=None))]
 
     def __str__(self) -> str:

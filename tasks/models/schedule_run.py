@@ -3,7 +3,7 @@ from django.utils import timezone
 
 
 class ScheduleRun(models.Model):
-    """A slot of a schedule that is used up: what it asks for is committed together with this row."""
+    """A used slot of a schedule. The row and the slot's work are committed together."""
 
     schedule = models.CharField(max_length=200, help_text="The periodic task's name.")
     slot = models.DateTimeField(help_text="When it was due.")

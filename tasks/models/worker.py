@@ -2,14 +2,14 @@ from django.db import models
 
 
 class Worker(models.Model):
-    """A Celery worker: it writes this row when it is ready, renews it while it is there, and says when it ends.
+    """A row of the worker registry: a Celery worker creates the row at its start, renews it, and marks it at its end.
 
-    Only `tasks.celery_worker.registry` writes rows, except for `told`. Times are the database's. A process that runs
-    jobs without a broker has no row.
+    Only `tasks.celery_worker.registry` writes rows, except for `told`. Times are the database's. A process without a
+    broker (direct processing) has no row.
     """
 
     class State(models.TextChoices):
-        """The attribute `state` of each of `tasks.celery_worker.registry.workers()`. It changes as time passes."""
+        """The attribute `state` of `tasks.celery_worker.registry.workers()`. The state changes as time passes."""
 
         ALIVE = "alive"
         STOPPED = "stopped"
@@ -43,6 +43,6 @@ class Worker(models.Model):
         return self.worker_id
 
     def was_replaced_by(self, other: "Worker") -> bool:
-        """Whether `other` has its name, and came after it was last seen."""
+        """Whether the worker `other` has the same name, and started after the last heartbeat of this worker."""
         names = (one.worker_id.rpartition(":")[0] for one in (self, other))
         return len(set(names)) == 1 and other.started_at > self.heartbeat_at

@@ -1,4 +1,4 @@
-"""Runs one job: claim it, do the work without a transaction, then write effect and end together."""
+"""Runs a job: claim it, do the work without a transaction, then commit its effect and its end together."""
 
 import logging
 from contextlib import suppress
@@ -26,9 +26,9 @@ class JobFailed(Exception):
 
 
 def run_job(job_id: UUID, worker_id: str, *, at_most: int | None = None) -> dict[str, Any] | None:
-    """Do a job; its result, None when it is not to be had or will be tried again. JobFailed carries the job's error.
+    """Run a job and return its result; None if the job cannot be claimed, or will be retried. Raise JobFailed.
 
-    A worker that lost its claim on the way writes nothing.
+    A worker that loses its claim meanwhile writes nothing.
     """
     job = lifecycle.claim(job_id, worker_id, at_most=at_most)
     if job is None:
@@ -50,7 +50,7 @@ def _do(job: Job) -> dict[str, Any] | None:
         if not isinstance(done, JobResult) or not lifecycle.complete_alone(job, *done):
             with transaction.atomic():
                 done = done if isinstance(done, JobResult) else done()
-                release_next(lifecycle.complete(job, *done))  # ClaimLost takes back what was stored
+                release_next(lifecycle.complete(job, *done))  # ClaimLost rolls back the stored effect
     except lifecycle.ClaimLost:
         raise
     except JobSnoozed as pause:
@@ -65,7 +65,7 @@ def _do(job: Job) -> dict[str, Any] | None:
         return None
     except (DatabaseError, InterfaceError) as error:
         logger.warning("job %s: %s", job.pk, error)
-        with suppress(Exception):  # the next statement opens a new one
+        with suppress(Exception):  # the next statement opens a new connection
             connection.close()
         _end_attempt(job, JobError(f"{type(error).__name__}: {error}".splitlines()[0], retryable=True))
         return None
@@ -78,7 +78,7 @@ def _do(job: Job) -> dict[str, Any] | None:
 
 
 def _end_attempt(job: Job, failure: JobError) -> None:
-    """Try again later, or fail for good: then JobFailed."""
+    """Retry the job later, or end it as failed and raise JobFailed."""
     again = failure.retryable and retries_left(job) > 0
     with transaction.atomic():
         if again:

@@ -1,8 +1,8 @@
-"""What the functions have in common that do the work of jobs.
+"""The interface of handlers, the functions that do the work of jobs.
 
-Work is split in two: the slow part runs without a transaction and returns a function, which then writes the effect in
-the transaction that ends the job, so that a job's effect and its end are there together or not at all. Where there is
-nothing left to write, it returns how the job ends.
+The work has two parts. The slow part runs without a transaction, and returns a function. The function writes the
+effect in the transaction that ends the job: a job's effect and end are committed together or not at all. A handler
+with nothing left to write returns the JobResult itself.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from tasks.models import Job
 
 
 class JobResult(NamedTuple):
-    """How a job ends that was done."""
+    """The outcome and the result of a completed job."""
 
     outcome: Job.Outcome
     result: dict[str, Any]
@@ -24,7 +24,7 @@ class JobResult(NamedTuple):
 Store = Callable[[], JobResult]
 """Writes the effect."""
 Handler = Callable[[Job], Store | JobResult]
-"""Does the slow part of one type's jobs. Raises JobError."""
+"""Does the slow part of a job. Raises JobError."""
 
 _Parameters = TypeVar("_Parameters", bound=BaseModel)
 
@@ -32,7 +32,7 @@ _Parameters = TypeVar("_Parameters", bound=BaseModel)
 class JobError(Exception):
     """The attempt failed; the message is the job's error.
 
-    `retryable`: whether trying again later may help. `effect` is written together with the job's end as failed.
+    `retryable`: another attempt may succeed. `effect` is written in the transaction that ends the job as failed.
     """
 
     def __init__(self, message: str, *, retryable: bool = False, effect: Callable[[], object] = lambda: None) -> None:
@@ -42,7 +42,7 @@ class JobError(Exception):
 
 
 class JobSnoozed(Exception):
-    """Nothing failed, but the work cannot go on before `until`; the message says why."""
+    """The work cannot continue before `until`, without a failure; the message says why."""
 
     def __init__(self, message: str, until: datetime) -> None:
         super().__init__(message)
@@ -50,7 +50,7 @@ class JobSnoozed(Exception):
 
 
 def read_parameters(model: type[_Parameters], job: Job) -> _Parameters:
-    """A job's parameters, checked. JobError names the one that does not fit, its value and what was expected."""
+    """A job's checked parameters. JobError names the first wrong parameter, its value and the expected value."""
     try:
         return model.model_validate(job.parameters)
     except ValidationError as error:

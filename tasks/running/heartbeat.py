@@ -1,4 +1,4 @@
-"""Says for the jobs that run in this process that they are still being worked on."""
+"""Renews the heartbeats of running jobs in this process."""
 
 import logging
 import os
@@ -17,11 +17,11 @@ from tasks.models import Job
 logger = logging.getLogger(__name__)
 
 MISSED = 3
-"""Heartbeats that a job or a worker may miss before it is taken for abandoned or gone."""
+"""Missed heartbeats after which a job counts as abandoned, and a worker as gone."""
 
 
 class _Pulse:
-    """A thread that renews `heartbeat_at`; it costs a job that ends between two beats nothing."""
+    """A thread that renews `heartbeat_at`. A job that ends between two heartbeats causes no query."""
 
     def __init__(self) -> None:
         self._running: dict[tuple[object, int], None] = {}
@@ -66,18 +66,18 @@ def interval() -> float:
 
 
 def patience() -> timedelta:
-    """How old a heartbeat of what lives can be."""
+    """The highest age of the heartbeat of a living job or worker."""
     return timedelta(seconds=MISSED * interval())
 
 
 def missed() -> Q:
-    """Rows whose heartbeat is too old; or that far in the future, from before the database's clock was set back."""
+    """Rows with an outdated heartbeat, or with a future heartbeat from before the database's clock was set back."""
     return Q(heartbeat_at__lt=Now() - patience()) | Q(heartbeat_at__gt=Now() + patience())
 
 
 @contextmanager
 def beating(job: Job) -> Iterator[None]:
-    """Renew the job's heartbeat while the block lasts."""
+    """Renew the job's heartbeat during the block."""
     _pulse.add(job)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Named places at which tests of faults kill the process, as a power cut would."""
+"""Crash points: named places at which fault tests kill the process, as a power cut would."""
 
 import os
 import signal
@@ -7,12 +7,12 @@ VARIABLE = "STOCKQUEUE_CRASH_AT"
 
 
 def crash_point(name: str) -> None:
-    """SIGKILL for this process where the environment names this point; no effect otherwise.
+    """Kill this process with SIGKILL if the environment names the point.
 
-    `committed`: jobs are committed, no message is sent. `published`: messages are sent, `queued` is not noted.
+    `committed`: jobs are committed, no message is sent. `published`: messages are sent, `queued` is not recorded.
     `claimed`: a worker has the job. `worked`: the source has answered, nothing is stored. `ended`: the end is
-    committed, the message is not acknowledged. `changed`: a batch of an action on many jobs is not committed yet.
-    `batch`: it is.
+    committed, the message is not acknowledged. `changed`: a batch of a bulk action is not committed yet. `batch`: the
+    batch is committed.
     """
     if os.environ.get(VARIABLE) == name:
         os.kill(os.getpid(), signal.SIGKILL)

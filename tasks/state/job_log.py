@@ -1,7 +1,7 @@
-"""A line in the logs for each step of a job's life, once it is committed.
+"""Logs a line for each step of a job after its commit.
 
-The logger `tasks.jobs` tells what is enqueued and dispatched. What workers do is told by the logger that the job type
-names in `tasks.job_types`. `stockqueue.logs` says which file each logger has.
+The logger `tasks.jobs` has the lines about enqueuing and dispatch. The job type in `tasks.job_types` names the logger
+for the lines about the work. `stockqueue.logs` assigns loggers to files.
 """
 
 import json
@@ -18,7 +18,7 @@ from tasks.models import Job, JobEvent
 Event = JobEvent.Event
 
 FACTS = ("job_type", "symbol", "trigger", "started_at")
-"""What lines need of a job besides what its events have; transitions return it."""
+"""Job fields that the lines need besides the fields of events; transitions return them."""
 
 _queueing = logging.getLogger("tasks.jobs")
 _BY_WORKERS = (Event.STARTED, Event.PROGRESS, Event.RETRIED, Event.COMPLETED, Event.FAILED)
@@ -29,7 +29,7 @@ _LEVELS = {Event.PROGRESS: logging.DEBUG, Event.FAILED: logging.WARNING, Event.E
 def tell(
     jobs: Collection[Job], event: JobEvent.Event, details: Sequence[dict[str, Any]] = ({},), outcome: str = ""
 ) -> None:
-    """Log that the jobs, as they are now, took that step; nothing is read, and nothing if the transaction fails.
+    """Log that the jobs, in their present state, took a step. No query is made; a rollback logs nothing.
 
     Each job has a line for each of the `details`; all lines are written at once.
     """
@@ -45,7 +45,7 @@ def tell(
 
 def _write(level: int, lines: dict[logging.Logger, list[str]]) -> None:
     for logger, events in lines.items():
-        # Logger.log would look for the line of code that called it, which takes a third of its time.
+        # Logger.log would search the stack for its caller, which takes a third of its time.
         text = "; ".join(events)
         logger.handle(logger.makeRecord(logger.name, level, __file__, 0, text, (), None, extra={"events": events}))
 

@@ -1,4 +1,4 @@
-"""The one place that writes a job's status: each transition is one compare-and-set and one event, together."""
+"""The transitions of jobs, each a compare-and-set with an event. No other module writes a status."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -16,16 +16,16 @@ Status = Job.Status
 
 
 class ClaimLost(Exception):
-    """The job is no longer this attempt's: it was given to another worker, or has ended."""
+    """The attempt no longer holds the job: another worker has it, or the job has ended."""
 
 
 def create(jobs: Sequence[Job]) -> set[UUID]:
-    """Insert those of the jobs whose `unique_key` no active job has, with their first event and request; their ids."""
+    """Insert the jobs whose `unique_key` is free, with their first events and requests. Return the inserted ids."""
     return insert(jobs, Event.CREATED, {job.pk: {"retry_of": str(job.retry_of_id)} for job in jobs if job.retry_of_id})
 
 
 def mark_queued(job_ids: Collection[UUID]) -> list[Job]:
-    """pending → queued, for those of the jobs that the broker has and no worker was faster with."""
+    """pending → queued, for jobs in the broker that no worker has claimed yet."""
     return change(
         job_ids,
         [Status.PENDING],
@@ -34,21 +34,21 @@ def mark_queued(job_ids: Collection[UUID]) -> list[Job]:
         status=Status.QUEUED,
         queued_at=timezone.now(),
         refused_at=None,
-        # Its turn was taken back when the sender believed that the message had not arrived: it takes up room again.
+        # If the sender gave up on a message that did arrive, the job lost its admission. Now it counts within the
+        # caps.
         dispatched_at=Sql('COALESCE("dispatched_at", "created_at")'),
     )
 
 
 def claim(job_id: UUID, worker_id: str, *, at_most: int | None = None) -> Job | None:
-    """queued → running for one worker; None when the job is not to be had. `attempt` is the claim's token.
+    """queued → running for one worker; None if the job cannot be claimed. `attempt` is the claim's token.
 
-    `at_most` is the priority that the message was sent with: a job that was put back since then is left to the message
-    that says so.
+    `at_most` is the priority of the message. A job with a less urgent priority by now is left to its newer message.
     """
     claimed = _claim(job_id, worker_id, at_most)
     if not claimed:
         with transaction.atomic():
-            # A message can arrive before its sender has noted that it is sent, or while he does: this waits for him.
+            # A message can arrive before or while its sender marks the job as queued: this call waits for the sender.
             mark_queued([job_id])
             claimed = _claim(job_id, worker_id, at_most)
     return claimed[0] if claimed else None
@@ -70,19 +70,19 @@ def _claim(job_id: UUID, worker_id: str, at_most: int | None) -> list[Job]:
 
 
 def report_progress(job: Job, steps: Sequence[dict[str, Any]]) -> Job:
-    """running → running: tell of each step. The events are there for an attempt that follows, too."""
+    """running → running, with an event for each step. The events remain for a later attempt."""
     return _of_claim(job, Event.PROGRESS, *steps, heartbeat_at=database_time())
 
 
 def complete(job: Job, outcome: Job.Outcome, result: dict[str, Any]) -> Job:
-    """running → completed, by the worker that holds the claim."""
+    """running → completed, by the worker with the claim."""
     return _of_claim(job, Event.COMPLETED, {"result": result}, **_completed(outcome, result))
 
 
 def complete_alone(job: Job, outcome: Job.Outcome, result: dict[str, Any]) -> bool:
-    """running → completed without a transaction around it; False when others wait for the room that it leaves.
+    """running → completed without a surrounding transaction. False if other jobs wait for admission in its queue.
 
-    Those have to get it in the transaction that ends the job. False also when the claim is lost.
+    In this case, the job has to end in the transaction that admits the next job. Also False if the claim is lost.
     """
     changes = _completed(outcome, result)
     return bool(_change_claimed(job, Event.COMPLETED, {"result": result}, only_alone=True, **changes))
@@ -99,14 +99,14 @@ def _completed(outcome: Job.Outcome, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def fail(job: Job, error: str) -> Job:
-    """running → failed for good, by the worker that holds the claim or in the name of one that was lost."""
+    """running → failed for good, by the worker with the claim, or on behalf of a lost worker."""
     return _of_claim(
         job, Event.FAILED, {"error": error}, status=Status.FAILED, error=error, finished_at=timezone.now()
     )
 
 
 def retry(job: Job, error: str, run_at: datetime, *, counts: bool = True) -> Job:
-    """running → pending, to be started again at `run_at`. `counts`: whether it uses up one of the job's retries."""
+    """running → pending, for another attempt at `run_at`. `counts`: whether to use up a retry of the job."""
     return _of_claim(
         job,
         Event.RETRIED,
@@ -122,7 +122,7 @@ def retry(job: Job, error: str, run_at: datetime, *, counts: bool = True) -> Job
 
 
 def expire(job_ids: Collection[UUID], queued_before: datetime, error: str) -> list[Job]:
-    """queued → expired, for those of the jobs that the broker has had since before that moment."""
+    """queued → expired, for jobs in the broker since `queued_before` or earlier."""
     return change(
         job_ids,
         [Status.QUEUED],
@@ -136,7 +136,7 @@ def expire(job_ids: Collection[UUID], queued_before: datetime, error: str) -> li
 
 
 def cancel(job_ids: Collection[UUID], reason: str) -> list[Job]:
-    """pending, queued or running → cancelled; the jobs that were. What runs may go on, and can write nothing."""
+    """pending, queued or running → cancelled. Return the cancelled jobs. Late writes of running jobs are refused."""
     return change(
         job_ids,
         Job.ACTIVE,
@@ -149,12 +149,12 @@ def cancel(job_ids: Collection[UUID], reason: str) -> list[Job]:
 
 
 def promote(reasons: Mapping[UUID, dict[str, Any]], priority: int, queue: Job.Queue) -> list[Job]:
-    """Give waiting jobs another priority (better or worse), and the queue and reason that go with it.
+    """Give waiting jobs another priority (better or worse), with its queue and reason.
 
-    The jobs that changed: they have to be dispatched again.
+    Return the changed jobs, which have to be dispatched again.
     """
     one, *others = reasons.values()
-    are_all_the_same = all(other == one for other in others)  # where somebody sets a priority
+    are_all_the_same = all(other == one for other in others)  # as when a person sets a priority
     same: dict[str, Any] = {"priority_reason": one} if are_all_the_same else {}
     with transaction.atomic():
         changed = change(
@@ -174,13 +174,13 @@ def promote(reasons: Mapping[UUID, dict[str, Any]], priority: int, queue: Job.Qu
 
 
 def lock_rows(job_ids: Collection[UUID]) -> None:
-    """Lock many jobs before they change together, in one order for everybody, so that nobody deadlocks."""
+    """Lock many jobs before they change together, always in the same order, so that no deadlock occurs."""
     if connection.features.has_select_for_update:
         list(Job.objects.select_for_update(no_key=True).filter(pk__in=job_ids).order_by("pk").values_list("pk"))
 
 
 def _of_claim(job: Job, event: JobEvent.Event, *details: dict[str, Any], **changes: Any) -> Job:
-    """A transition that only the attempt that holds the claim may make."""
+    """Make a transition that needs the claim. Raise ClaimLost if the attempt no longer holds it."""
     changed = _change_claimed(job, event, *details, leaves_room=event != Event.PROGRESS, **changes)
     if not changed:
         raise ClaimLost(f"job {job.pk}, attempt {job.attempt}")

@@ -1,12 +1,12 @@
-"""Locks that all processes share, for as long as a transaction lasts."""
+"""Locks shared by all processes until the end of a transaction."""
 
 from django.db import connection
 
 
 def lock(name: str) -> None:
-    """Wait until nobody else holds the lock `name`, and keep it until the transaction ends.
+    """Acquire the lock `name`, waiting for other holders, and keep it until the transaction ends.
 
-    On SQLite there is nothing to do: a transaction begins IMMEDIATE, and so is the only one that writes.
+    On SQLite there is nothing to do: a transaction begins IMMEDIATE, and is therefore the only writer.
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:

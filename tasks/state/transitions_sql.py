@@ -1,7 +1,7 @@
-"""How a job changes: one UPDATE that looks and changes at once, and one event for each job that it changed.
+"""The SQL of transitions: an UPDATE that checks and changes at once, and an event for each changed job.
 
-Written in SQL, because it is done four times for every job: Django 5.2 has no UPDATE … RETURNING, and building these
-statements anew takes longer than running them.
+Handwritten, because each job has four transitions: Django 5.2 has no UPDATE … RETURNING, and building these statements
+with the ORM takes longer than running them.
 """
 
 import json
@@ -33,7 +33,7 @@ _REQUEST = (
 )
 
 _FACTS = ("priority", "queue", "attempt", "worker_id")
-"""What an event tells of its job besides its `state`, as it was at that moment."""
+"""The facts about a job in each event besides its `state`, as of the event."""
 
 _WHOLE = tuple(_COLUMNS)
 _NEEDED = {"id", "status", "last_seq", *_FACTS, *job_log.FACTS}
@@ -41,13 +41,13 @@ _BRIEF = tuple(name for name in _COLUMNS if name in _NEEDED)  # in the model's o
 
 
 class Sql(str):
-    """A value that the database computes."""
+    """A value computed by the database."""
 
     __slots__ = ()
 
 
 def database_time() -> Any:
-    """The time by the database's clock, which is the same for all machines; heartbeats are judged by it."""
+    """The time of the database's clock, which all machines share; it determines the age of heartbeats."""
     return Sql("STATEMENT_TIMESTAMP()") if connection.vendor == "postgresql" else timezone.now()
 
 
@@ -63,12 +63,12 @@ def change(
     only_alone: bool = False,
     **changes: Any,
 ) -> list[Job]:
-    """Change those of the jobs that are in one of `statuses`, and tell it; the changed jobs, as they are now.
+    """Change the jobs in one of `statuses`, and insert events. Return the changed jobs in their new state.
 
     Each job gets an event for each of the `details`. `only` has more conditions, such as `("attempt", "=", 2)`.
-    `brief`: most fields of the jobs are read when they are asked for. `leaves_room`: the jobs know whether others wait
-    for their turn (`others_wait`); to ask that in a statement of its own would take longer. `only_alone`: not while
-    others wait. What is changed stays locked until the commit, so that `seq` has no gaps.
+    `brief`: most fields of the jobs are deferred. `leaves_room`: sets `others_wait` of the jobs (whether more jobs
+    wait for admission); a separate query would take longer. `only_alone`: no change while more jobs wait for
+    admission. Changed rows stay locked until the commit, so that `seq` has no gaps.
     """
     if not job_ids:
         return []
@@ -90,7 +90,7 @@ def change(
         *states,
         *(_prepare(name, value) for name, _, value in conditions),
     ]
-    if connection.vendor == "postgresql":  # changes and tells in one statement, which needs no transaction around it
+    if connection.vendor == "postgresql":  # one statement for the change and its events needs no transaction
         jobs = _fetch(returned, sql, [*parameters, *_telling(event, details)])
     else:
         with transaction.atomic():
@@ -112,13 +112,13 @@ def _statement(
     leaves_room: bool,
     only_alone: bool,
 ) -> str:
-    """The SQL of a transition: what to set (None: a parameter), of how many jobs, under which conditions."""
+    """The SQL of a transition: the columns to set (None: a parameter), the number of jobs, and the conditions."""
     sets = [f'"last_seq" = "last_seq" + {events}']
     sets += (f'"{_COLUMNS[name].column}" = {"%s" if value is None else value}' for name, value in changes)
     chosen = f'"id" IN ({_marks(jobs)})'
     if jobs > 1 and vendor == "postgresql":
-        # Locked in one order for everybody, so that two that change the same jobs do not deadlock; events and
-        # requests that are written for them meanwhile (KEY SHARE) are not in the way.
+        # Everybody locks rows in the same order, so that two changes of the same jobs do not deadlock. The lock does
+        # not block inserts of events and requests for the jobs (KEY SHARE).
         chosen = f'"id" IN (SELECT "id" FROM "{_JOBS}" WHERE {chosen} ORDER BY "id" FOR NO KEY UPDATE)'  # noqa: S608
     where = [chosen, f'"status" IN ({_marks(statuses)})']
     where += (f'"{_COLUMNS[name].column}" {operator} %s' for name, operator in conditions)
@@ -136,14 +136,14 @@ def _statement(
 
 
 def insert(jobs: Sequence[Job], event: JobEvent.Event, details: Mapping[UUID, dict[str, Any]]) -> set[UUID]:
-    """Insert those of the jobs whose `unique_key` no active job has, in this order; their ids.
+    """Insert the jobs whose `unique_key` is free, in this order. Return the inserted ids.
 
-    Each with an event, which has its own details if there are any, and with the request of the one who caused it.
+    Each job gets an event, with its entry in `details` if any, and the request of its first requester.
     """
     told_of = json.dumps({str(_prepare("id", job_id)): one for job_id, one in details.items()})
     if connection.vendor == "postgresql":
         sql, parameters = _insertion(jobs)
-        # A row may wait until the job that has its key ends: the time of its event is the one after that.
+        # A row may wait for the end of the active job with its key: the time of its event is after this wait.
         told, requested = _tell_of_each("created", at="CLOCK_TIMESTAMP()"), f"{_REQUEST} created"
         with connection.cursor() as cursor:
             cursor.execute(
@@ -167,9 +167,10 @@ def insert(jobs: Sequence[Job], event: JobEvent.Event, details: Mapping[UUID, di
 
 
 def _insertion(jobs: Sequence[Job]) -> tuple[str, list[Any]]:
-    """An INSERT of all jobs for PostgreSQL. What differs between them goes as one JSON text.
+    """An INSERT of all jobs for PostgreSQL. A single JSON text contains the differing values of the jobs.
 
-    Django's `bulk_create` quotes each of the thirty values of each job: requests in bulk took three times as long.
+    Django's `bulk_create` quotes each of the thirty values of each job, and made bulk requests take three times as
+    long.
     """
     values_of = dict(zip(_COLUMNS.values(), zip(*map(_values, jobs), strict=True), strict=True))
     different = [
@@ -192,7 +193,7 @@ def _insertion(jobs: Sequence[Job]) -> tuple[str, list[Any]]:
 
 
 def record(job_ids: Collection[UUID], event: JobEvent.Event, details: Sequence[dict[str, Any]]) -> None:
-    """Write an event for each of the details and each job, with what is true of it now."""
+    """Insert an event for each job and each of the details, with the job's present facts."""
     if job_ids:
         ids = [_prepare("id", job_id) for job_id in job_ids]
         tell = f'{_tell(_JOBS, len(details))} WHERE "id" IN ({_marks(len(ids))})'
@@ -201,11 +202,11 @@ def record(job_ids: Collection[UUID], event: JobEvent.Event, details: Sequence[d
 
 
 def _tell(jobs: str, events: int) -> str:
-    """An INSERT of so many events, one for each of the details, for each row of `jobs`, which has a job's columns."""
+    """An INSERT of `events` events, one for each of the details, for each row of `jobs`, which has a job's columns."""
     if connection.vendor == "sqlite":
         details = '(SELECT "value" AS "detail", "key" + 1 AS "number" FROM json_each(%s)) AS "told"'
     else:
-        details = (  # mostly it is one, and a function's rows would make the statement a tenth longer
+        details = (  # usually one event; a function call would make the statement a tenth slower
             '(SELECT %s::jsonb -> 0, 1) AS "told" ("detail", "number")'
             if events == 1
             else 'jsonb_array_elements(%s::jsonb) WITH ORDINALITY AS "told" ("detail", "number")'
@@ -214,7 +215,7 @@ def _tell(jobs: str, events: int) -> str:
 
 
 def _tell_of_each(jobs: str, at: str) -> str:
-    """The same of one event, with the details that the parameter, an object, has under the job's id."""
+    """Like `_tell` for a single event. The parameter is an object with the details by the job's id."""
     if connection.vendor == "sqlite":
         detail = """COALESCE(json_extract("all", '$."' || "id" || '"'), '{}')"""
         details = '(SELECT %s AS "all", 1 AS "number") AS "told"'
@@ -261,7 +262,7 @@ def _fetch(names: tuple[str, ...], sql: str, parameters: Sequence[Any]) -> list[
 
 @cache
 def _reader(_vendor: str, names: tuple[str, ...]) -> tuple[Any, Any]:
-    """What turns a row of the database into the values of a job's fields."""
+    """The converters from a database row to the values of a job's fields."""
     compiler = Job.objects.all().query.get_compiler(connection=connection)
     return compiler, compiler.get_converters([_COLUMNS[name].get_col(_JOBS) for name in names])
 

@@ -1,4 +1,4 @@
-"""Mails about work that took long to those who asked for it."""
+"""Mails about long-running job groups to their users."""
 
 import logging
 from collections import Counter
@@ -14,14 +14,14 @@ from tasks.models import Job, JobGroup
 logger = logging.getLogger(__name__)
 
 LONG = timedelta(minutes=5)
-"""What took less needs no mail: who asked has seen its end."""
+"""The shortest duration for a mail: of shorter groups, the user has seen the end."""
 FAILURES_NAMED = 20
 
 
 def tell_ended_groups() -> int:
-    """Mail those who asked for what took long and has ended; how many groups have. Safe to run twice at once.
+    """Mail the users of long-running groups that have ended. Return how many groups ended. Safe to run twice at once.
 
-    A mail that cannot be sent is tried again the next time.
+    A mail that cannot be sent is tried again at the next call.
     """
     unfinished = Job.objects.active().filter(groups=OuterRef("pk"))
     ended = list(JobGroup.objects.filter(~Exists(unfinished), told_at=None).select_related("user"))
@@ -29,7 +29,7 @@ def tell_ended_groups() -> int:
 
 
 def _tell(group: JobGroup) -> bool:
-    """Whether it was ours to tell."""
+    """Return whether the group's end was handled here, and not by another process."""
     mine = JobGroup.objects.filter(pk=group.pk)
     if not mine.filter(told_at=None).update(told_at=timezone.now()):
         return False

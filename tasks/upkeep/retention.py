@@ -1,6 +1,6 @@
-"""Deletes what is over: old jobs with all that belongs to them, and what Celery and schedules leave behind.
+"""Deletes old jobs with all dependent rows, and old rows of Celery and of schedules.
 
-In batches with a transaction each, so that nobody waits for long. Safe to run twice at once.
+Each batch has its own transaction, so that nobody waits for long. Safe to run twice at once.
 """
 
 import time
@@ -21,15 +21,15 @@ from tasks.models import UNPUBLISHED, BulkAction, Job, JobEvent, JobGroup, JobRe
 
 BATCH = 250
 PAUSE = 0.12
-"""Seconds between two batches. On SQLite nobody else can write during one, and who waits tries again after 0.1 s."""
+"""Seconds between two batches. On SQLite, a batch blocks all other writers, which try again after 0.1 s."""
 WORKERS_STAY = timedelta(days=1)
-"""For so long a worker that ended is remembered."""
+"""The time that an ended worker stays in the worker registry."""
 
 
 class Cleanup(NamedTuple):
-    """How many rows of each kind were deleted, or would be; `more` is what higher rooms asked for, by its name.
+    """How many rows of each kind were, or would be, deleted. `more` counts the rows of other apps by name.
 
-    `kept`: old jobs whose events are not published yet.
+    `kept`: old jobs with unpublished events.
     """
 
     jobs: int
@@ -44,7 +44,7 @@ class Cleanup(NamedTuple):
     kept: int
 
     def counts(self) -> dict[str, int]:
-        """Of all kinds of rows, by name."""
+        """The counts of all kinds of rows, by name."""
         own = {name: count for name, count in self._asdict().items() if name not in ("more", "kept")}
         return own | dict(self.more)
 
@@ -58,21 +58,21 @@ _more: dict[str, _More] = {}
 
 
 def also_delete(name: str, rows: Callable[[datetime], QuerySet[Any]], by: str) -> None:
-    """Have each cleanup delete rows of a higher room too, in the order of the column `by`.
+    """Register rows of another app for deletion in each cleanup, in the order of the column `by`.
 
-    `rows` is given the moment before which things count as old.
+    `rows` gets the moment before which rows count as old.
     """
     _more[name] = _More(rows, by)
 
 
 def cutoff(days: int | None = None) -> datetime:
-    """What ended before that is deleted, with so many `days`; None: `jobs.cleanup_after_days`."""
+    """The time before which ended rows are deleted: `days` ago, by default `jobs.cleanup_after_days` ago."""
     days = settings.JOB_PROCESSOR.jobs.cleanup_after_days if days is None else days
     return timezone.now() - timedelta(days=days)
 
 
 def clean_up(before: datetime) -> Cleanup:
-    """Delete what ended before then."""
+    """Delete all rows that ended before the moment `before`."""
     deleted: Counter[str] = Counter()
     deleted += _delete(_ended(before), "finished_at", _unpublished)
     for rows, by in (
@@ -99,7 +99,7 @@ def clean_up(before: datetime) -> Cleanup:
 
 
 def preview(before: datetime) -> Cleanup:
-    """What `clean_up` would delete."""
+    """The result of `clean_up`, without deleting anything."""
     ended, kept = _ended(before), _kept(before)
     return Cleanup(
         jobs=ended.count() - kept.count(),
@@ -120,16 +120,16 @@ def _none(_pks: list[Any]) -> set[Any]:
 
 
 def _delete(rows: QuerySet[Any], by: str, which_stay: Callable[[list[Any]], set[Any]] = _none) -> Counter[str]:
-    """Delete rows with what belongs to them, in the order of `by`, but those that stay; how many, by model.
+    """Delete rows and their dependent rows, in the order of `by`, except kept rows. Return the counts by model.
 
-    Which ones stay is asked for each batch. As a condition of the query it takes minutes, where many events wait and
-    the database does not know yet how many: it compares each row with each event.
+    `which_stay` finds the kept rows of each batch. As a condition of the query, it takes minutes if many events are
+    unpublished and the database has no statistics yet: the database compares each row with each event.
     """
     deleted: Counter[str] = Counter()
     ordered = left = rows.order_by(by, "pk")
     while True:
         with transaction.atomic():
-            # Another cleanup may be at it.
+            # Another cleanup may run at the same time.
             batch = list(left.select_for_update(skip_locked=True).values_list(by, "pk")[:BATCH])
             found = [pk for _, pk in batch]
             _, by_model = rows.model._default_manager.filter(pk__in=set(found) - which_stay(found)).delete()
@@ -154,7 +154,7 @@ def _kept(before: datetime) -> QuerySet[Job]:
 
 
 def _groups(before: datetime) -> QuerySet[JobGroup]:
-    """Those of which no job stays."""
+    """Old groups without a remaining job."""
     young = Job.objects.filter(Q(finished_at=None) | Q(finished_at__gte=before), groups=OuterRef("pk"))
     unpublished = JobEvent.objects.filter(UNPUBLISHED).filter(job__groups=OuterRef("pk"))
     return JobGroup.objects.filter(~Exists(young), ~Exists(unpublished), created_at__lt=before)
@@ -165,20 +165,20 @@ def _bulk_actions(before: datetime) -> QuerySet[BulkAction]:
 
 
 def _schedule_runs(before: datetime) -> QuerySet[ScheduleRun]:
-    """But the last one of each schedule that exists: it may be a rare one, and a message for it may come again."""
+    """Old runs, except the last run of each existing schedule: a late message for its slot may still arrive."""
     later = ScheduleRun.objects.filter(schedule=OuterRef("schedule"), pk__gt=OuterRef("pk"))
     is_known = Q(schedule__in=PeriodicTask.objects.values("name"))
     return ScheduleRun.objects.filter(Exists(later) | ~is_known, ran_at__lt=before)
 
 
 def _workers() -> QuerySet[Worker]:
-    """But those whose end the bridge has still to tell."""
+    """Ended workers, except workers whose end the bridge still has to announce."""
     a_while_ago = Now() - WORKERS_STAY
     is_over = Q(stopped_at__lt=a_while_ago) | Q(stopped_at=None, heartbeat_at__lt=a_while_ago)
     return Worker.objects.filter(is_over).exclude(told=Worker.Told.REGISTERED)
 
 
 def _task_results(before: datetime) -> QuerySet[Any]:
-    """Where `celery.backend_cleanup` runs, results of more than a day (`result_expires`) are gone already."""
+    """With `celery.backend_cleanup`, results older than a day (`result_expires`) are gone already."""
     results: QuerySet[Any] = TaskResult.objects.filter(date_done__lt=before)
     return results

@@ -1,4 +1,4 @@
-"""Runs what beat sends once a slot, however often it is sent. A slot is a moment at which a schedule is due."""
+"""Runs scheduled work once per slot, however often beat sends it. A slot is a moment at which a schedule is due."""
 
 import logging
 from collections.abc import Callable
@@ -15,25 +15,26 @@ from tasks.models import ScheduleRun
 logger = logging.getLogger(__name__)
 
 CLOCK_SKEW = timedelta(seconds=2)
-"""How far the worker's clock may be behind beat's. Without it, a message could seem to arrive before its own slot."""
+"""The tolerated lag of the worker's clock behind beat's. Without it, a message could seem earlier than its own slot.
+"""
 
 SET_BACK = timedelta(minutes=1)
-"""A run that is further in the future than this was noted before the clock was set back. Its slot is free again."""
+"""A run further in the future was recorded before the clock was set back. Its slot is free again."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_GAP = timedelta(days=366 * 41)  # a 29th of February on one day of the week, around 2100
 
 
 def run_once_a_slot(request: Context, work: Callable[[], object]) -> str:
-    """Do `work` if no message has done it for this slot yet; what came of it, as a text.
+    """Do `work` unless another message has done the work of this slot. Return the result as text.
 
-    The slot is used up in the transaction that `work` runs in: when it fails, or its process dies, the next message
-    does it. So `work` should be short and write to the database only. Messages that beat did not send (the admin's
-    "Run selected tasks", a shell) have no slot: they always do the work.
+    The slot is used up in the transaction of `work`. If `work` fails, or its process dies, the next message does the
+    work. So `work` should be short, and write to the database only. Messages not sent by beat (the admin's "Run
+    selected tasks", a shell) have no slot: they always do the work.
     """
     headers = request.headers or {}
     name = headers.get("periodic_task_name")
-    # The admin puts the name into its messages too; this header is beat's own.
+    # The admin also sends the name with its messages; only beat sends this header.
     if name is None or not headers.get("celery_beat_task"):
         with transaction.atomic():
             return str(work())
@@ -53,9 +54,9 @@ def run_once_a_slot(request: Context, work: Callable[[], object]) -> str:
 def slot_at(schedule: PeriodicTask, now: datetime) -> datetime:
     """The latest moment up to `now` at which the schedule was due, in UTC.
 
-    An interval is due at its multiples since 1970, wherever beat is in its own counting. For a crontab, each reading
-    of the clock in its own time zone counts once: where clocks go back, the first one; one that they jump over counts
-    when it would have been, had they not jumped. That is when beat sends it, too.
+    An interval is due at its multiples since 1970, whatever beat counts from. For a crontab, each local time in its
+    time zone counts once. If clocks go back, the first occurrence counts. A local time skipped by the clocks counts at
+    the moment it would have had without the skip. Beat sends at the same moments.
     """
     if schedule.interval:
         every: timedelta = schedule.interval.schedule.run_every
@@ -77,7 +78,7 @@ def _latest_due(cron: TzAwareCrontab, now: datetime) -> datetime | None:
             for hour in cron.hour
             for minute in cron.minute
         )
-        # Not simply the latest reading: 02:30 that clocks jump over is later than their 03:00.
+        # Not the latest local time: a skipped 02:30 is later than the 03:00 after the skip.
         if due := max((moment for moment in moments if moment <= now), default=None):
             return due
     return None

@@ -1,4 +1,4 @@
-"""Puts right what processes that died, brokers that forgot and time left behind. Safe to run twice at once."""
+"""Repairs jobs after crashes, lost messages and time limits. Safe to run twice at once."""
 
 import logging
 import threading
@@ -25,18 +25,18 @@ from tasks.state.lifecycle import ClaimLost
 logger = logging.getLogger(__name__)
 
 UNUSED_AFTER = timedelta(seconds=10)
-"""A turn whose message is not noted as sent by then is taken back."""
+"""An admission without a sent message is revoked after this time."""
 FORGOTTEN_AFTER = timedelta(seconds=20)
-"""A message is left to the broker for so long before anybody asks whether it is still there."""
+"""The time before the sweeper checks whether the broker still has a message."""
 OVERTIME = timedelta(seconds=60)
-"""Beyond its time limit: then a job is given up though its process says that it lives."""
+"""Time beyond its time limit after which a job is given up, even if its process sends heartbeats."""
 AT_ONCE = 1_000
 CLOCK_TOLERANCE = 5.0
-"""Seconds by which the clock may be set without being taken for a jump."""
+"""The largest change of the clock, in seconds, that does not count as a jump."""
 
 
 class _ClockWatch:
-    """Notices that the system's clock was set: by comparing it with the one that only counts on."""
+    """Detects changes of the system's clock by comparing it with the monotonic clock."""
 
     def __init__(self) -> None:
         self._offset = time.time() - time.monotonic()
@@ -60,12 +60,12 @@ _chores: list[Callable[[], object]] = []
 
 
 def add_chore(chore: Callable[[], object]) -> None:
-    """Have each sweep do this too, before it sends jobs. Two sweepers may do it at the same time."""
+    """Run `chore` in each sweep, before jobs are dispatched. Two sweepers may run a chore at the same time."""
     _chores.append(chore)
 
 
 def sweep() -> int:
-    """One round of everything; how many jobs were handed over."""
+    """Run all repairs once. Return how many jobs were handed over."""
     if _clock.is_settled(heartbeat.patience().total_seconds()):
         expire_overdue()
         rescue_abandoned()
@@ -80,7 +80,7 @@ def sweep() -> int:
 
 
 def expire_overdue() -> int:
-    """End the jobs that the broker has had for longer than their queue's `ttl`; how many."""
+    """Expire the jobs queued for longer than their queue's `ttl`. Return how many."""
     expired = 0
     for queue in Job.Queue.values:
         ttl = getattr(settings.JOB_PROCESSOR.queue.priority_queues, queue).ttl
@@ -93,7 +93,7 @@ def expire_overdue() -> int:
 
 
 def rescue_abandoned() -> int:
-    """Take the jobs of dead workers, and those far beyond their time, from whoever has them; how many."""
+    """Take the jobs of dead workers, and jobs far beyond their time limit, from their workers. Return how many."""
     patience = heartbeat.patience()
     running = Job.objects.active().filter(status=Job.Status.RUNNING).order_by("started_at")
     rescued = 0
@@ -108,9 +108,9 @@ def rescue_abandoned() -> int:
 
 
 def give_up(job: Job, error: str, *, counts: bool = True) -> bool:
-    """Take a running job from its worker: it runs again without delay, or has failed when its retries are used up.
+    """Take a running job from its worker: it is retried without delay, or fails if its retries are used up.
 
-    The worker may live on; what it writes late is refused. Whether it was still that worker's.
+    The worker may still be alive; its late writes are refused. Return False if the worker no longer had the job.
     """
     try:
         with transaction.atomic():
@@ -126,10 +126,10 @@ def give_up(job: Job, error: str, *, counts: bool = True) -> bool:
 
 
 def send_forgotten(queue: str) -> int:
-    """Send again what the broker has lost; how many it took.
+    """Send messages again after the broker has lost them. Return how many the broker accepted.
 
-    It has when it holds no message at all, or when a job that was sent later, and is no more urgent, is running. A
-    message too many does no harm.
+    A message counts as lost if the broker's queue is empty, or if a job sent later with the same or a lower urgency is
+    already running. A duplicate message does no harm.
     """
     old = (
         Job.objects.active()
@@ -146,7 +146,7 @@ def send_forgotten(queue: str) -> int:
 
 
 def _was_passed(queue: str) -> Q:
-    """Sent well before a job of the same or a lower priority that is running now."""
+    """Jobs sent well before a running job of the same or a lower urgency."""
     running = (
         Job.objects.active().filter(queue=queue, status=Job.Status.RUNNING, dispatched_at__isnull=False).order_by()
     )
