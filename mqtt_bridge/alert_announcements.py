@@ -1,4 +1,4 @@
-"""Alerts on `system/alerts/{name}`. They come from `operations`, which hands over where to find them."""
+"""Alerts on `system/alerts/{name}`. `operations` registers the functions that find and mark alerts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ SCHEMA = "stockqueue.alert/1"
 
 @dataclass(frozen=True)
 class AlertNews:
-    """An alert that was raised or cleared `at` some moment; it began at `since`. `key` is the sender's own."""
+    """The start or end of an alert at the time `at`; the alert began at `since`. `key` is for the sender alone."""
 
     key: tuple[int, str]
     name: str
@@ -25,7 +25,7 @@ class AlertNews:
     at: datetime
 
     def message(self) -> Message:
-        """On the alert's topic."""
+        """The message for the alert's topic."""
         payload = {
             "schema": SCHEMA,
             "name": self.name,
@@ -54,6 +54,6 @@ mark_told: Callable[[AlertNews], None] = _forget
 
 
 def configure(due_alerts: Callable[[], list[AlertNews]], mark: Callable[[AlertNews], None]) -> None:
-    """Hand over what finds news, and what notes that the broker has them."""
+    """Register the functions that find news and mark news as published."""
     global due, mark_told
     due, mark_told = due_alerts, mark

@@ -1,4 +1,4 @@
-"""What the bridge tells besides the events of jobs: of workers and alerts, and figures for those who ask."""
+"""Announcements of the bridge besides the events of jobs: workers, alerts and statistics."""
 
 import logging
 import time
@@ -15,13 +15,16 @@ from mqtt_bridge.worker_announcements import WorkerNotices, mark_told
 logger = logging.getLogger(__name__)
 
 LOOK = 2.0
-"""Seconds between two looks at what there is to tell."""
+"""Seconds between two searches for due announcements."""
 STATISTICS = 60.0
-"""Seconds between two statistics that nobody asked for."""
+"""Seconds between two publications of statistics without a request."""
 
 
 class _Notice(NamedTuple):
-    """A message that is sent again until `mark`, which is called once the broker has it. One of a key at a time."""
+    """A message that is repeated until its acknowledgement, followed by a call of `mark`.
+
+    Only one notice with the same key is in flight.
+    """
 
     key: str
     message: Message
@@ -29,7 +32,7 @@ class _Notice(NamedTuple):
 
 
 class Notices:
-    """Sends notices through a window, and notes which the broker has. Outlives connections."""
+    """Sends notices through a window, and records their acknowledgements. Survives lost connections."""
 
     def __init__(self) -> None:
         self._workers = WorkerNotices()
@@ -38,12 +41,12 @@ class Notices:
         self._refused: set[str] = set()
 
     def connected(self) -> None:
-        """Forget what the last connection was about."""
+        """Forget the state of the last connection."""
         self._under_way.clear()
         self._refused.clear()
 
     def tell(self, window: Window, received: Iterable[Received]) -> None:
-        """Send what is due, and answer who asked for statistics."""
+        """Send due notices, and answer requests for statistics."""
         now = time.monotonic()
         if now - self._looked >= LOOK:
             self._looked = now
@@ -59,7 +62,7 @@ class Notices:
             window.send("statistics", [answer])
 
     def ended(self, parcels: Iterable[Parcel]) -> None:
-        """Note what the broker has. What it refuses is said once, and not sent again on this connection."""
+        """Mark acknowledged notices. A refusal is logged once, and not repeated on this connection."""
         for parcel in parcels:
             notice = self._under_way.pop(str(parcel.key), None)
             for topic, reason in parcel.refusals:

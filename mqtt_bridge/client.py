@@ -1,4 +1,4 @@
-"""One connection to the MQTT broker: publish, and see what the broker answers."""
+"""A connection to the MQTT broker: publishes messages, and collects the broker's answers."""
 
 import select
 import socket
@@ -20,38 +20,38 @@ from stockqueue.config.addresses import MqttAddress
 CONNECT_TIMEOUT = 5.0
 GOODBYE_TIMEOUT = 1.0
 WINDOW = 100
-"""Messages on the wire without an answer, where the broker takes as many."""
+"""Messages in flight (without an answer), if the broker accepts as many."""
 UNTOLD = 20
-"""The same where the broker cannot tell (MQTT 3.1.1): mosquitto's `max_inflight_messages`. Of QoS 2 messages beyond
-it, it loses some without a word."""
+"""Messages in flight if the broker cannot tell its limit (MQTT 3.1.1): mosquitto's `max_inflight_messages`. Beyond its
+limit, mosquitto silently loses some QoS 2 messages."""
 MOST_RECEIVED = 100
-"""Messages on subscribed topics that are kept until they are taken; of more, the oldest are lost."""
+"""Received messages kept until they are taken; beyond the limit, the oldest are dropped."""
 
 _PROTOCOLS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 
 
 class MqttError(Exception):
-    """The broker cannot be reached, refuses us, or the connection was lost."""
+    """The broker cannot be reached or refuses the connection, or the connection was lost."""
 
 
 class HasFileno(Protocol):
-    """What can be waited for beside the broker."""
+    """An object with a file descriptor to wait for, besides the broker's."""
 
     def fileno(self) -> int: ...
 
 
 class Received(NamedTuple):
-    """A message on a topic that was subscribed to."""
+    """A message on a subscribed topic."""
 
     topic: str
     payload: bytes
 
 
 class MqttConnection:
-    """A connection that is used until it breaks, and never mends itself: the outbox knows what to send again.
+    """A connection without automatic reconnects, used until it breaks. The outbox has the events to publish again.
 
-    paho would resend what it still holds after a reconnect, without our window and only within this process. Nothing
-    happens between two calls: there is no network thread, which would fight with the caller for the interpreter.
+    After a reconnect, paho would resend its own messages, without our window and only within this process. Nothing
+    happens between two calls: a network thread would compete with the caller for the interpreter.
     """
 
     def __init__(self, address: MqttAddress, client_id: str, *, keepalive: int = 60) -> None:
@@ -62,9 +62,9 @@ class MqttConnection:
         self._answers: dict[int, ReasonCode] = {}
         self._received: deque[Received] = deque(maxlen=MOST_RECEIVED)
         self.window = WINDOW
-        """How many messages may be without an answer."""
+        """The most messages in flight."""
         self.largest: int | None = None
-        """Bytes of the largest packet that the broker takes; None: it has not said."""
+        """The largest packet that the broker accepts, in bytes; None: no limit announced."""
         self._client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
@@ -72,7 +72,7 @@ class MqttConnection:
             reconnect_on_failure=False,
         )
         self._client.connect_timeout = CONNECT_TIMEOUT
-        self._client.max_inflight_messages_set(0)  # with a limit, paho goes through all messages at each answer
+        self._client.max_inflight_messages_set(0)  # with a limit, paho scans all messages at each answer
         if address.username is not None:
             self._client.username_pw_set(address.username, address.password)
         self._client.on_socket_open = _send_at_once
@@ -82,11 +82,11 @@ class MqttConnection:
         self._client.on_message = self._on_message
 
     def set_will(self, topic: str, payload: bytes) -> None:
-        """What the broker publishes, retained, when this connection ends without a goodbye. Before `open`."""
+        """Set the last will, a retained message for an end of the connection without a goodbye. Call before `open`."""
         self._client.will_set(topic, payload, qos=1, retain=True)
 
     def open(self) -> None:
-        """Connect, and wait until the broker has accepted us. MqttError says why not."""
+        """Connect, and wait until the broker has accepted the connection. MqttError says why not."""
         try:
             if self._address.tls:
                 files = self._address.ca_file, self._address.certificate_file, self._address.key_file
@@ -101,7 +101,7 @@ class MqttConnection:
             raise MqttError(f"{self._address}: {self._connack or self._why_not_accepted()}")
 
     def close(self) -> None:
-        """Say goodbye, so that there is no will, and wait a moment until the broker has taken it."""
+        """Disconnect cleanly, without a will, and wait a moment until the broker has received the goodbye."""
         if self._client.disconnect() != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return  # there is no connection
         deadline = time.monotonic() + GOODBYE_TIMEOUT
@@ -109,28 +109,28 @@ class MqttConnection:
             self._exchange(deadline - time.monotonic())
 
     def hang_up(self) -> None:
-        """Leave nothing open."""
+        """Close the socket if it is open."""
         ours = self._client.socket()
         if ours is not None:
             with suppress(OSError):
                 ours.close()
 
     def publish(self, topic: str, payload: bytes, qos: int, retain: bool = False) -> int:
-        """Hand a message to the broker; its id, for its answer. MqttError when the connection is lost."""
+        """Hand a message to the broker. Return its id, for the answer. MqttError if the connection is lost."""
         sent = self._client.publish(topic, payload, qos, retain)
         if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise MqttError(f"{self._address}: {self._lost or mqtt.error_string(sent.rc)}")
         return sent.mid
 
     def subscribe(self, topic: str) -> None:
-        """Have what is published on `topic` sent to us; `take_received` gives it."""
+        """Subscribe to `topic`; `take_received` returns its messages."""
         self._client.subscribe(topic, qos=1)
 
     def exchange(self, timeout: float, others: Sequence[HasFileno] = ()) -> dict[int, ReasonCode]:
-        """Write what waits and read what has come; the broker's answers since the last call, by message.
+        """Write and read pending packets. Return the broker's answers since the last call, by message.
 
-        Waits up to `timeout` seconds for something to do, or until one of `others` can be read. MqttError when the
-        connection is lost and all answers have been given.
+        Waits up to `timeout` seconds for the broker, or until an object in `others` is readable. Raise MqttError after
+        a lost connection, when all answers have been returned.
         """
         if self._lost is None:
             self._exchange(timeout, others)
@@ -141,11 +141,11 @@ class MqttConnection:
 
     @property
     def has_received(self) -> bool:
-        """Whether `take_received` would give something."""
+        """Whether `take_received` would return a message."""
         return bool(self._received)
 
     def take_received(self) -> list[Received]:
-        """What has come on the topics subscribed to since the last call."""
+        """The messages on subscribed topics since the last call."""
         messages = list(self._received)
         self._received.clear()
         return messages
@@ -158,7 +158,7 @@ class MqttConnection:
         if ours is None:
             self._lost = self._lost or "the connection is closed"
             return
-        # TLS may have decrypted more than was read: then the socket itself has nothing more to tell.
+        # TLS may have decrypted more bytes than were read; then the socket itself does not become readable.
         waits_in_tls = isinstance(ours, ssl.SSLSocket) and ours.pending() > 0
         wants_to_write = [ours] if self._client.want_write() else []
         readable, writable, _ = select.select([ours, *others], wants_to_write, [], 0 if waits_in_tls else timeout)
@@ -166,9 +166,9 @@ class MqttConnection:
             self._client.loop_write()
         if ours in readable or waits_in_tls:
             self._client.loop_read()
-            with suppress(OSError):  # closed by what was read
+            with suppress(OSError):  # `loop_read` may close the socket
                 _acknowledge_at_once(ours)
-        self._client.loop_misc()  # keeps the connection alive, and gives up one that no longer is
+        self._client.loop_misc()  # sends pings, and closes a dead connection
 
     def _why_not_accepted(self) -> str:
         if self._lost is None:
@@ -199,7 +199,7 @@ class MqttConnection:
 
 
 class _Client(mqtt.Client):
-    """paho, but for one thing: it takes a refused QoS 2 message for one that was accepted."""
+    """paho with a correction: paho mistakes a refused QoS 2 message for an accepted message."""
 
     def _handle_pubrec(self) -> MQTTErrorCode:
         packet = self._in_packet["packet"]
@@ -215,15 +215,15 @@ class _Client(mqtt.Client):
 
 
 def _send_at_once(_client: mqtt.Client, _data: Any, opened: Any) -> None:
-    """Without this the kernel holds small messages back until earlier ones were acknowledged, up to 40 ms later."""
+    """Disable Nagle's algorithm, which delays small messages by up to 40 ms, until earlier acknowledgements."""
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _acknowledge_at_once(ours: Any) -> None:
-    """The same for a broker that does not do so itself. The kernel forgets it."""
+    """Acknowledge TCP packets at once, for brokers with Nagle's algorithm. The kernel resets this option by itself."""
     ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, in words: some errors have none."""
+    """The error in words, or its type: some errors have no words."""
     return str(error) or type(error).__name__

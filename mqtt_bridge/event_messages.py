@@ -1,4 +1,4 @@
-"""All messages of one event."""
+"""The MQTT messages of an event."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,15 @@ from mqtt_bridge.topics import InvalidTopic, Message, lifecycle_targets
 from tasks.models import JobEvent
 
 _HEADER = 16
-"""Bytes of a packet besides its topic and its payload, at most."""
+"""The most bytes of a packet besides its topic and its payload."""
 
 
 class Unsendable(Exception):
-    """An event that no attempt can bring to the broker."""
+    """The event is a dead letter: no attempt to publish it can succeed."""
 
 
 def messages_of(event: JobEvent, largest: int | None) -> Sequence[Message]:
-    """An event's messages, one for each of its topics, where the broker takes packets of up to `largest` bytes."""
+    """The messages of an event, one for each topic, if the broker accepts packets of up to `largest` bytes."""
     messages: list[Message] = []
     encoded: dict[bool, bytes] = {}
     try:

@@ -1,4 +1,4 @@
-"""One bridge publishes at a time; another one takes over when it ends, dies or hangs."""
+"""The lease of the bridge: only its holder publishes. Another bridge takes over if the holder ends, dies or hangs."""
 
 import logging
 import os
@@ -16,21 +16,22 @@ from mqtt_bridge.models import BridgeLease
 logger = logging.getLogger(__name__)
 
 RENEW = 5.0
-"""Seconds between two signs of life."""
+"""Seconds between two renewals."""
 EXPIRES = 20.0
-"""Seconds without a sign of life after which the others take the holder for hung."""
+"""Seconds without a renewal after which other bridges consider the holder hung."""
 _ROW = 1
 
 
 class LeaseLost(Exception):
-    """Another bridge took over, because it did not hear from this one for too long."""
+    """Another bridge took over, because this bridge did not renew its lease in time."""
 
 
 class Lease:
-    """This process's claim to be the one that publishes.
+    """This process's lease for publishing.
 
-    A counter that the holder raises, and no time of day: each one who waits measures with a clock of its own. A holder
-    that was killed on this machine is not waited for. Two may hold it for a moment; then events arrive twice.
+    The holder increments a counter, and writes no time of day: each waiting bridge measures with its own clock. A
+    holder killed on this machine is replaced without waiting. Two bridges may hold the lease for a moment; then events
+    arrive twice.
     """
 
     def __init__(self) -> None:
@@ -38,10 +39,10 @@ class Lease:
         self._held = False
         self._renewed = 0.0
         self._seen: tuple[int, float] = -1, 0.0
-        """How often the holder had renewed it when that number was new, and when that was."""
+        """The last seen number of renewals, and the local time at which this number was new."""
 
     def acquire(self) -> bool:
-        """Take it where it is free, or where its holder is gone; whether this process has it."""
+        """Take the lease if it is free, or if its holder is gone. Return whether this process has it."""
         row, _ = BridgeLease.objects.get_or_create(pk=_ROW)
         if row.holder and not _is_gone(row) and not self._has_expired(row):
             return False
@@ -52,7 +53,7 @@ class Lease:
         return self._held
 
     def keep(self) -> None:
-        """Give a sign of life, if it is time for one. LeaseLost."""
+        """Renew the lease if a renewal is due. Raise LeaseLost."""
         if time.monotonic() - self._renewed < RENEW:
             return
         if not self._write(self._ours()):
@@ -60,7 +61,7 @@ class Lease:
             raise LeaseLost
 
     def release(self) -> None:
-        """Let another one have it at once. Without effect where this process does not hold it."""
+        """Release the lease for another bridge at once. No effect for a process without the lease."""
         if self._held:
             self._held = False
             self._write(self._ours(), holder="")
@@ -81,9 +82,9 @@ class Lease:
 
 
 def last_seen() -> timedelta | None:
-    """How long ago a bridge that publishes gave a sign of life, by the database's clock; None: never.
+    """The time since the last renewal by a publishing bridge, by the database's clock; None: never.
 
-    Negative where that clock was set back since then.
+    Negative if the clock was set back since then.
     """
     row = BridgeLease.objects.filter(pk=_ROW).annotate(now=Now()).values_list("now", "renewed_at").first()
     if row is None or row[1] is None:
@@ -92,7 +93,7 @@ def last_seen() -> timedelta | None:
 
 
 def _is_gone(row: BridgeLease) -> bool:
-    """Whether the holder ran here, and has ended. This process may have its number, after a restart."""
+    """Whether the holder ran on this machine, and has ended. After a restart, this process may reuse its number."""
     if row.place != _place() or not row.place:
         return False
     if row.pid == os.getpid():
@@ -101,13 +102,13 @@ def _is_gone(row: BridgeLease) -> bool:
         os.kill(row.pid, 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # another user's
+    except PermissionError:  # a process of another user
         return False
     return False
 
 
 def _place() -> str:
-    """The running kernel and the namespace of its process numbers; empty where the system does not tell."""
+    """The running kernel and the namespace of its process numbers; empty if the system does not reveal them."""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"

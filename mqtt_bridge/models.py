@@ -6,7 +6,7 @@ from tasks.models import DEAD_LETTER, JobEvent
 
 
 class BridgeLease(models.Model):
-    """Which of several bridges publishes. There is one row, and only `mqtt_bridge.leadership` writes it."""
+    """The lease of the publishing bridge. The table has a single row, written by `mqtt_bridge.leadership` alone."""
 
     holder = models.CharField(max_length=300, blank=True, help_text="Host and process; empty: nobody.")
     place = models.CharField(max_length=100, blank=True, help_text="Where the holder's process number means anything.")
@@ -27,7 +27,7 @@ class SetAsideManager(models.Manager["SetAsideEvent"]):
 
 
 class SetAsideEvent(JobEvent):
-    """An event that the bridge could not publish; `error` says why. It waits for someone to have it sent again."""
+    """A dead letter: an event that the bridge could not publish; `error` says why. A person may publish it again."""
 
     objects: ClassVar[SetAsideManager] = SetAsideManager()
 

@@ -1,4 +1,4 @@
-"""What messages say as JSON; of a lifecycle message, the predecessor's fields of a job, and ours beside them."""
+"""The payloads of messages in JSON. Lifecycle payloads have the predecessor's job fields, and further fields."""
 
 import json
 from datetime import datetime
@@ -8,15 +8,15 @@ from tasks.models import Job, JobEvent
 
 SCHEMA = "stockqueue.job/1"
 LONGEST_PAYLOAD = 65_536
-"""Bytes; subscribers on small machines count on a limit."""
+"""The longest payload in bytes; subscribers on small machines rely on a limit."""
 LONGEST_PART = 1_000
-"""Bytes of what stays of a field that has to be cut, for each of its members."""
+"""The most bytes kept of a truncated field, for each of its members."""
 _CUT = ("result", "error", "parameters")
-"""What is cut, in this order, until the payload is short enough."""
+"""Fields to truncate, in this order, until the payload is short enough."""
 
 Event = JobEvent.Event
 
-# The predecessor knew four statuses; `state` has ours.
+# The predecessor had four statuses; the field `state` has the exact status.
 _STATUS = {
     Job.Status.PENDING: "pending",
     Job.Status.QUEUED: "pending",
@@ -29,11 +29,11 @@ _STATUS = {
 
 
 class PayloadTooLong(ValueError):
-    """Not even without its long parts is the message short enough."""
+    """The payload is too long, even after truncation."""
 
 
 def lifecycle_payload(event: JobEvent) -> dict[str, Any]:
-    """The message for one event, the same on each of its topics but for what `for_topic` changes."""
+    """The payload of an event, the same on each of its topics except for the changes of `for_topic`."""
     job, facts = event.job, event.payload
     payload: dict[str, Any] = {
         "id": str(job.pk),
@@ -78,10 +78,10 @@ def lifecycle_payload(event: JobEvent) -> dict[str, Any]:
 
 
 def for_topic(payload: dict[str, Any], template: str) -> bytes:
-    """`payload` as the bytes for one topic: on `job_failed` the status is `failed`, even when a retry follows.
+    """Encode a payload for a topic: on `job_failed`, the status is `failed`, even if a retry follows.
 
-    What is longer than LONGEST_PAYLOAD loses long parts, which `truncated` names; PayloadTooLong where that is not
-    enough.
+    A payload longer than LONGEST_PAYLOAD loses long parts, which `truncated` names. Raise PayloadTooLong if the rest
+    is still too long.
     """
     if template == "job_failed":
         payload = payload | {"status": "failed"}
@@ -98,16 +98,16 @@ def for_topic(payload: dict[str, Any], template: str) -> bytes:
 
 
 def _shortened(value: Any) -> Any:
-    """A value of the same type without what is long in it."""
+    """A value of the same type without its long parts."""
     if isinstance(value, dict):
         return {name: member for name, member in value.items() if len(as_json(member)) <= LONGEST_PART}
     return value[:LONGEST_PART] if isinstance(value, str) else value
 
 
 def as_json(value: Any) -> bytes:
-    """A payload, or a part of one, as it is sent."""
+    """Encode a payload, or a part of it, for sending."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return text.encode(errors="backslashreplace")  # half of a surrogate pair becomes JSON's own escape for it
+    return text.encode(errors="backslashreplace")  # a lone surrogate becomes a JSON escape
 
 
 def unix(moment: datetime) -> int:

@@ -1,4 +1,4 @@
-"""What a lost connection means for the events that were sent over it."""
+"""Decides which events are published again after a lost connection."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -9,20 +9,19 @@ from mqtt_bridge.window import Key
 from tasks.models import JobEvent
 
 AGAIN = 5.0
-"""Seconds of acknowledged events that are sent again, because a broker that dies may not have saved them.
+"""Seconds of acknowledged events to publish again, because a crashed broker may not have saved them.
 
-mosquitto acknowledges first and saves later. The settings that stockqueue ships make it save more often than this.
-"""
+mosquitto acknowledges before it saves. The settings shipped with stockqueue make it save more often than this."""
 AT_MOST = 3
-"""How often an event is sent whose connection broke afterwards, so that one that breaks all the time stops nobody."""
+"""The most publications of an event if the connection breaks after each, so that later events are not blocked."""
 
 
 class Acknowledged:
-    """What the broker acknowledged a moment ago on this connection, or on those before it."""
+    """Events with a recent acknowledgement, from this connection or an earlier connection."""
 
     def __init__(self) -> None:
         self._latest: dict[int, tuple[float, int]] = {}
-        """By event, when that was, and how often it was published."""
+        """By event: the time of the acknowledgement, and the number of publications."""
         self._was_lost = False
 
     def add(self, event_ids: Iterable[int]) -> None:
@@ -38,7 +37,7 @@ class Acknowledged:
         self._was_lost = True
 
     def send_again(self) -> None:
-        """After a lost connection: put it back into the outbox, in the order in which it was there."""
+        """After a lost connection: return the events to the outbox, in their original order."""
         if self._was_lost:
             event_ids = [event_id for event_id, (_, times) in self._latest.items() if times < AT_MOST]
             outbox.send_again(JobEvent.objects.filter(pk__in=event_ids, error=""))
@@ -46,10 +45,10 @@ class Acknowledged:
 
 
 class Suspects:
-    """Events that were under way when the broker cut the connection: one of them may be why.
+    """Events in flight when the broker closed the connection: each may be the cause.
 
-    They are sent alone until they have arrived. One that the connection breaks on again and again, with nothing else
-    under way, is set aside, so that it does not keep the others back for good.
+    Each suspect is published alone until its acknowledgement. An event that breaks the connection repeatedly, with no
+    other event in flight, becomes a dead letter. Otherwise it would block all later events.
     """
 
     PATIENCE = 3
@@ -64,7 +63,7 @@ class Suspects:
         del self._cuts[event_id]
 
     def lost_connection(self, under_way: Sequence[Key]) -> dict[int, str]:
-        """Note what was under way; the one that is convicted, with the reason."""
+        """Record the events in flight. Return the event that is proved to be the cause, if any, with the reason."""
         alone = under_way[0] if len(under_way) == 1 else None
         for key in under_way:
             if isinstance(key, int):

@@ -24,17 +24,17 @@ from tasks.models import JobEvent
 logger = logging.getLogger(__name__)
 
 BATCH = 1_000
-"""Events that are read at once."""
+"""Events in a query."""
 MARK = 250
-"""Events that are marked at once."""
+"""Events marked as published together."""
 STAND_BY = 1.0
-"""Seconds between two looks at whether another bridge still publishes."""
+"""Seconds between two attempts to take over from another bridge."""
 LONGEST_PAUSE = 10.0
-"""Seconds between two attempts while the broker or the database is away."""
+"""The longest pause in seconds between two attempts during an outage of the broker or the database."""
 
 
 class Stop:
-    """The wish that the bridge ends. Can be waited for beside sockets, and set from a signal's handler."""
+    """The request to end the bridge, set by a signal handler. `select` can wait for it."""
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
@@ -49,7 +49,7 @@ class Stop:
         return self._is_set
 
     def wait(self, timeout: float) -> None:
-        """Until it is set, or for `timeout` seconds."""
+        """Wait until the request is set, or for `timeout` seconds."""
         select.select([self], [], [], timeout)
 
     def fileno(self) -> int:
@@ -57,10 +57,11 @@ class Stop:
 
 
 class Relay:
-    """Publishes events and marks them once the broker has acknowledged all messages of theirs.
+    """Publishes events, and marks an event after the broker has acknowledged all its messages.
 
-    The outbox is the only queue: after a lost connection or a restart, what is not marked is published again, with
-    the same `event_id`. After a lost connection so is what was acknowledged just before, for the broker may have died.
+    The outbox is the only queue: after a lost connection or a restart, unmarked events are published again, with the
+    same `event_id`. After a lost connection, recently acknowledged events are published again too, because the broker
+    may have crashed.
     """
 
     def __init__(self, stop: Stop) -> None:
@@ -73,7 +74,7 @@ class Relay:
         self._suspects = Suspects()
 
     def run(self) -> None:
-        """Relay until `stop` is set, whenever no other bridge does; the window under way is finished first."""
+        """Relay until `stop` is set, whenever no other bridge does. The messages in flight are finished first."""
         while not self._stop.is_set():
             try:
                 self._acknowledged.send_again()
@@ -88,9 +89,10 @@ class Relay:
                 self._wait_after(error)
 
     def _lead(self) -> None:
-        """Connect, and publish until that ends or is to end."""
+        """Connect, and publish until the connection breaks or the bridge stops."""
         mqtt = settings.JOB_PROCESSOR.queue.mqtt
-        # The same for all bridges: the broker ends a predecessor's connection, and its will, before ours begins.
+        # The client id is the same for all bridges: the broker ends a predecessor's connection, with its will, before
+        # ours begins.
         broker = MqttConnection(settings.MQTT, f"{mqtt.client_id_prefix}-bridge", keepalive=mqtt.keepalive)
         broker.set_will(mqtt.topics.bridge_state, b"offline")
         try:
@@ -98,7 +100,7 @@ class Relay:
             self._publish_all(broker, Window(broker, self._stop.is_set, self._lease.keep))
             broker.close()
         finally:
-            broker.hang_up()  # without a goodbye the broker publishes the will
+            broker.hang_up()  # without a goodbye, the broker publishes the will
             self._release()
 
     def _publish_all(self, broker: MqttConnection, window: Window) -> None:
@@ -159,7 +161,7 @@ class Relay:
         self._set_aside(errors)
 
     def _idle(self, broker: MqttConnection, window: Window, news: Wakeup) -> None:
-        """Until there may be something to do, or for AT_LATEST seconds."""
+        """Wait for possible work, for AT_LATEST seconds at most."""
         until = time.monotonic() + AT_LATEST
         while not (self._stop.is_set() or broker.has_received or news.came()):
             left = until - time.monotonic()
@@ -168,7 +170,7 @@ class Relay:
             window.exchange(min(left, news.interval), [self._stop, *news.sources])
 
     def _settle(self, window: Window) -> None:
-        """Mark what the broker has, set aside what it refuses."""
+        """Mark acknowledged events, and set refused events aside as dead letters."""
         arrived: list[int] = []
         refused: dict[int, str] = {}
         notices: list[Parcel] = []
@@ -191,7 +193,7 @@ class Relay:
             logger.error("event %s%s is set aside: %s", event_id, more, error)
 
     def _release(self) -> None:
-        with suppress(DatabaseError, InterfaceError):  # it expires
+        with suppress(DatabaseError, InterfaceError):  # the lease expires
             self._lease.release()
 
     def _wait_after(self, error: Exception) -> None:
@@ -203,6 +205,6 @@ class Relay:
         self._stop.wait(self._pause)
 
     def _complain(self, complaint: str) -> None:
-        if complaint != self._complaint:  # once for an outage, not once for an attempt
+        if complaint != self._complaint:  # once per outage, not once per attempt
             logger.warning("%s", complaint)
             self._complaint = complaint

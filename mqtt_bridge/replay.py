@@ -1,4 +1,4 @@
-"""Events that were published, or set aside, go back into the outbox: many of them, a few at a time."""
+"""Replays events: returns many published events or dead letters to the outbox, in batches."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -11,11 +11,11 @@ from mqtt_bridge.topics import InvalidTopic, lifecycle_targets
 from tasks.models import UNPUBLISHED, JobEvent
 
 BATCH = 1_000
-"""Events that are looked at, and put back, in one statement each."""
+"""Events read, and updated, in a statement."""
 
 
 class Replayed(NamedTuple):
-    """How much goes back into the outbox."""
+    """How many events return to the outbox, and of how many jobs."""
 
     events: int
     jobs: int
@@ -25,9 +25,9 @@ class Replayed(NamedTuple):
 
 
 def replay(events: "QuerySet[JobEvent]", topic_filter: str | None = None, *, dry_run: bool = False) -> Replayed:
-    """Have those of `events` published again that do not wait anyway and, with a filter, have a topic that matches.
+    """Publish `events` again, except waiting events. With a filter, only events with a matching topic.
 
-    The oldest come first. Each batch is a transaction of its own: when it is interrupted, the rest is as it was.
+    The oldest events come first. Each batch has its own transaction: after an interruption, the rest is unchanged.
     """
     count = 0
     jobs: set[int] = set()  # all that grows: less than 100 bytes a job
@@ -54,7 +54,7 @@ def _batches(events: "QuerySet[JobEvent]", topic_filter: str | None) -> Iterator
 def _matches(event: JobEvent, topic_filter: str) -> bool:
     try:
         targets = lifecycle_targets(event, outbox.login_users(event))
-    except (InvalidTopic, KeyError):  # it cannot be published
+    except (InvalidTopic, KeyError):  # the event cannot be published
         return False
     return matches_any(topic_filter, (target.topic for target in targets))
 

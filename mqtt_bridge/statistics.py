@@ -1,4 +1,4 @@
-"""Statistics for those who ask on MQTT. The figures come from `operations`, which hands over what collects them."""
+"""Statistics on MQTT, on request or for everybody. `operations` registers the function that collects the figures."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ LONGEST_ID = 200
 
 @dataclass(frozen=True)
 class PriorityDepth:
-    """Jobs of one priority that have not ended."""
+    """The active jobs of a priority."""
 
     priority: int
     pending: int
@@ -31,7 +31,7 @@ class PriorityDepth:
 
 @dataclass(frozen=True)
 class QueueDepth:
-    """A queue, and what is in it by priority, the most urgent first."""
+    """A queue and its active jobs by priority, the most urgent first."""
 
     queue: str
     priorities: list[PriorityDepth]
@@ -45,7 +45,7 @@ class WorkerCounts:
 
 @dataclass(frozen=True)
 class OutboxState:
-    """Events that wait to be published, and how old the oldest is, in seconds."""
+    """The number of unpublished events, and the age of the oldest event in seconds."""
 
     waiting: int
     oldest_age: float | None
@@ -53,7 +53,7 @@ class OutboxState:
 
 @dataclass(frozen=True)
 class StockCounts:
-    """Stocks that somebody holds."""
+    """Counts of held stocks."""
 
     fresh: int
     stale: int
@@ -61,7 +61,7 @@ class StockCounts:
 
 @dataclass(frozen=True)
 class Figures:
-    """What is told, as it was at `at`."""
+    """The figures of a statistics message at the time `at`."""
 
     at: datetime
     queues: list[QueueDepth]
@@ -72,7 +72,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class StatisticsRequest:
-    """Somebody asks, and wants to find `request_id` in the answer."""
+    """A request for statistics; the answer repeats `request_id`."""
 
     request_id: str | int | None
 
@@ -81,7 +81,7 @@ _figures: Callable[[], Figures] | None = None
 
 
 def configure(figures: Callable[[], Figures]) -> None:
-    """Hand over what collects the figures."""
+    """Register the function that collects the figures."""
     global _figures
     _figures = figures
 
@@ -95,7 +95,7 @@ def answer(requests: Collection[StatisticsRequest]) -> list[Message]:
 
 
 def statistics_message(figures: Figures, request_id: str | int | None = None) -> Message:
-    """The figures, for who asked with `request_id`, or for everybody."""
+    """The figures as the answer to `request_id`, or for everybody."""
     payload = {
         "schema": SCHEMA,
         "timestamp": unix(figures.at),
@@ -115,9 +115,9 @@ def _with_sums(queue: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_request(payload: bytes) -> StatisticsRequest | None:
-    """What came on `system_stats_request`: `{timestamp, request_id}`. None, and a line in the log, for anything else.
+    """Parse a message on `system_stats_request`: `{timestamp, request_id}`. Log anything else, and return None.
 
-    The time of asking is not needed. An id is a text or a whole number; who needs none may leave it out.
+    The time of the request is not needed. An id is a text or a whole number, and may be missing.
     """
     try:
         return StatisticsRequest(_read_id(payload))
@@ -127,7 +127,7 @@ def parse_request(payload: bytes) -> StatisticsRequest | None:
 
 
 class _NotARequest(ValueError):
-    """What is wrong, in one line that is short, whatever was sent."""
+    """The problem with a request in a short line, whatever its payload."""
 
 
 def _read_id(payload: bytes) -> str | int | None:

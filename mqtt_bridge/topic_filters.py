@@ -1,4 +1,4 @@
-"""MQTT topic filters, as subscribers write them: `stock/+/AAPL`, `jobs/#`."""
+"""MQTT topic filters, as in subscriptions: `stock/+/AAPL`, `jobs/#`."""
 
 from collections.abc import Iterable
 
@@ -12,7 +12,7 @@ class InvalidFilter(ValueError):
 
 
 def check_filter(text: str) -> None:
-    """InvalidFilter says what is wrong with `text` (MQTT 5.0, section 4.7)."""
+    """Raise InvalidFilter with the problem of an invalid filter (MQTT 5.0, section 4.7)."""
     levels = text.split("/")
     if not text or "\0" in text or len(text.encode(errors="surrogateescape")) > LONGEST_TOPIC:
         raise InvalidFilter(f"it needs 1 to {LONGEST_TOPIC} bytes, none of which is zero")

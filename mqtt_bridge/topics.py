@@ -1,4 +1,4 @@
-"""Where things are published: the one place that knows MQTT topics.
+"""The topics of all messages; no other module knows MQTT topics.
 
 The templates are `queue.mqtt.topics` of the configuration. Lifecycle events are never retained.
 """
@@ -12,7 +12,7 @@ from tasks.models import Job, JobEvent
 from tasks.priority import level_of
 
 LONGEST_TOPIC = 65_535
-"""Bytes that a topic may have (MQTT 5.0, section 4.7.3)."""
+"""The longest topic in bytes (MQTT 5.0, section 4.7.3)."""
 
 Event = JobEvent.Event
 
@@ -20,11 +20,11 @@ _ENDS_BADLY = (Event.FAILED, Event.EXPIRED, Event.CANCELLED)
 
 
 class InvalidTopic(ValueError):
-    """A broker would refuse the topic, or cut the connection."""
+    """A broker would refuse the topic, or close the connection."""
 
 
 class Target(NamedTuple):
-    """A topic with its QoS, and the template's name, which tells what the message is for."""
+    """A topic with its QoS, and the name of its template, which stands for the message's purpose."""
 
     template: str
     topic: str
@@ -32,7 +32,7 @@ class Target(NamedTuple):
 
 
 class Message(NamedTuple):
-    """One publish."""
+    """An MQTT message to publish."""
 
     topic: str
     payload: bytes
@@ -41,17 +41,17 @@ class Message(NamedTuple):
 
 
 def lifecycle_targets(event: JobEvent, login_user_ids: list[int]) -> list[Target]:
-    """All topics of one event; `login_user_ids` are the requesters who asked by logging in. InvalidTopic."""
+    """All topics of an event; `login_user_ids` are the requesters who logged in. Raise InvalidTopic."""
     return list(_targets(event, event.job, login_user_ids))
 
 
 def message(template: str, payload: bytes, *, qos: int = 1, retain: bool = False, **values: str) -> Message:
-    """A message that tells of no job; `values` fill in the template. InvalidTopic."""
+    """A message about a worker, an alert or the bridge; `values` fill in the template. Raise InvalidTopic."""
     return Message(_target(template, qos=qos, **values).topic, payload, qos, retain)
 
 
 def as_level(text: str) -> str:
-    """`text` as one level of a topic, for names that are in the payload as they are: `_` for what may not be there."""
+    """`text` as a topic level: `_` replaces forbidden characters. For names that the payload repeats unchanged."""
     return "".join("_" if _may_not_be_in_a_level(character) else character for character in text)
 
 
@@ -73,7 +73,7 @@ def _targets(event: JobEvent, job: Job, login_user_ids: list[int]) -> Iterator[T
 
 
 def _may_not_be_in_a_level(character: str) -> bool:
-    # mosquitto cuts the connection for control characters and for code points that are no characters.
+    # mosquitto closes the connection for control characters and for code points that are not characters.
     return character in "/+#" or not character.isprintable()
 
 

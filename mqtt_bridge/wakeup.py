@@ -1,4 +1,4 @@
-"""Notices that a new event was committed, without asking for it all the time."""
+"""Detects the commit of new events without frequent queries of the outbox."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -8,21 +8,21 @@ from django.db import connection
 from mqtt_bridge.client import HasFileno
 
 CHANNEL = "stockqueue_outbox"
-"""What the trigger on the events notifies."""
+"""The channel of the trigger on the table of events."""
 AT_LATEST = 2.0
-"""Seconds after which the outbox is looked at in any case."""
+"""The longest time in seconds between two queries of the outbox."""
 
 
 class Wakeup(Protocol):
-    """Whether there may be something new. `arm` before the outbox is read; when it is empty, wait and ask `came`."""
+    """Detects new events. Call `arm` before reading the outbox; if the outbox is empty, wait and call `came`."""
 
     @property
     def sources(self) -> Sequence[HasFileno]:
-        """What becomes readable then."""
+        """Objects that become readable when an event may have been committed."""
 
     @property
     def interval(self) -> float:
-        """Seconds after which to ask even if nothing became readable."""
+        """Seconds between two calls of `came` if no source becomes readable."""
 
     def arm(self) -> None: ...
 
@@ -30,15 +30,15 @@ class Wakeup(Protocol):
 
 
 def wakeup() -> Wakeup:
-    """What there is for this database. It lasts as long as the present connection to it."""
+    """The wakeup for this database, valid until its present connection ends."""
     return _Listening() if connection.vendor == "postgresql" else _Polling()
 
 
 class _Listening:
     """LISTEN on the connection that also reads the outbox.
 
-    Behind a pooler that gives each transaction another connection nothing is heard, and the outbox is looked at every
-    AT_LATEST seconds.
+    Behind a pooler that changes the connection at each transaction, no notification arrives, and the outbox is read
+    every AT_LATEST seconds.
     """
 
     interval = AT_LATEST
@@ -54,11 +54,11 @@ class _Listening:
 
     def came(self) -> bool:
         with connection.wrap_database_errors:
-            return bool(list(self._postgres.notifies(timeout=0)))  # those too that came during another query
+            return bool(list(self._postgres.notifies(timeout=0)))  # also notifications from other queries
 
 
 class _Polling:
-    """SQLite has a number that changes with each commit of another connection; to ask for it reads no table."""
+    """Polls SQLite's data version, which changes with each commit of another connection; reads no table."""
 
     sources: Sequence[HasFileno] = ()
     interval = 0.06

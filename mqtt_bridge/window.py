@@ -1,4 +1,4 @@
-"""Messages under way: no more at once than the broker takes, and what it answers to those that belong together."""
+"""Limits the messages in flight to the broker's window, and collects the broker's answers by parcel."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,18 +10,18 @@ from mqtt_bridge.client import HasFileno, MqttConnection, MqttError
 from mqtt_bridge.topics import Message
 
 ANSWER_TIMEOUT = 10.0
-"""Seconds without a single answer after which a connection is given up."""
+"""Seconds without any answer after which a connection is given up."""
 STOP_TIMEOUT = 2.0
-"""Seconds that what is under way may still take once the bridge is to stop."""
+"""Seconds for the messages in flight after the bridge was asked to stop."""
 Key = int | str
-"""An event's id, or a notice's name."""
+"""An event's id, or a notice's key."""
 _QUOTA_EXCEEDED = 0x97
-"""A refusal that passes."""
+"""A temporary refusal."""
 
 
 @dataclass
 class Parcel:
-    """Messages that belong together: an event's, say. `refusals`: topics that the broker refused, and why."""
+    """Messages with a common end, such as the messages of an event. `refusals`: refused topics, and the reasons."""
 
     key: Key
     unanswered: int = 0
@@ -29,25 +29,25 @@ class Parcel:
 
 
 class BrokerSilent(MqttError):
-    """The connection is there, and no answer comes."""
+    """The broker does not answer, although the connection is open."""
 
 
 class Window:
-    """Publishes parcels in order, over one connection, with as many messages under way as the broker takes."""
+    """Publishes parcels in order over a connection, with as many messages in flight as the broker accepts."""
 
     def __init__(self, broker: MqttConnection, stopping: Callable[[], bool], meanwhile: Callable[[], None]) -> None:
-        """`meanwhile` is called whenever it waits; what that raises ends the wait."""
+        """`meanwhile` is called during each wait; its exceptions end the wait."""
         self._broker = broker
         self._stopping = stopping
         self._meanwhile = meanwhile
         self._under_way: dict[int, tuple[Parcel, str]] = {}
-        """By message: what it belongs to, and its topic."""
+        """By message: its parcel and its topic."""
         self._ended: list[Parcel] = []
         self._newest_answer = time.monotonic()
         self._stop_by: float | None = None
 
     def send(self, key: Key, messages: Sequence[Message]) -> None:
-        """Publish these; waits for room. MqttError."""
+        """Publish messages as a parcel, waiting for room in the window. Raise MqttError."""
         parcel = Parcel(key, len(messages))
         for message in messages:
             while len(self._under_way) >= self._broker.window and not self._is_over():
@@ -58,12 +58,12 @@ class Window:
             self._under_way[mid] = parcel, message.topic
 
     def drain(self) -> None:
-        """Wait until nothing is under way; when the bridge is to stop, for STOP_TIMEOUT."""
+        """Wait until no message is in flight; for STOP_TIMEOUT at most after the bridge was asked to stop."""
         while self._under_way and not self._is_over():
             self.exchange(0.2)
 
     def exchange(self, timeout: float, others: Sequence[HasFileno] = ()) -> None:
-        """Let answers come in, for up to `timeout` seconds or until something comes. MqttError."""
+        """Process answers for up to `timeout` seconds, or until anything arrives. Raise MqttError."""
         self._meanwhile()
         answers = self._broker.exchange(timeout, others)
         for mid, reason in answers.items():
@@ -74,17 +74,17 @@ class Window:
             raise BrokerSilent(f"{self._broker}: it does not answer")
 
     def take_ended(self) -> list[Parcel]:
-        """Those that have been answered in full since the last call, in the order of their last answer."""
+        """The parcels completely answered since the last call, in the order of their last answer."""
         ended, self._ended = self._ended, []
         return ended
 
     @property
     def ended(self) -> int:
-        """How many `take_ended` would give."""
+        """The number of parcels that `take_ended` would return."""
         return len(self._ended)
 
     def under_way(self) -> list[Key]:
-        """What has not been answered in full, the oldest first."""
+        """The keys of parcels without all answers, the oldest first."""
         return list(dict.fromkeys(parcel.key for parcel, _ in self._under_way.values()))
 
     def _note(self, mid: int, reason: ReasonCode) -> None:
@@ -98,7 +98,7 @@ class Window:
             self._ended.append(parcel)
 
     def _is_over(self) -> bool:
-        """Whether the bridge is to stop, and what was under way has had its time."""
+        """Whether the bridge was asked to stop, and the time for the messages in flight is over."""
         if not self._stopping():
             return False
         self._stop_by = self._stop_by or time.monotonic() + STOP_TIMEOUT

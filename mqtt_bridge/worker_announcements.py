@@ -1,4 +1,4 @@
-"""What is told about workers: that they came, live, went, or were lost."""
+"""Announcements about workers: registration, heartbeat, shutdown and loss."""
 
 import time
 from collections.abc import Callable, Collection
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from tasks.celery_worker.registry import KnownWorker
 
 BREAK = 5.0
-"""Seconds between two looks in which workers may have been unable to renew their heartbeats: the database was away."""
+"""A pause in seconds between two searches that suggests an outage of the database. The workers may have been unable to
+renew their heartbeats, too."""
 
 State, Told = Worker.State, Worker.Told
 
 
 class Notice(NamedTuple):
-    """A message about a worker. `becomes` is what is noted in its row once the broker has it; None: nothing."""
+    """A message about a worker. `becomes` is written to the worker's row after the acknowledgement; None: nothing."""
 
     message: Message
     worker: Worker
@@ -35,11 +36,11 @@ class Notice(NamedTuple):
 class _Watched:
     heartbeat_at: datetime
     since: float
-    """When that was first seen, by this process's own clock."""
+    """The local time at which this process first saw the heartbeat."""
 
 
 class WorkerNotices:
-    """Finds out what is to be told. What was told is in the workers' rows, at least once; heartbeats are in memory."""
+    """Finds due notices. The workers' rows record published notices, at least once; heartbeats are kept in memory."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -47,7 +48,7 @@ class WorkerNotices:
         self._watched: dict[int, _Watched] = {}
 
     def due(self) -> list[Notice]:
-        """What there is to tell now, in order. One query, which may be made every second."""
+        """The due notices, in order. A single query, cheap enough for every second."""
         told_of = Q(state=State.ALIVE) | Q(told=Told.REGISTERED)
         found = list(workers().filter(told_of).order_by("started_at", "pk"))
         now = self._clock()
@@ -69,7 +70,8 @@ class WorkerNotices:
         if worker.state == State.STOPPED:
             return [Notice(unregister(worker), worker, Told.UNREGISTERED)]
         if worker.state == State.GONE:
-            # Not because the clock was set, or the database was away: its heartbeat has stood still before our eyes.
+            # Not after a change of the clock or an outage of the database: this process has seen the heartbeat stand
+            # still.
             stood_still = self._looked_at - self._watched[worker.pk].since >= heartbeat.interval()
             return [Notice(disconnect(worker), worker, Told.DISCONNECTED)] if stood_still else []
         notices = [] if is_known else [Notice(register(worker), worker, Told.REGISTERED)]
@@ -77,7 +79,7 @@ class WorkerNotices:
 
 
 def mark_told(notices: Collection[Notice]) -> None:
-    """Note what the broker has. A worker that comes anew meanwhile has a row of its own, and is told of anew."""
+    """Record acknowledged notices. A worker that restarts meanwhile has its own row, and a new announcement."""
     for told in Told:
         pks = [notice.worker.pk for notice in notices if notice.becomes == told]
         if pks:
@@ -85,7 +87,7 @@ def mark_told(notices: Collection[Notice]) -> None:
 
 
 def register(worker: Worker) -> Message:
-    """It is there."""
+    """The registration of a worker."""
     payload = {
         "worker_id": worker.worker_id,
         "timestamp": unix(worker.heartbeat_at),
@@ -102,7 +104,7 @@ def register(worker: Worker) -> Message:
 
 
 def unregister(worker: Worker) -> Message:
-    """It ended in good order."""
+    """The clean shutdown of a worker."""
     stopped_at = worker.stopped_at or worker.heartbeat_at
     payload = {
         "worker_id": worker.worker_id,
@@ -113,13 +115,13 @@ def unregister(worker: Worker) -> Message:
 
 
 def alive(worker: Worker) -> Message:
-    """Its latest heartbeat. What cannot be a level of a topic is `_` there; the payload has the id as it is."""
+    """A worker's latest heartbeat. The topic has `_` for forbidden characters; the payload has the unchanged id."""
     payload = {"worker_id": worker.worker_id, "timestamp": unix(worker.heartbeat_at), "status": "alive"}
     return message("worker_heartbeat", as_json(payload), qos=0, worker_id=as_level(worker.worker_id))
 
 
 def disconnect(worker: Worker) -> Message:
-    """Its heartbeats ran out, at `timestamp`."""
+    """The loss of a worker: its heartbeats ran out at `timestamp`."""
     payload = {
         "client_id": worker.worker_id,
         "timestamp": unix(worker.heartbeat_at + heartbeat.patience()),

@@ -29,7 +29,7 @@ class JobTask(Task):
 
 
 def do_job(task: JobTask, *args: Any, **kwargs: Any) -> dict[str, Any]:
-    """Run the job with the id that is the only argument. The job's result becomes the task's result."""
+    """Run the job with the given id, the only argument. django-celery-results keeps the returned result."""
     try:
         (job_id,) = (UUID(text) for text in args)
     except (AttributeError, TypeError, ValueError):
@@ -60,7 +60,7 @@ def tell_ended_groups() -> int:
 
 @shared_task(name="stockqueue.cleanup", ignore_result=True)
 def cleanup() -> None:
-    """Delete rows that ended before `jobs.cleanup_after_days`."""
+    """Delete rows that ended more than `jobs.cleanup_after_days` ago."""
     logger.info("deleted what is over: %s", retention.clean_up(retention.cutoff()))
 
 

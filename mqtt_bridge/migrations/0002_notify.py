@@ -13,7 +13,7 @@ DROP FUNCTION stockqueue_notify_outbox();
 
 
 def create(apps, schema_editor):
-    """In the database, so that the bridge hears of events whoever writes them."""
+    """Create a trigger in the database, so that events of all writers wake the bridge."""
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute(CREATE)
 

@@ -23,7 +23,7 @@ class CarefulConsumer(Consumer):
         try:
             super().on_connection_error_after_connected(exc)
         except AttributeError as error:
-            # kombu 5.7 returns unacknowledged messages through a closed connection to Redis.
+            # kombu 5.7 tries to return unacknowledged messages through a closed connection to Redis.
             logger.warning("messages that are not acknowledged could not be put back: %s", error)
 
     def create_task_handler(self, **options: Any) -> Callable[[Any], Any]:

@@ -104,7 +104,7 @@ def process(jobs: Iterable[Job]) -> set[UUID]:
 
 
 def process_in_background(work: Callable[[], object]) -> bool:
-    """Do work without a job in a background thread of this process. Return False if the backlog is full.
+    """Do work other than jobs in a background thread of this process. Return False if the backlog is full.
 
     The work has to report its own errors: nobody sees its exceptions.
     """

@@ -12,7 +12,7 @@ def put_into_words(apps, schema_editor):
 
 
 def delete_permissions(apps, schema_editor):
-    """Those of jobs count, and Django does not rename a model's permissions with it."""
+    """Delete the permissions for backfills: Django does not rename them, and job permissions replace them."""
     of_backfills = [f'{action}_backfill' for action in ('add', 'change', 'delete', 'view')]
     permissions = apps.get_model('auth', 'Permission').objects
     permissions.filter(content_type__app_label='tasks', codename__in=of_backfills).delete()

@@ -64,7 +64,7 @@ class Command(ShellCommand):
 def _choose(
     job_ids: Sequence[str] | None, since: datetime | None, until: datetime | None, *, set_aside: bool
 ) -> "QuerySet[JobEvent]":
-    """The events that one of the options asks for."""
+    """The events selected by exactly one of the options."""
     if [job_ids is not None, since is not None, set_aside].count(True) != 1:
         raise bad_argument("choose the events with one of --job, --since and --set-aside")
     if job_ids is not None:
@@ -75,7 +75,7 @@ def _choose(
 
 
 def _parse_time(since: str | None, until: str | None, now: datetime) -> tuple[datetime | None, datetime | None]:
-    """From when to when; None, None without --since. A bad argument says which of them is wrong."""
+    """The first and the last moment; None, None without --since. A bad argument names the wrong option."""
     if since is None:
         if until is not None:
             raise bad_argument(f"--until {until} needs --since: from when on")
