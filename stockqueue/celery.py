@@ -21,13 +21,13 @@ app.steps["consumer"].update(
 @celeryd_init.connect
 @beat_init.connect
 def refuse_unsafe_start(**_: Any) -> None:
-    """End the program: of all exceptions of a receiver, Celery passes on SystemExit alone."""
-    from stockqueue.demo_users import refuse_demo_users  # it needs settings, which are not loaded yet
+    """End the program by SystemExit, the only exception of a receiver that Celery passes on."""
+    from stockqueue.demo_users import refuse_demo_users  # needs the settings, which are not loaded before
 
     refuse_demo_users()
 
 
 @setup_logging.connect
 def keep_our_logging(loglevel: int, **_: Any) -> None:
-    """Celery would put its own handlers in place of ours. `--loglevel` can make it say more, not less."""
+    """Keep Celery from replacing our log handlers. `--loglevel` can only raise the verbosity."""
     say_at_least(loglevel)

@@ -5,9 +5,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 
 def impatient_connection() -> BaseDatabaseWrapper:
-    """A new connection to the database: an old one tells nothing about those that others will need.
+    """A new connection to the database with short timeouts, for checking whether new connections are possible.
 
-    It gives up soon, so that what was away is noticed when it is back.
+    A connection attempt gives up soon, so that the end of an outage is noticed.
     """
     ours = connection.copy()
     if ours.vendor == "postgresql":

@@ -13,7 +13,7 @@ NAMES = ("admin", "demo")
 
 
 def has_public_password(username: str | None, password: str | None) -> bool:
-    """Whether this is the login of a demo user."""
+    """Whether the name and the password are the login of a demo user."""
     return username in NAMES and password == username
 
 

@@ -1,4 +1,4 @@
-"""Permissions of the files that the programs write: these contain password hashes and sessions of users."""
+"""Permissions of files written by the programs: the files contain users' password hashes and sessions."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from stockqueue.config import ConfigError
 
 FORBIDDEN = 0o027
-"""Permissions that no file has: writing for the group, and all for other users."""
+"""Permissions forbidden for all files: writing for the group, and everything for other users."""
 
 _MARKS = ("stockqueue.sqlite3", "static", "logs")
 """Names in the folder of an installation. A folder without them belongs to other programs."""
@@ -23,7 +23,7 @@ def restrict_umask() -> None:
 
 
 def make_private(folder: Path, *, is_ours: bool) -> str | None:
-    """Create `folder` with the mode 0700, or correct the modes of an existing folder and of its files.
+    """Create `folder` with the mode 0700, or correct the modes of an existing folder and its files.
 
     Raise ConfigError for a folder of other programs, unless `is_ours`. Return a warning if other users can still read
     the folder.
@@ -76,9 +76,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def short_folder(link: Path) -> Path:
-    """A private folder with a short path, in the temporary folder. The symbolic link `link` leads all processes there.
+    """A private folder with a short path, in the temporary folder. All processes use the symbolic link `link` to it.
 
-    The name is random. A folder that was deleted, or that other users can enter, is replaced by a new folder.
+    The name is random. A missing folder, or a folder open to other users, is replaced by a new folder.
     """
     with locked(link.parent):
         with suppress(OSError):

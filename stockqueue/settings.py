@@ -91,7 +91,7 @@ try:
         os.environ,
         allow_private=_flag("OPENAI_ALLOW_PRIVATE_HOST", default=False),
     )
-    # In front of the web server; each adds an address to X-Forwarded-For.
+    # The number of proxies in front of the web server; each adds an address to X-Forwarded-For.
     PROXIES = _count("STOCKQUEUE_PROXIES")
     globals().update(email_settings(os.environ, debug=DEBUG))
     try:
@@ -174,12 +174,12 @@ _database = DATABASES["default"]
 if _database["ENGINE"] == "django.db.backends.sqlite3":
     _database["ENGINE"] = "stockqueue.sqlite"
     _database["OPTIONS"] = {
-        # A transaction that reads first and writes later would fail at once when another has written in between.
+        # A transaction that reads before it writes would fail at once if another process has written in between.
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
-    # Tests start workers and bridges of their own, which an in-memory database would be hidden from.
+    # Tests start their own workers and bridges, which could not see an in-memory database.
     _database["TEST"] = {"NAME": f"{_database['NAME']}.test"}
 else:
     _database["CONN_MAX_AGE"] = 60
@@ -203,9 +203,9 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"], "ip_address"]
 AXES_FAILURE_LIMIT = 5
 LOCKOUT_ADDRESS_LIMIT = 50
 AXES_COOLOFF_TIME = timedelta(minutes=15)
-# What is refused does not count, so that nobody can keep another user out for ever.
+# Refused logins do not count, so that nobody can lock another user out for ever.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
-AXES_ENABLE_ADMIN = False  # console.third_party has it
+AXES_ENABLE_ADMIN = False  # console.third_party registers the admin pages
 AXES_VERBOSE = False
 
 LANGUAGE_CODE = "en-us"
@@ -214,7 +214,7 @@ USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "static/"
-# The script of the charts, found without importing the package.
+# The script for charts, found without importing the package.
 STATICFILES_DIRS = [("plotly", str(distribution("plotly").locate_file("plotly/package_data")))]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -233,7 +233,7 @@ if not DEBUG:
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
     SECURE_SSL_REDIRECT = True
-    # Asked for by programs on this machine or network, which are not behind what speaks TLS.
+    # Requested by programs on this machine or network without TLS, not through the proxy.
     SECURE_REDIRECT_EXEMPT = [r"^metrics$", r"^health/"]
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_HSTS_SECONDS = 31_536_000
@@ -250,43 +250,43 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_DEFAULT_QUEUE = "foreground"
 _exchange = Exchange("stockqueue", type="direct")
-# RabbitMQ's quorum queues, which may be the default of a virtual host, have no priorities. Redis ignores all this.
+# Quorum queues, possibly the default of a RabbitMQ virtual host, have no priorities. Redis ignores these arguments.
 _arguments = {"x-max-priority": 10, "x-queue-type": "classic"}
 CELERY_TASK_QUEUES = [
     Queue(name, _exchange, routing_key=name, queue_arguments=_arguments)
     for name in ("foreground", "background_fetch", "background_analysis")
 ]
-# Queue and priority of what is not a job's message. A default priority would win over it.
+# Queue and priority of messages without a job. A default priority would override it.
 CELERY_TASK_ROUTES = "operations.routes.route"
 if not CELERY_BROKER_URL.startswith("amqp"):
-    # kombu's default keeps four lists a queue, which would put priorities 3 and 4 into one.
+    # kombu's default of four lists per queue would put the priorities 3 and 4 into the same list.
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "priority_steps": list(range(10)),
         "queue_order_strategy": "priority",
-        # A connection that died without a word is noticed within half a minute. Workers wait a second at a time.
+        # A silently lost connection is noticed within half a minute. Workers wait for a second at a time.
         "socket_timeout": 10,
         "socket_connect_timeout": 5,
         "health_check_interval": 10,
-        # A message is delivered again after that; no job may take so long.
+        # Unacknowledged messages are delivered again after this time; no job may take as long.
         "visibility_timeout": 3_600
         + max(JOB_PROCESSOR.worker.max_execution_time, *dict(JOB_PROCESSOR.jobs.timeouts).values()),
     }
 CELERY_WORKER_CONCURRENCY = JOB_PROCESSOR.worker.max_concurrent_jobs
 CELERY_WORKER_CONSUMER = "tasks.celery_worker.consumer:CarefulConsumer"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-# A job goes on when the broker is lost: a message that is delivered again finds it claimed.
+# Jobs continue after the loss of the broker: a redelivered message finds its job claimed.
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
-# Celery closes the database connection after each task; keeping it doubles the rate on PostgreSQL. Whether it is still
-# there is for tasks.connections to see.
+# Celery closes the database connection after each task. Keeping it doubles the rate on PostgreSQL; tasks.connections
+# detects lost connections.
 CELERY_DB_REUSE_MAX = 1_000
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# Celery gives up after 100 attempts, which take 46 minutes, and ends the worker.
+# Celery ends the worker after 100 connection attempts, which take 46 minutes.
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-# Redis that is full answers with errors, which would end the worker.
+# A full Redis answers with errors, which would end the worker.
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True
-# RabbitMQ's own 60 s would have a worker notice a connection that is half open after two minutes. Redis has none.
+# With RabbitMQ's default of 60 s, a worker notices a half-open connection after two minutes. Redis has no heartbeat.
 CELERY_BROKER_HEARTBEAT = 10
-# What it sends, and when, is in the database: operations.default_schedules has the rows that a new one starts with.
+# The schedules are in the database: operations.default_schedules has the initial rows.
 CELERY_BEAT_SCHEDULER = "operations.beat:Scheduler"
 
 UNFOLD = {
@@ -299,6 +299,6 @@ UNFOLD = {
 LOGGING, _log_problems = logging_settings(
     JOB_PROCESSOR.logging, VAR, secrets=(SECRET_KEY, ALPHA_VANTAGE_API_KEY, os.environ.get("OPENAI_API_KEY"))
 )
-# The console has all lines: a log that cannot be written must not keep users from their prices.
+# The console has all lines: an unwritable log must not keep users from their prices.
 for _problem in filter(None, (_var_problem, *_log_problems)):
     print(_problem, file=sys.stderr)

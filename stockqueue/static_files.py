@@ -14,16 +14,16 @@ from stockqueue.private_files import locked
 
 
 def collect_static_files() -> None:
-    """Run `collectstatic` if STATIC_ROOT does not have the files of this version. Web servers take turns.
+    """Run `collectstatic` if STATIC_ROOT lacks files of this version. Web servers take turns.
 
-    Pages read the names of files from the manifest, and fail without a manifest.
+    Pages read the names of files from the manifest, and fail without it.
     """
     if settings.DEBUG:
         return
     try:
         with locked(settings.STATIC_ROOT):
             if outdated := _outdated():
-                for copy in outdated:  # collectstatic keeps copies that are younger than their source
+                for copy in outdated:  # collectstatic keeps copies newer than their source
                     copy.unlink(missing_ok=True)
                 call_command("collectstatic", interactive=False, verbosity=0)
     except (CommandError, OSError) as error:

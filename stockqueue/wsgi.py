@@ -11,9 +11,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stockqueue.settings")
 
 django.setup(set_prefix=False)
 refuse_demo_users()
-collect_static_files()  # before the middleware looks which files there are
+collect_static_files()  # before the middleware lists the files
 application = WSGIHandler()
 
-# What is loaded by now stays for ever. Looking through all of it for garbage took 80 ms of one login in thirty.
+# Objects loaded by now live as long as the process. Scanning them for garbage took 80 ms of one login in thirty.
 gc.collect()
 gc.freeze()

@@ -1,4 +1,4 @@
-"""Reads job_processor.yml into the models of `sections`, and says what is wrong with a file.
+"""Loads job_processor.yml into the models of `sections`, and describes errors in the file.
 
 `python -m stockqueue.config` prints the JSON Schema of the file, for editors.
 """
@@ -26,11 +26,11 @@ BASE = "job_processor"
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; the message is one line that names the file, key, value and rule."""
+    """The configuration is invalid; the message is a single line with the file, key, value and rule."""
 
 
 class _Layer(NamedTuple):
-    """A part of the file with the same keys as JobProcessor, and the dotted path to it."""
+    """A part of the file with the same keys as JobProcessor, and the dotted path to this part."""
 
     path: str
     content: Any
@@ -39,8 +39,8 @@ class _Layer(NamedTuple):
 def load_config(path: Path, environment: str) -> JobProcessor:
     """The settings of a file in an environment, `development` or `production`.
 
-    The environment's section is merged over `job_processor:`: mappings key by key, anything else replaces.
-    The other environment's section is checked too. Raises ConfigError, and nothing else, for any bad file.
+    The environment's section is merged over `job_processor:`: mappings key by key, other values replace. The other
+    environment's section is checked too. Raises ConfigError, and nothing else, for any bad file.
     """
     if environment not in ENVIRONMENTS:
         words = f"unknown environment {show(environment)}; expected {' or '.join(ENVIRONMENTS)}"
@@ -63,7 +63,7 @@ def load_config(path: Path, environment: str) -> JobProcessor:
         if override is None:
             continue
         merged, errors = _validate(_merge(base.content, override.content))
-        # What the base alone has wrong is named there already.
+        # Errors of the base section are already in the list.
         problems += [_describe(error, override.path) for error in errors if error["loc"] not in places]
         if name == environment:
             config, layers = merged, [base, override]
@@ -77,7 +77,7 @@ def load_config(path: Path, environment: str) -> JobProcessor:
 
 
 def _check_top(content: Any) -> list[str]:
-    """What is wrong with the file's outermost keys."""
+    """The errors in the file's outermost keys."""
     if content is None:
         return [f"the file is empty; expected the key {BASE}"]
     if not isinstance(content, dict):
@@ -105,7 +105,7 @@ def _find_override(content: dict[str, Any], name: str) -> _Layer | None:
 def _merge(base: Any, override: Any) -> Any:
     if isinstance(base, dict) and isinstance(override, dict):
         return base | {key: _merge(base.get(key), value) for key, value in override.items()}
-    # A section that was emptied, say by comments, changes nothing.
+    # An empty section, for example with all keys commented out, changes nothing.
     return base if isinstance(base, dict) and override is None else override
 
 
@@ -123,7 +123,7 @@ def _error(path: Path, problems: list[str]) -> ConfigError:
 
 
 def _describe(error: ErrorDetails, prefix: str) -> str:
-    """One error in plain words: what was expected comes from the schema, or from the validator."""
+    """An error in plain words. The expected value comes from the schema, or from the validator."""
     loc = error["loc"]
     if error["type"] in ("extra_forbidden", "invalid_key"):
         known = tuple(_find_node(loc[:-1])["properties"])
@@ -172,7 +172,7 @@ def _describe_expected(node: dict[str, Any], value: object) -> str:
 
 
 def _find_ignored(layers: list[_Layer]) -> Iterator[tuple[str, str]]:
-    """The path of each ignored key in valid layers, in the first that sets it, and why the key is ignored."""
+    """The path of each ignored key, in the first layer that sets the key, and the reason for ignoring it."""
     found: set[str] = set()
     for layer in layers:
         for key, reason in _walk_ignored(layer.content, _find_node(()), ""):
@@ -204,7 +204,7 @@ def _explain_backend(layers: list[_Layer]) -> Iterator[str]:
 
 
 class _SchemaWriter(GenerateJsonSchema):
-    """Without titles made from keys, and without the defaults of whole sections: their keys have them."""
+    """Omits titles made from keys, and defaults of whole sections: the keys have the defaults."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         return {**super().model_schema(schema), "type": ["object", "null"]}
@@ -234,14 +234,14 @@ def _step(node: dict[str, Any], part: int | str) -> dict[str, Any]:
     child = node["items"] if isinstance(part, int) else node["properties"][part]
     own = child
     while "$ref" in child or "anyOf" in child:
-        # The first choice is the one to name: the others are null or another way to write it.
+        # The first choice describes the value: the other choices are null, or another notation.
         target = child.get("anyOf", [child])[0]
         child = _settings_schema()["$defs"][target["$ref"].rpartition("/")[2]] if "$ref" in target else target
     return {**child, **{key: value for key, value in own.items() if key not in ("$ref", "anyOf")}}
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 7, as editors have it) of the whole file."""
+    """The JSON Schema (draft 7, for editors) of the whole file."""
     settings = copy.deepcopy(_settings_schema())
     definitions = settings.pop("$defs")
     reference = {"$ref": f"#/$defs/{JobProcessor.__name__}"}

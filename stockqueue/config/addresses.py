@@ -1,4 +1,4 @@
-"""Where the servers are: the environment first, then the configuration file, then the embedded defaults."""
+"""The addresses of servers: from the environment, else the configuration file, else the embedded defaults."""
 
 import ssl
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ LONGEST_SOCKET_PATH = 107
 BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "amqp", "amqps")
 EMAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
 MQTT_PROTOCOLS = ("5", "3.1.1")
-# By attribute of MqttAddress: the key in MQTT_URL, and the variable of its own.
+# By attribute of MqttAddress: the key in MQTT_URL, and the environment variable.
 MQTT_FILES = {
     "ca_file": ("ca", "MQTT_CA_FILE"),
     "certificate_file": ("cert", "MQTT_CERT_FILE"),
@@ -29,7 +29,7 @@ _ESCAPES = "in a user or password / ? # are written as %2F %3F %23, and @ in the
 
 @dataclass(frozen=True)
 class MqttAddress:
-    """An MQTT broker and who connects to it. `password` never appears in the representation."""
+    """An MQTT broker with a login. `password` never appears in the representation."""
 
     host: str
     port: int
@@ -38,7 +38,7 @@ class MqttAddress:
     tls: bool
     protocol: Literal["5", "3.1.1"]
     ca_file: str | None = None
-    """Certificates that the broker's is checked against; None: those of the system."""
+    """Certificates for checking the broker's certificate; None: the system's certificates."""
     certificate_file: str | None = None
     """The client's certificate, with `key_file`."""
     key_file: str | None = None
@@ -50,7 +50,7 @@ class MqttAddress:
 
 
 def embedded_redis_socket(var: Path) -> Path:
-    """The socket of the embedded Redis: in `var`, or in a folder with a shorter path where that path is too long."""
+    """The socket of the embedded Redis: in `var`, or in a folder with a shorter path if the path would be too long."""
     socket = var / "redis.sock"
     if len(bytes(socket)) <= LONGEST_SOCKET_PATH:
         return socket
@@ -78,9 +78,9 @@ def broker_url(queue: Queue, environ: Mapping[str, str], var: Path) -> str:
 
 
 def mqtt_address(mqtt: MqttQueue, environ: Mapping[str, str]) -> MqttAddress:
-    """The MQTT broker's address: MQTT_URL, else `queue.mqtt`. The files for TLS may be in variables of their own.
+    """The MQTT broker's address: MQTT_URL, else `queue.mqtt`. The TLS files may have their own variables.
 
-    ConfigError where one of these files cannot be used.
+    Raise ConfigError for unusable TLS files.
     """
     url = environ.get("MQTT_URL")
     address = _parse_mqtt_url(url, mqtt.protocol) if url else _mqtt_of_section(mqtt)
@@ -104,12 +104,12 @@ def _mqtt_of_section(mqtt: MqttQueue) -> MqttAddress:
 
 
 def _parse_mqtt_url(url: str, protocol: str) -> MqttAddress:
-    """`protocol` is the version where the URL names none. What errors show has no part of a password in it."""
+    """Parse MQTT_URL; `protocol` is the default version. Error messages contain no part of a password."""
     expected = "expected mqtt://user:password@host:port or mqtts://…"
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError:  # its text quotes what was taken for the host or the port
+    except ValueError:  # its text quotes the assumed host or port
         raise ConfigError(f"MQTT_URL: the host or the port is not valid; {expected}; {_ESCAPES}") from None
     if "@" in parts.path + parts.query + parts.fragment:
         raise ConfigError(f"MQTT_URL: there is an @ after the host; {expected}; {_ESCAPES}")
@@ -135,7 +135,7 @@ def _parse_mqtt_url(url: str, protocol: str) -> MqttAddress:
 
 
 class _File(NamedTuple):
-    """A file, and the key or variable that names it."""
+    """A file, and the key or variable with its path."""
 
     named_by: str
     path: str
@@ -147,7 +147,7 @@ class _File(NamedTuple):
 def _check_tls_files(
     ca_file: _File | None = None, certificate_file: _File | None = None, key_file: _File | None = None
 ) -> None:
-    """ConfigError where they cannot be read, are something else, or do not belong together."""
+    """Raise ConfigError for files that are unreadable, of a wrong kind, or do not belong together."""
     if (certificate_file is None) != (key_file is None):
         alone, missing = (certificate_file, "key") if certificate_file else (key_file, "certificate")
         raise ConfigError(f"{alone}: there is no {missing} for it; a certificate and its key go together")
@@ -163,7 +163,7 @@ def _check_tls_files(
 
 @contextmanager
 def _reading(file: _File, problem: str) -> Iterator[None]:
-    """ConfigError where the block cannot read `file`, or with `problem` where it does not serve."""
+    """Raise ConfigError if the block cannot read `file`, or with `problem` if its content is unusable."""
     try:
         yield
     except ssl.SSLError:
@@ -173,7 +173,7 @@ def _reading(file: _File, problem: str) -> Iterator[None]:
 
 
 def email_settings(environ: Mapping[str, str], *, debug: bool) -> dict[str, Any]:
-    """Django's settings for EMAIL_URL. Without it, mail goes to the console while developing, else nowhere."""
+    """Django's settings for EMAIL_URL. Without EMAIL_URL, mail goes to the console in development, else nowhere."""
     backends = "django.core.mail.backends"
     url = environ.get("EMAIL_URL")
     if not url:
@@ -201,7 +201,7 @@ def email_settings(environ: Mapping[str, str], *, debug: bool) -> dict[str, Any]
 
 
 def without_password(url: str) -> str:
-    """`url` as it may be shown and logged."""
+    """`url` in a form for pages and logs."""
     head, at, tail = url.rpartition("@")
     if not at:
         return url

@@ -1,4 +1,4 @@
-"""The sections of servers that others run."""
+"""The sections of external servers."""
 
 from typing import Annotated
 

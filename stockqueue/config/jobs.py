@@ -1,4 +1,4 @@
-"""The sections of jobs: what each kind may take, how urgent it is, and what portfolios add."""
+"""The sections of jobs: limits of each kind, priorities, and the influence of portfolios."""
 
 import math
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Where the LLM is, and which addresses are never asked: OPENAI_BASE_URL names them, and a name may lead anywhere."""
+"""The address of the LLM server, and forbidden addresses: OPENAI_BASE_URL has a name, which may lead anywhere."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ from stockqueue.config import ConfigError
 from stockqueue.config.integration import OpenAI
 
 OPENAI_URL = "https://api.openai.com/v1"
-"""What is asked where there is a key and OPENAI_BASE_URL is not set."""
+"""The address if a key is set without OPENAI_BASE_URL."""
 
-# Where clouds tell a machine its secrets, besides the link-local addresses.
+# Metadata services, from which a cloud machine gets its secrets, besides the link-local addresses.
 _METADATA = frozenset(map(ip_address, ("100.100.100.200", "fd00:ec2::254")))
-# An IPv4 address in the last four bytes.
+# The last four bytes are an IPv4 address.
 _NAT64 = IPv6Network("64:ff9b::/96")
 _IN_THE_OPEN = (
     "http:// would send the key in the open; use https://, "
@@ -31,22 +31,22 @@ class LlmServer:
     model: str
     api_key: str | None = field(default=None, repr=False)
     allow_private: bool = False
-    """Whether it may be on a private address, and there without TLS."""
+    """Whether a private address is allowed, also without TLS."""
 
     @property
     def is_encrypted(self) -> bool:
         return self.base_url.startswith("https:")
 
     def why_not(self, address: Address) -> str:
-        """Why it must not be asked at this address, which its name stands for; empty where it may."""
+        """The reason against calling the server at this resolved address; empty if the address is allowed."""
         return _why_not(address, encrypted=self.is_encrypted, allow_private=self.allow_private)
 
 
 def llm_server(openai: OpenAI, environ: Mapping[str, str], *, allow_private: bool) -> LlmServer | None:
-    """The server of OPENAI_BASE_URL, or OpenAI's own where only OPENAI_API_KEY is set; None without either or a model.
+    """The server of OPENAI_BASE_URL, or OpenAI's own if only OPENAI_API_KEY is set. None without a server or a model.
 
-    ConfigError for an address that must not be asked, as far as it tells without a look at the name service. The rest
-    is for `LlmServer.why_not`, at each call.
+    Raise ConfigError for a forbidden address, as far as the URL shows it without name resolution. `LlmServer.why_not`
+    checks the resolved address at each call.
     """
     url = environ.get("OPENAI_BASE_URL", "").strip()
     key = environ.get("OPENAI_API_KEY", "").strip() or None
@@ -85,12 +85,12 @@ def _problem_with(url: str, *, allow_private: bool) -> str:
 
 
 def _shown(parts: SplitResult) -> str:
-    """The URL without what follows the host, which may be a secret."""
+    """The URL without the part after the host, which may be a secret."""
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else parts.scheme
 
 
 def _literal(host: str) -> Address | None:
-    """The address that a host is written as; None for a name that the name service has to tell."""
+    """The address written as the host; None for a name that needs name resolution."""
     if host == "localhost" or host.endswith(".localhost"):
         return IPv4Address("127.0.0.1")
     try:
@@ -113,7 +113,7 @@ def _why_not(address: Address, *, encrypted: bool, allow_private: bool) -> str:
 
 
 def _embedded(address: Address) -> Address:
-    """The IPv4 address that an IPv6 address leads to, where it is such a one."""
+    """The IPv4 address that an IPv6 address embeds, if any; otherwise the address itself."""
     if isinstance(address, IPv4Address):
         return address
     if address in _NAT64:

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 from stockqueue.config.topics import Topics
 from stockqueue.config.values import IGNORED, Port, Secret, Section, Text
 
-# The predecessor's transports of jobs that are not ours; here Celery carries jobs.
+# The predecessor's transports of jobs; in this program, Celery carries jobs.
 MEANS_CELERY = ("mqtt", "database")
 
 

@@ -1,4 +1,4 @@
-"""All sections of job_processor.yml as frozen pydantic models: names, types, bounds, defaults, and what they mean."""
+"""All sections of job_processor.yml as frozen pydantic models: names, types, bounds, defaults and descriptions."""
 
 from typing import Annotated, Literal
 
@@ -65,10 +65,10 @@ class JobProcessor(Section):
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """Dotted paths, sorted, of the keys that the file sets and that have no effect here; each key once."""
+        """Dotted paths, sorted, of the keys in the file without an effect; each key once."""
         return self._ignored
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Every ignored key, and a value that is read as another, in a sentence each."""
+        """A sentence for each ignored key, and for a value read as another value."""
         return self._notes

@@ -1,6 +1,6 @@
-"""Types of values in job_processor.yml, and what every section has in common.
+"""Types of values in job_processor.yml, and the base class of all sections.
 
-A field's description goes into the JSON Schema and, marked as deprecated, says why a key is ignored.
+A field's description goes into the JSON Schema. A deprecated field's description says why the key is ignored.
 """
 
 import re
@@ -34,19 +34,19 @@ Priority = Annotated[int, Field(ge=1, le=10)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Minutes = Annotated[int, Field(ge=0, le=525_600)]
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
-# Waiting may be nothing or a part of a second, a limit to what runs may not be nothing.
+# A delay may be zero; a time limit may not be zero.
 Delay = Annotated[float, Field(ge=0, le=86_400)]
 Timeout = Annotated[float, Field(ge=0.1, le=86_400)]
 Delays = Annotated[tuple[Delay, ...], Field(strict=False, min_length=1, max_length=20)]
 Texts = Annotated[tuple[Text, ...], Field(strict=False)]
 
 IGNORED = Field(json_schema_extra={"deprecated": True})
-# The value of a key whose content nobody reads: it is dropped, whatever it is.
+# The value of a key without a reader: it is dropped, whatever its type.
 Anything = Annotated[None, BeforeValidator(lambda value: None, json_schema_input_type=Any), IGNORED]
 
 
 class Section(BaseModel):
-    """A mapping of known keys. A section without content (null) is as if it were not there."""
+    """A mapping of known keys. An empty section (null) counts as missing."""
 
     model_config = ConfigDict(
         strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True

@@ -1,4 +1,4 @@
-"""Reads a YAML file that people write by hand, and refuses what only accidents and attacks contain."""
+"""Reads a handwritten YAML file, and refuses constructs that only accidents and attacks contain."""
 
 import datetime
 import json
@@ -16,13 +16,13 @@ SHOWN_CHARACTERS = 60
 
 
 class YamlFileError(Exception):
-    """The file cannot be read as YAML; the message names the line and quotes no value."""
+    """The file is not readable as YAML; the message names the line and quotes no value."""
 
 
 def read_yaml(path: Path) -> Any:
-    """The file's content as plain mappings, lists and scalars; None when it is empty.
+    """The file's content as plain mappings, lists and scalars; None for an empty file.
 
-    Raises YamlFileError for a file that is missing, no file, unreadable, too large, not UTF-8 or not YAML,
+    Raises YamlFileError for a file that is missing, not a regular file, unreadable, too large, not UTF-8 or not YAML,
     and for tags, duplicate keys, too many aliases and too deep nesting.
     """
     text = _read_text(path)
@@ -42,7 +42,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def show(value: object) -> str:
-    """A value as YAML has it, on one line and short; without what containers hold, as it may be secret."""
+    """A value in YAML notation, in a short line. The content of containers is omitted, because it may be secret."""
     if isinstance(value, dict):
         return "a mapping" if value else "an empty mapping"
     if isinstance(value, list):
@@ -88,7 +88,7 @@ def _refusal(mark: Any, words: str) -> YamlFileError:
 
 
 def _check_events(text: str) -> None:
-    """Refuse what could grow or recurse, before any value is built from it."""
+    """Refuse growing or recursive structures before building any value from them."""
     aliases = 0
     anchors: set[str] = set()
     open_anchors: list[str | None] = []
@@ -120,7 +120,7 @@ def _check_events(text: str) -> None:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A SafeLoader that refuses duplicate keys, and scalars that look right and are not."""
+    """A SafeLoader that refuses duplicate keys, and scalars with an impossible value."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -139,5 +139,5 @@ class _StrictLoader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except (ValueError, OverflowError) as error:
-            # YAML's own patterns let through dates and numbers that do not exist: 2024-02-31, 0b_.
+            # YAML's own patterns match impossible dates and numbers: 2024-02-31, 0b_.
             raise _refusal(node.start_mark, "not a possible date or number") from error

@@ -1,4 +1,4 @@
-"""Where log lines go: the console, the file of everything, and a file for each part of the program."""
+"""The destinations of log lines: the console, a common file, and a file for each component."""
 
 import logging
 import os
@@ -23,16 +23,16 @@ COMPONENTS = {
     "tasks.jobs.analysis": "analyzer",
     "mqtt_bridge": "mqtt",
 }
-"""The component of a logger and of those below it; the longest name counts. Other libraries have none."""
+"""The component of a logger and its children; the longest name counts. Other libraries have no component."""
 
 _CHATTY = ("celery.worker.strategy", "celery.app.trace", "celery.beat", "httpx2", "httpcore2", "openai")
-"""A line for each message, each result, each thing that beat sends and each request: jobs have lines of their own."""
+"""Libraries that log each message, result, scheduled task or request: jobs have their own lines."""
 _TAKEN_OVER = ("django", "gunicorn.error")
-"""They would write to the console by themselves, in their own way."""
+"""Loggers with their own console handlers, which are replaced by ours."""
 
 
 class OfComponents(logging.Filter):
-    """Lets pass what comes from one of the components."""
+    """Passes records of the given components."""
 
     def __init__(self, components: Collection[str]) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class OfComponents(logging.Filter):
 
 @lru_cache(maxsize=1_000)
 def component_of(logger: str) -> str | None:
-    """The component whose log has the lines of that logger."""
+    """The component whose log file has the logger's lines."""
     name = logger
     while name:
         if name in COMPONENTS:
@@ -56,7 +56,7 @@ def component_of(logger: str) -> str | None:
 def logging_settings(
     config: Logging, var: Path, secrets: Collection[str | None] = ()
 ) -> tuple[dict[str, Any], list[str]]:
-    """Django's LOGGING; and a sentence for each file that cannot be written, which is left out.
+    """Django's LOGGING, and a sentence for each unwritable file. LOGGING omits unwritable files.
 
     Relative paths are below `var`. `secrets` never appear in a line. Several components may share a file.
     """
@@ -92,9 +92,9 @@ def logging_settings(
         "handlers": handlers,
         "root": {"handlers": list(handlers), "level": config.level},
         "loggers": {
-            # yfinance logs as errors what is raised to us as well.
+            # yfinance logs errors that it also raises.
             "yfinance": {"level": "CRITICAL"},
-            # It tells each login several times, without the user; `operations.security.lockout` tells it once.
+            # axes logs each login several times, without the user; `operations.security.lockout` logs it once.
             "axes": {"level": "ERROR"},
             **{name: {"level": "WARNING"} for name in _CHATTY if config.level != "DEBUG"},
             **{name: {"handlers": [], "propagate": True} for name in _TAKEN_OVER},
@@ -103,7 +103,7 @@ def logging_settings(
 
 
 def say_at_least(level: int) -> None:
-    """Log as much as `level` says, or more where `logging.level` says so."""
+    """Set the log level to `level`, or to `logging.level` if this setting logs more."""
     root = logging.getLogger()
     root.setLevel(min(root.level, level))
     if level <= logging.DEBUG:
@@ -112,7 +112,7 @@ def say_at_least(level: int) -> None:
 
 
 def _problem_with(path: Path) -> str | None:
-    """Why no lines can be written to that file, or it cannot be rotated; None: all is well."""
+    """The reason why a log file cannot be written or rotated; None: no problem."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab"):

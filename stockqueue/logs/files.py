@@ -1,4 +1,4 @@
-"""A log file that several processes write to and rotate."""
+"""A log file shared and rotated by several processes."""
 
 import fcntl
 import logging
@@ -10,11 +10,12 @@ from pathlib import Path
 
 
 class SharedFileHandler(logging.Handler):
-    """Appends each record with one write, and renames the file to `NAME.1` once it has `max_size` bytes.
+    """Appends each record with a single write, and renames the file to `NAME.1` once it has `max_size` bytes.
 
-    Linux does not mix what processes append to a local file. Only the rotation needs a lock, and a process that writes
-    to the old file meanwhile writes to `NAME.1`: nothing is lost. A lock for each record, as concurrent-log-handler
-    takes it, costs ten times as much. `max_size` 0: never rotated; `backup_count` 0: begun anew.
+    Linux does not mix appends of several processes to a local file. Only the rotation needs a lock. A process that
+    still writes to the old file writes to `NAME.1`: nothing is lost. A lock for each record, as in
+    concurrent-log-handler, takes ten times as long. `max_size` 0: no rotation; `backup_count` 0: the file is deleted
+    instead of renamed.
     """
 
     def __init__(self, filename: str, max_size: int, backup_count: int) -> None:
@@ -43,7 +44,7 @@ class SharedFileHandler(logging.Handler):
         super().close()
 
     def _current(self) -> int:
-        """The descriptor of the file that has the name now, and room left."""
+        """The descriptor of the current file, after a rotation if the file is full."""
         state = self._look()
         if state is not None and 0 < self._max_size <= state.st_size:
             self._rotate()
@@ -62,7 +63,7 @@ class SharedFileHandler(logging.Handler):
             return None
 
     def _rotate(self) -> None:
-        """Rename the files, unless another process has just done so."""
+        """Rename the files, unless another process has just renamed them."""
         lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -81,7 +82,7 @@ class SharedFileHandler(logging.Handler):
             os.close(lock)
 
     def _complain(self, error: OSError) -> None:
-        """Say once, until it works again, that lines are missing: on the console, which has them."""
+        """Report missing lines on the console, once until a write succeeds. The console has the lines."""
         if not self._complained:
             self._complained = True
             print(f"{self._path}: lines are missing: {error.strerror}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""How a log line looks: one event a line, no control characters, no secrets."""
+"""The format of log lines: one event per line, without control characters and secrets."""
 
 import logging
 import re
@@ -6,16 +6,16 @@ import time
 from collections.abc import Collection
 
 SHORTEST_SECRET = 8
-"""A known secret that is shorter is not looked for: it may be a word."""
+"""Shorter known secrets are not replaced: they may be words."""
 
 LONGEST_TEXT = 32_768
-"""A message or a traceback with more characters is cut. Users and servers decide how long some texts are."""
+"""Longer messages and tracebacks are cut, in characters. Users and servers decide the length of some texts."""
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What ends a line somewhere, moves a terminal's cursor, turns text around, or is no UTF-8."""
+"""Characters that end a line somewhere, move a terminal's cursor, reverse text, or are not UTF-8."""
 
 _HINTS = ("://", "key", "pass", "pwd", "secret", "token", "session", "auth", "cookie", "bearer", "sk-")
-"""No secret is found by its looks in a text that has none of these."""
+"""A text without any of these hints has no secret that a pattern would find."""
 
 _WHOLE_WORDS = re.compile(r"""(?:.*[\s'"])?""", re.DOTALL)
 _WORD = re.compile(r"""[^\s'"]+""")
@@ -44,23 +44,23 @@ class LineFormatter(logging.Formatter):
     """`2026-11-25 20:55:24,123 4711 INFO tasks.jobs: …`, in UTC, with the id of the process.
 
     A line that begins in the first column is an event; tracebacks are indented. A record's attribute `events` is a
-    list of messages, each of which is written as a line of its own.
+    list of messages, each for its own line.
     """
 
     def __init__(self, secrets: Collection[str] = ()) -> None:
-        """`secrets`: texts that must not appear, wherever they come from."""
+        """`secrets`: texts that must not appear in any line."""
         super().__init__()
         self._known = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET]
         self._second = (0, "")
 
     def format(self, record: logging.LogRecord) -> str:
         line: str | None = record.__dict__.get("line")
-        if line is None:  # or the handler before has made it already
+        if line is None:  # otherwise an earlier handler has made the line
             line = record.__dict__["line"] = self._write(record)
         return line
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        """Most lines are of the same second as the one before."""
+        """Cached, because most lines are of the same second as the line before."""
         second = int(record.created)
         known, text = self._second
         if known != second:
@@ -92,7 +92,7 @@ class LineFormatter(logging.Formatter):
 
 
 def cut(text: str) -> tuple[str, str]:
-    """The first LONGEST_TEXT characters of `text`, and a note that says how many are missing.
+    """The first LONGEST_TEXT characters of `text`, and a note with the number of missing characters.
 
     The cut is between two words: half a secret might not look like a secret.
     """
@@ -104,7 +104,7 @@ def cut(text: str) -> tuple[str, str]:
 
 
 def redact(text: str) -> str:
-    """`text` with *** for what looks like a password, a key, a session or a header that carries one."""
+    """`text` with *** in place of passwords, keys, sessions and headers with credentials."""
     lower = text.lower()
     if any(hint in lower for hint in _HINTS):
         if "://" in text:
@@ -115,12 +115,12 @@ def redact(text: str) -> str:
 
 
 def _without_password(word: re.Match[str]) -> str:
-    """The word with *** for the password of a URL, which ends at the last @: a password may hold anything."""
+    """The word with *** for the password of a URL. The last @ ends the password, which may contain any character."""
     head, _, tail = word[0].rpartition("@")
     login = _LOGIN.search(head)
     return f"{head[: login.end()]}***@{tail}" if login else word[0]
 
 
 def escape(text: str) -> str:
-    """`text` in one line: control characters as Python writes them, `\\n` say."""
+    """`text` in a single line: control characters are escaped as in Python, for example `\\n`."""
     return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

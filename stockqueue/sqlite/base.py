@@ -2,8 +2,8 @@ from django.db.backends.sqlite3 import base, features
 
 
 class DatabaseFeatures(features.DatabaseFeatures):
-    # SQLite allows 32,766 parameters a statement since 3.32 (https://sqlite.org/limits.html). Django 5.2
-    # assumes 999 and would split one INSERT of 100 jobs into several.
+    # SQLite allows 32,766 parameters a statement since 3.32 (https://sqlite.org/limits.html). Django 5.2 assumes 999,
+    # and would split an INSERT of 100 jobs into several.
     max_query_params = 32_766
 
 
