@@ -25,7 +25,7 @@ AS_THE_RULE = 2
 """The place of the kind whose urgency is exactly the trigger's rule."""
 
 UNKNOWN = 0.5
-"""The value of an unknown factor: alone, it does not change the priority."""
+"""The value of an unknown factor. A job with only unknown factors keeps its base priority."""
 
 # The largest rounding error of a sum of products.
 _ROUNDING = 1e-9

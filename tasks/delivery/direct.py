@@ -115,7 +115,7 @@ def process_in_background(work: Callable[[], object]) -> bool:
 
 
 def keep(**_signal: object) -> None:
-    """Sweep in this process every ten seconds while it processes jobs directly."""
+    """Sweep in this process every ten seconds, until direct processing ends."""
     global _keeper
     with _keeper_lock:
         if _keeper is None or not _keeper.is_alive():

@@ -82,7 +82,7 @@ def complete(job: Job, outcome: Job.Outcome, result: dict[str, Any]) -> Job:
 def complete_alone(job: Job, outcome: Job.Outcome, result: dict[str, Any]) -> bool:
     """running → completed without a surrounding transaction. False if other jobs wait for admission in its queue.
 
-    In this case, the job has to end in the transaction that admits the next job. Also False if the claim is lost.
+    Then the job has to end in a transaction that also admits the next job. Also False if the claim is lost.
     """
     changes = _completed(outcome, result)
     return bool(_change_claimed(job, Event.COMPLETED, {"result": result}, only_alone=True, **changes))

@@ -14,7 +14,7 @@ from tasks.models import Job, JobGroup
 logger = logging.getLogger(__name__)
 
 LONG = timedelta(minutes=5)
-"""The shortest duration for a mail: of shorter groups, the user has seen the end."""
+"""The shortest duration for a mail. The user of a shorter group has seen its end."""
 FAILURES_NAMED = 20
 
 

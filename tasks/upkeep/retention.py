@@ -122,7 +122,7 @@ def _none(_pks: list[Any]) -> set[Any]:
 def _delete(rows: QuerySet[Any], by: str, which_stay: Callable[[list[Any]], set[Any]] = _none) -> Counter[str]:
     """Delete rows and their dependent rows, in the order of `by`, except kept rows. Return the counts by model.
 
-    `which_stay` finds the kept rows of each batch. As a condition of the query, it takes minutes if many events are
+    `which_stay` finds the kept rows of each batch. A condition in the query would take minutes if many events are
     unpublished and the database has no statistics yet: the database compares each row with each event.
     """
     deleted: Counter[str] = Counter()

@@ -15,8 +15,7 @@ from tasks.models import ScheduleRun
 logger = logging.getLogger(__name__)
 
 CLOCK_SKEW = timedelta(seconds=2)
-"""The tolerated lag of the worker's clock behind beat's. Without it, a message could seem earlier than its own slot.
-"""
+"""The tolerated lag of the worker's clock behind beat's: without it, a message could precede its own slot."""
 
 SET_BACK = timedelta(minutes=1)
 """A run further in the future was recorded before the clock was set back. Its slot is free again."""
