@@ -1,4 +1,4 @@
-"""The Celery tasks of market data that are no jobs."""
+"""The Celery tasks of market data that run no job."""
 
 from celery import Task, shared_task
 
@@ -8,5 +8,5 @@ from tasks.upkeep.schedule_slots import run_once_a_slot
 
 @shared_task(name="stockqueue.market_data", bind=True)
 def market_data(task: Task) -> str:
-    """Ask for what is stale of the watchlist, once for each slot of the schedule."""
+    """Request fetches of the watchlist's stale stocks, once for each slot of the schedule."""
     return run_once_a_slot(task.request, fetch_watchlist)

@@ -1,4 +1,4 @@
-"""The one place that decides whether a stock's data is stale."""
+"""Decides whether a stock's data is stale, here and nowhere else."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -13,16 +13,16 @@ from market.calendar.sessions import Market, markets_at
 from market.models import Stock
 
 FRESH, STALE, NEVER, PARKED = STATES = ("fresh", "stale", "never", "parked")
-"""What a stock can be. One that was never checked is stale as well, and a parked one is neither."""
+"""The states of a stock. A stock never checked counts as stale; a parked stock is neither fresh nor stale."""
 SETTLED_AFTER = timedelta(hours=1)
-"""How long after the close prices may still be corrected."""
+"""The time after the close during which prices may still be corrected."""
 
-# No source has had bars yet, or the last one gets a day's bar hours after the close, and does not tell when.
+# No source has had bars yet, or the last source has a day's bar only hours after the close, at no known time.
 _NOT_SETTLED = ("", "alpha_vantage")
 
 
 class Checked(Protocol):
-    """What tells how fresh a stock is: the stock itself, or these columns of it."""
+    """The columns of a stock that decide its freshness: the stock itself, or a row with its columns."""
 
     @property
     def exchange(self) -> str: ...
@@ -38,14 +38,14 @@ _Checked = TypeVar("_Checked", bound=Checked)
 
 
 class Freshness:
-    """What is fresh at one moment: within the limit of the exchange's state, or because nothing can have changed.
+    """Which stocks are fresh at one moment: checked within the limit, or since their exchange closed.
 
-    The limit is `portfolio.freshness_schedule`'s, where the configuration has one, and otherwise
+    The limit comes from `portfolio.freshness_schedule`, if configured, and otherwise from
     `stock_jobs.portfolio_priority.data_staleness_threshold`.
     """
 
     def __init__(self, now: datetime, exchanges: Iterable[str]) -> None:
-        """For stocks at these exchanges, in one query (none where none of them ever closes)."""
+        """Load the markets of the exchanges in one query (none if no exchange ever closes)."""
         self.now = now
         self._exchanges = frozenset(exchanges)
         self._markets = markets_at(now, {exchange_of(exchange).calendar for exchange in self._exchanges})
@@ -55,16 +55,16 @@ class Freshness:
 
     @classmethod
     def of(cls, stocks: Iterable[Checked], now: datetime) -> Self:
-        """For these stocks."""
+        """The freshness of the given stocks."""
         return cls(now, (stock.exchange for stock in stocks))
 
     @classmethod
     def of_all(cls, now: datetime) -> Self:
-        """For all stocks that there are, in one query more."""
+        """The freshness of all stocks, with one more query."""
         return cls(now, Stock.objects.order_by().values_list("exchange", flat=True).distinct())
 
     def is_stale(self, stock: Checked) -> bool:
-        """Whether the stock has to be fetched. One that is parked has not."""
+        """Whether the stock has to be fetched; False for a parked stock."""
         if stock.status != Stock.Status.ACTIVE:
             return False
         if stock.checked_at is None:
@@ -72,7 +72,7 @@ class Freshness:
         return stock.checked_at < self.fresh_from(stock.exchange, is_settled=stock.source not in _NOT_SETTLED)
 
     def state_of(self, stock: Checked) -> str:
-        """One of STATES."""
+        """The state of a stock: a member of STATES."""
         if stock.status != Stock.Status.ACTIVE:
             return PARKED
         if not self.is_stale(stock):
@@ -80,7 +80,7 @@ class Freshness:
         return NEVER if stock.checked_at is None else STALE
 
     def state_in_sql(self) -> Case:
-        """`state_of`, as the database finds it out for the rows of stocks."""
+        """`state_of` as an expression for the rows of stocks."""
         fresh: dict[tuple[bool, datetime], list[str]] = {}
         for exchange in sorted(self._exchanges):
             for is_settled in (True, False):
@@ -102,30 +102,30 @@ class Freshness:
         )
 
     def closed_since(self, stock: Checked) -> datetime | None:
-        """When its exchange closed, where nothing can have changed since the stock was checked; else None."""
+        """When the stock's exchange closed, if nothing can have changed since the check; else None."""
         closed = self._closed_since(stock.exchange)
         if closed is None or stock.checked_at is None or stock.source in _NOT_SETTLED:
             return None
         return closed if stock.checked_at >= closed + SETTLED_AFTER else None
 
     def limit_of(self, stock: Checked) -> timedelta:
-        """How old a check may be before the stock is stale, while its exchange is as it is."""
+        """The age from which a check is stale, in the present state of the stock's exchange."""
         return self._limit_at(stock.exchange)
 
     def fresh_from(self, exchange: str, *, is_settled: bool) -> datetime:
-        """The earliest check that counts, of a stock at the exchange.
+        """The earliest check that counts as fresh, for a stock at the exchange.
 
-        `is_settled`: its source has a day's last prices by an hour after the close.
+        `is_settled`: the source has a day's last prices within an hour of the close.
         """
         key = exchange, is_settled
         if key not in self._fresh_from:
-            earliest = self.now - self._limit_at(exchange) + timedelta.resolution  # as old as the limit is too old
+            earliest = self.now - self._limit_at(exchange) + timedelta.resolution  # an age equal to the limit is stale
             closed = self._closed_since(exchange) if is_settled else None
             self._fresh_from[key] = earliest if closed is None else min(earliest, closed + SETTLED_AFTER)
         return self._fresh_from[key]
 
     def _closed_since(self, exchange: str) -> datetime | None:
-        """None while it trades, and where that is not known."""
+        """When the exchange closed; None during a session, and for unknown sessions."""
         market = self._market_at(exchange)
         return None if market is None else market.closed_since
 
@@ -144,7 +144,7 @@ class Freshness:
         return self._markets.get(exchange_of(exchange).calendar)
 
     def _is_day_without_trading(self, code: str) -> bool:
-        """At this exchange; where its sessions are not known yet, Saturday and Sunday."""
+        """Whether the exchange has no session today; without known sessions, on Saturday and Sunday."""
         exchange, market = exchange_of(code), self._market_at(code)
         if exchange.calendar == NEVER_CLOSES:
             return False
@@ -158,7 +158,7 @@ class Freshness:
 
 
 def stale_at(stocks: Iterable[_Checked], now: datetime) -> list[_Checked]:
-    """Those of the stocks that have to be fetched, in the order given."""
+    """The stocks that have to be fetched, in the order given."""
     stocks = list(stocks)
     freshness = Freshness.of(stocks, now)
     return [stock for stock in stocks if freshness.is_stale(stock)]

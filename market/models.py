@@ -14,17 +14,17 @@ class StockManager(models.Manager["Stock"]):
         return self.get(symbol=symbol)
 
     def find_or_create(self, symbols: Sequence[str]) -> list["Stock"]:
-        """The stocks with these symbols, each given once and in its one spelling; in this order."""
+        """The stocks with the symbols (unique and normalised), in the same order."""
         self.bulk_create((self.model(symbol=symbol) for symbol in symbols), ignore_conflicts=True)
         known = self.in_bulk(symbols, field_name="symbol")
         return [known[symbol] for symbol in symbols]
 
 
 class Stock(models.Model):
-    """An instrument, known by its symbol. `checked_at` is when a source last answered for it.
+    """An instrument, known by its symbol. `checked_at` is the time of a source's last answer for the stock.
 
-    One that no source has known on three days is parked, as `unknown` or (where there are bars of it) `delisted`:
-    logins and schedules do not ask for it any more. A fetch by hand that finds something makes it `active` again.
+    A stock that no source has known on three days is parked, as `unknown` or (if bars are stored) `delisted`. Logins
+    and schedules skip parked stocks. A fetch by hand that finds bars makes the stock `active` again.
     """
 
     class Status(models.TextChoices):
@@ -68,13 +68,13 @@ class Stock(models.Model):
         return (self.symbol,)
 
 
-# Far beyond any price; NaN and infinity fail a comparison with it in every database.
+# Far beyond any price; NaN and infinity fail a comparison with the limit in every database.
 ABSURD_PRICE = 1e15
 LARGEST_VOLUME = models.BigIntegerField.MAX_BIGINT
 
 
 class PriceBar(models.Model):
-    """One day of one stock, in the stock's currency. Prices are doubles, as the sources send them."""
+    """A day of a stock, in the stock's currency. Prices are doubles, as from the sources."""
 
     stock = models.ForeignKey(Stock, on_delete=models.CASCADE, related_name="bars")
     date = models.DateField(help_text="The exchange's calendar day.")
@@ -99,7 +99,7 @@ class PriceBar(models.Model):
 
 
 class AnalysisQuerySet(models.QuerySet["Analysis"]):
-    """What can be asked for among analyses."""
+    """Queries for analyses."""
 
     def newest(self, stocks: Iterable[Stock]) -> Self:
         """The newest analysis of each of the stocks and each kind."""
@@ -107,12 +107,12 @@ class AnalysisQuerySet(models.QuerySet["Analysis"]):
         return self.filter(pk__in=newest.values("last"))
 
     def latest_of(self, stock: Stock, kind: str) -> "Analysis | None":
-        """The newest analysis of one stock and kind; None where there is none yet."""
+        """The newest analysis of a stock and kind; None without an analysis."""
         return self.filter(stock=stock, kind=kind).order_by("-pk").first()
 
 
 class Analysis(models.Model):
-    """What was found out about a stock at one time. Earlier ones are kept; the one with the highest id counts."""
+    """The result of analysing a stock once. Earlier analyses are kept; the highest id counts."""
 
     class Kind(models.TextChoices):
         """As in `stock_jobs.analysis.analysis_priority`."""
@@ -122,7 +122,7 @@ class Analysis(models.Model):
         FUNDAMENTAL = "fundamental"
         NEWS = "news"
 
-    # The index finds a stock's analyses, too.
+    # The index serves queries by stock, too.
     stock = models.ForeignKey(Stock, on_delete=models.CASCADE, related_name="analyses", db_index=False)
     kind = models.CharField(max_length=12, choices=Kind)
     created_at = models.DateTimeField(default=timezone.now)
@@ -159,9 +159,9 @@ class Analysis(models.Model):
 
 
 class NewsItem(models.Model):
-    """A headline about a stock, as a source had it, and how it sounds. Text of strangers: never trusted."""
+    """A headline about a stock from a source, and its sentiment. Strangers' text: never trusted."""
 
-    # The index finds a stock's news, too.
+    # The index serves queries by stock, too.
     stock = models.ForeignKey(Stock, on_delete=models.CASCADE, related_name="news", db_index=False)
     external_id = models.CharField(max_length=100, help_text="The source's, or made of the address or title.")
     title = models.CharField(max_length=300)
@@ -186,7 +186,7 @@ class NewsItem(models.Model):
 
 
 class LlmDay(models.Model):
-    """What the LLM used on one day (UTC), by all processes; tokens that are set aside for a question count already."""
+    """LLM usage of one day (UTC) by all processes, including the tokens reserved for open questions."""
 
     day = models.DateField(primary_key=True)
     tokens = models.PositiveBigIntegerField(default=0)
@@ -203,7 +203,7 @@ class LlmDay(models.Model):
 
 
 class SourceState(models.Model):
-    """What all processes know of a source of market data. Its row is also the lock for counting requests."""
+    """The state of a source, shared by all processes. Its row also serves as the lock for counting requests."""
 
     source = models.CharField(max_length=40, primary_key=True)
     cooldown_until = models.DateTimeField(null=True, blank=True, help_text="Nothing is asked for before.")
@@ -219,7 +219,7 @@ class SourceState(models.Model):
 
 
 class SourceUse(models.Model):
-    """Requests that a process was granted together, for a minute."""
+    """Requests granted to a process together, for a minute."""
 
     source = models.CharField(max_length=40)
     granted_at = models.DateTimeField()

@@ -1,4 +1,4 @@
-"""News of a stock: fetched, made fit to be stored, kept once each, and given back."""
+"""News of a stock: fetched, cleaned, stored once each, and queried."""
 
 import hashlib
 from collections.abc import Iterable
@@ -12,39 +12,39 @@ from market.sources.base import Headline
 from market.text import clean_text
 
 ASKED_FOR = 20
-"""Headlines that a source is asked for."""
+"""Headlines in one request to a source."""
 KEPT = timedelta(days=90)
-"""How long headlines stay. Older ones are not stored, and go with the next that come."""
+"""How long headlines stay. Older headlines are not stored, and the next refresh deletes stored ones."""
 RECENT = timedelta(days=7)
 """Older headlines say nothing about today."""
 MOST = 20
-"""Headlines that an analysis looks at; the newest."""
+"""The most headlines of an analysis; the newest count."""
 VERSION = "news/1"
-"""Of a digest."""
+"""The version of a digest."""
 AHEAD = timedelta(days=1)
-"""A headline may be dated later than now by that, for clocks and time zones; not by more."""
+"""A headline may be dated up to a day ahead, for clocks and time zones."""
 
 
 def refresh_news(stock: Stock, now: datetime) -> int:
-    """Ask a source for the newest headlines about a stock, and store them; how many are new. Raises SourceError.
+    """Fetch the newest headlines about a stock, and store them; returns the number of new ones. Raises SourceError.
 
-    One request (and what a source needs before it), counted as every other one. Doing it twice changes nothing.
+    Takes a single request (and any preparing requests of the source), counted like all requests. Idempotent.
     """
     return store_news(stock, fetch_news(stock.symbol, ASKED_FOR), now)
 
 
 def store_news(stock: Stock, headlines: Iterable[Headline], now: datetime) -> int:
-    """Store what is fit to be shown and new by its id and its address; how many that is. What is too old goes."""
+    """Store valid headlines with a new id and address; returns their number. Deletes headlines that are too old."""
     items = [item for headline in headlines if (item := _item(stock, headline, now)) is not None]
     stock.news.filter(published_at__lt=now - KEPT).delete()
     before = stock.news.count()
-    # In this order, so that two who store the same wait for each other instead of deadlocking.
+    # Sorted, so that two writers of the same headlines wait for each other instead of deadlocking.
     NewsItem.objects.bulk_create(sorted(items, key=lambda item: item.external_id), ignore_conflicts=True)
-    return max(0, stock.news.count() - before)  # another who stores them at the same time may count them, too
+    return max(0, stock.news.count() - before)  # a concurrent writer of the same headlines may count them, too
 
 
 def digest(stock: Stock, new: int, now: datetime) -> Analysis:
-    """What is in the news of the last days, not saved yet; `new` headlines came just now. It recommends nothing."""
+    """The news of the last days as an unsaved analysis without a recommendation; `new` headlines are new."""
     news = recent_news(stock, now)
     return Analysis(
         stock=stock,
@@ -56,18 +56,18 @@ def digest(stock: Stock, new: int, now: datetime) -> Analysis:
 
 
 def recent_news(stock: Stock, now: datetime) -> list[NewsItem]:
-    """The headlines that an analysis is of, the newest first."""
+    """The headlines for an analysis, the newest first."""
     return newest_news(stock, MOST, since=now - RECENT)
 
 
 def newest_news(stock: Stock, count: int, *, since: datetime | None = None) -> list[NewsItem]:
-    """The newest headlines that are stored, each with its `sentiment`; with `since`, none from before. One query."""
+    """The newest stored headlines, each with its `sentiment`; with `since`, none from before. One query."""
     news = stock.news.all() if since is None else stock.news.filter(published_at__gte=since)
     return list(news[:count])
 
 
 def _item(stock: Stock, headline: Headline, now: datetime) -> NewsItem | None:
-    """None without anything to read, and for what is too old or of the future."""
+    """A headline as a row; None if it has no text, is too old or lies in the future."""
     title, url = clean_text(headline.title, 300), _web_address(headline.url)
     if not title or not now - KEPT <= headline.published_at <= now + AHEAD:
         return None
@@ -83,7 +83,7 @@ def _item(stock: Stock, headline: Headline, now: datetime) -> NewsItem | None:
 
 
 def _web_address(url: str) -> str:
-    """`url` where a browser may be sent there; else empty."""
+    """`url` if safe for a browser; else empty."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -93,7 +93,7 @@ def _web_address(url: str) -> str:
 
 
 def _key(external_id: str, other: str) -> str:
-    """The source's id, where it is one that fits; else one that is always the same for the same address or title."""
+    """The source's id, if valid; else a digest of the id, address or title."""
     if external_id == clean_text(external_id, 100) != "":
         return external_id
     return hashlib.sha256(external_id.encode(errors="replace") or other.encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""BUY, HOLD or SELL from signals that are weighed: what rules of several signals have in common.
+"""BUY, HOLD or SELL from weighted signals: the common part of all rules with several signals.
 
-A rule sums up what its signals say. It does not know what a price will do, and nothing is traded by it.
+A rule adds up its signals. It does not predict prices, and triggers no trades.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 from django.db import models
 
 THRESHOLD = 0.25
-"""What the sum of the votes has to reach, up or down, for anything but HOLD."""
+"""The least absolute sum of votes for BUY or SELL."""
 
 Subject = TypeVar("Subject")
 
@@ -22,9 +22,9 @@ class Action(models.TextChoices):
 
 
 class Contribution(NamedTuple):
-    """What one signal says. `vote` is -1 (sell) to 1 (buy); the weights of all signals add up to 1.
+    """The vote of one signal. `vote` is -1 (sell) to 1 (buy); the weights of all signals add up to 1.
 
-    `value` is what was measured; it and `vote` are None where that is not known.
+    `value` is the measured value; `value` and `vote` are None if not known.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Contribution(NamedTuple):
 
 
 class Recommendation(NamedTuple):
-    """`confidence` is 0 (might as well be another) to 1 (everything says so)."""
+    """An action with its reasons; `confidence` is 0 (undecided) to 1 (all signals agree)."""
 
     action: Action
     confidence: float
@@ -44,10 +44,10 @@ class Recommendation(NamedTuple):
 
 
 class Signal(NamedTuple, Generic[Subject]):
-    """One thing that a rule looks at, and what it makes of it.
+    """A measured property of a stock, and its vote in a rule.
 
-    The vote is in proportion to how far what is measured lies from `middle`: 1 at `full` and beyond, -1 as far on the
-    other side. Where `full` is below `middle`, less speaks for buying.
+    The vote is in proportion to the distance of the measured value from `middle`: 1 at `full` and beyond, -1 at the
+    same distance on the opposite side. If `full` is below `middle`, lower values speak for buying.
     """
 
     name: str
@@ -56,15 +56,16 @@ class Signal(NamedTuple, Generic[Subject]):
     full: float
     describe: Callable[[float], str]
     label: str
-    """What is measured, as the beginning of a sentence."""
+    """The measured value, as the beginning of a sentence."""
     middle: float = 0.0
 
 
 def weigh(subject: Subject, signals: Iterable[Signal[Subject]], version: str) -> Recommendation:
-    """Sum up the signals. What is not known counts as if it spoke against the answer, whichever that is.
+    """Add up the signals. An unknown value counts as a vote against the recommendation, whether BUY, HOLD or SELL.
 
-    So one value less never makes the answer more confident, and never turns HOLD into something else. The confidence
-    of BUY and SELL is 0 at the threshold and 1 where everything says so; that of HOLD is 0 there and 1 in the middle.
+    So a missing value never raises the confidence, and never turns HOLD into BUY or SELL. The confidence of BUY and
+    SELL is 0 at the threshold and 1 for unanimous signals; the confidence of HOLD is 0 at the threshold and 1 in the
+    middle.
     """
     contributions = tuple(_contribution(signal, subject) for signal in signals)
     at_least = math.fsum(one.weight * (-1 if one.vote is None else one.vote) for one in contributions)

@@ -1,4 +1,4 @@
-"""Which rows about stocks are old enough to be deleted."""
+"""Rows about stocks that are old enough to delete."""
 
 from datetime import datetime
 
@@ -8,6 +8,6 @@ from market.models import Analysis
 
 
 def old_analyses(before: datetime) -> QuerySet[Analysis]:
-    """Those from before then. The newest of each stock and kind stays, however old it is: that is what is known."""
+    """Analyses from before a moment. The newest of each stock and kind stays, regardless of its age."""
     newer = Analysis.objects.filter(stock=OuterRef("stock"), kind=OuterRef("kind"), pk__gt=OuterRef("pk"))
     return Analysis.objects.filter(Exists(newer), created_at__lt=before)

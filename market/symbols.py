@@ -1,4 +1,4 @@
-"""What a symbol may look like. The names are Yahoo Finance's: `AAPL`, `BRK-B`, `^GSPC`, `EURUSD=X`, `M&M.NS`."""
+"""The rules for symbols. The names are Yahoo Finance's: `AAPL`, `BRK-B`, `^GSPC`, `EURUSD=X`, `M&M.NS`."""
 
 import re
 from collections.abc import Iterable
@@ -40,9 +40,9 @@ def parse_symbol(text: str) -> str:
 
 
 def number_kind(text: str) -> str:
-    """`an ISIN` or `a CUSIP` where the text is a number of a security with its right check digit; else empty.
+    """`an ISIN` or `a CUSIP` for a security number with a valid check digit; else empty.
 
-    No source of market data takes such a number for a symbol.
+    No source of market data accepts such numbers as symbols.
     """
     number = text.strip().upper()
     if _ISIN.fullmatch(number):
@@ -54,7 +54,7 @@ def number_kind(text: str) -> str:
 
 
 def _weigh(signs: Iterable[str]) -> int:
-    """The sum of the digits of the signs' values, every second one doubled, as in the formula of Luhn."""
+    """The sum of the digits of the signs' values, every second value doubled, as in the formula of Luhn."""
     values = (int(sign, 36) * (1 + place % 2) for place, sign in enumerate(signs))
     return sum(value // 10 + value % 10 for value in values)
 
@@ -74,7 +74,7 @@ else:
 
 
 class SymbolField(_CharField):
-    """A column for a symbol; forms and full_clean() bring what was typed into its one spelling."""
+    """A column for a symbol; forms and full_clean() normalise the input."""
 
     default_validators = [validate_symbol]
 

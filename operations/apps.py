@@ -20,6 +20,6 @@ class OperationsConfig(AppConfig):
         statistics.configure(collect_figures)
         alert_announcements.configure(Watch().due, mark_published)
         retention.also_delete("readings", expired, by="minute")
-        # Django sends the signal for apps that have models, and these rows are in that one's tables.
+        # Django sends the signal for apps with models; the schedules are rows in the tables of django_celery_beat.
         beat = apps.get_app_config("django_celery_beat")
         post_migrate.connect(add_missing_schedules, sender=beat, dispatch_uid="operations.add_missing_schedules")

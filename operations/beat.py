@@ -15,22 +15,22 @@ logger = logging.getLogger(__name__)
 
 
 class Scheduler(DatabaseScheduler):
-    """django-celery-beat's scheduler, which goes on when the clock was set back, and without the database.
+    """django-celery-beat's scheduler, made to survive a clock set back, and a database that does not answer.
 
-    By itself it counts from the last run: what ran while the clock was an hour ahead would not be due for an hour, in
-    this process and in one that starts later.
+    The original counts from the last run: a schedule that ran with the clock an hour ahead would not be due for an
+    hour, even after a restart.
     """
 
     def tick(self, *args: Any, **options: Any) -> Any:
-        """Send what is due; the seconds until the next look."""
+        """Send due tasks; returns the seconds until the next check."""
         latest = _latest()
         if self._schedule and any(entry.model.last_run_at > latest for entry in self._schedule.values()):
-            self._initial_read = True  # which has all schedules read again
-            self._heap = None  # it has times of the clock as it was
+            self._initial_read = True  # makes the parent read all schedules again
+            self._heap = None  # holds times of the old clock
         return super().tick(*args, **options)
 
     def all_as_schedule(self) -> Any:
-        """The enabled schedules by name, after a last run in the future was set to now."""
+        """The enabled schedules by name, after setting any last run in the future to now."""
         try:
             ahead = PeriodicTask.objects.filter(last_run_at__gt=_latest())
             for name, moment in ahead.values_list("name", "last_run_at"):
@@ -45,5 +45,5 @@ class Scheduler(DatabaseScheduler):
 
 
 def _latest() -> datetime:
-    """The latest moment that is not in the future."""
+    """The latest moment that does not count as future."""
     return timezone.now() + timedelta(seconds=CLOCK_TOLERANCE)

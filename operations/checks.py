@@ -11,7 +11,7 @@ from market.symbols import InvalidSymbol, parse_symbol
 
 @register()
 def check_ignored_keys(**_: Any) -> list[CheckMessage]:
-    """W001: keys of the configuration file that have no effect here."""
+    """W001: keys of the configuration file without an effect here."""
     return [
         Warning(
             f"job_processor.yml: {note}",
@@ -24,7 +24,7 @@ def check_ignored_keys(**_: Any) -> list[CheckMessage]:
 
 @register()
 def check_llm_model(**_: Any) -> list[CheckMessage]:
-    """W002: somebody's key or server is there, and no model."""
+    """W002: an LLM key or server is configured without a model."""
     named = [name for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY") if os.environ.get(name, "").strip()]
     if settings.LLM is not None or not named:
         return []
@@ -39,7 +39,7 @@ def check_llm_model(**_: Any) -> list[CheckMessage]:
 
 @register()
 def check_watchlist(**_: Any) -> list[CheckMessage]:
-    """E002: a watchlist of symbols that no source can know."""
+    """E002: a symbol of the watchlist that no source can know."""
     found: list[CheckMessage] = []
     for text in settings.JOB_PROCESSOR.market.watchlist:
         try:

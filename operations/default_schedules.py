@@ -1,4 +1,4 @@
-"""The schedules that a new database starts with. From then on they are rows, which the admin edits."""
+"""The schedules of a new database. From then on the schedules are rows, edited in the admin."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -79,9 +79,9 @@ DEFAULTS = [
 
 
 def add_missing_schedules(using: str, apps: Apps = installed_apps, **_more: Any) -> None:
-    """After `migrate` and `flush`: add each default whose task no schedule has. Existing rows stay as they are.
+    """After `migrate` and `flush`: add each default task without a schedule. Existing rows stay unchanged.
 
-    Not CELERY_BEAT_SCHEDULE: beat would write that over the admin's edits whenever it starts.
+    Not by CELERY_BEAT_SCHEDULE: at every start, beat would overwrite the admin's edits.
     """
     try:
         schedules = apps.get_model("django_celery_beat", "PeriodicTask").objects.using(using)
@@ -98,7 +98,7 @@ def add_missing_schedules(using: str, apps: Apps = installed_apps, **_more: Any)
             expire_seconds=int(default.expires.total_seconds()),
             description=default.description,
         )
-        # Rows of their own: a schedule that shared one would change with it.
+        # Separate rows: schedules that share a row would change together.
         if default.interval:
             row.interval = intervals.create(every=int(default.interval.total_seconds()), period="seconds")
         if default.crontab:

@@ -8,10 +8,10 @@ from tasks.models import Job
 
 
 class Alert(models.Model):
-    """Something that was out of bounds, from the first time that it was seen until it was well again.
+    """A metric out of bounds, from its first bad value until its recovery.
 
-    `suspected` (seen, but not yet for long enough) → `raised` → `cleared`; what was well again before it was raised is
-    deleted. Only `operations.monitoring.alerts` writes a state.
+    `suspected` (bad, for less than the hold time) → `raised` → `cleared`; an alert that recovers before being raised
+    is deleted. Only `operations.monitoring.alerts` writes a state.
     """
 
     class State(models.TextChoices):
@@ -50,9 +50,9 @@ class Alert(models.Model):
 
 
 class Reading(models.Model):
-    """What a minute was like, for charts. Empty where there was nothing to measure, or its metric is switched off.
+    """The metrics of a minute, for charts. Empty without data, or with the metric switched off.
 
-    Only `operations.monitoring.readings` writes rows; it says which metric each figure is. Units are seconds, jobs and
+    Only `operations.monitoring.readings` writes rows, and names the metric of each figure. Units are seconds, jobs and
     shares of 1.
     """
 
@@ -87,7 +87,7 @@ class Reading(models.Model):
 
 
 class StockData(Stock):
-    """No table: the page in the admin that tells how the stocks' data is, with a permission and a place of its own."""
+    """No table: the admin page about the freshness of stocks, with a separate permission and place."""
 
     class Meta:
         proxy = True
@@ -96,7 +96,7 @@ class StockData(Stock):
 
 
 class Fetch(Job):
-    """No table: the page in the admin where fetches and backfills are asked for. It takes what adding a job takes."""
+    """No table: the admin page for requesting fetches and backfills. Needs the permission to add jobs."""
 
     class Meta:
         proxy = True

@@ -1,4 +1,4 @@
-"""Where messages go that do not say it themselves: those of schedules, and Celery's own."""
+"""The default routes of messages: for schedules, and for Celery's own tasks."""
 
 from typing import Any
 
@@ -20,10 +20,10 @@ _SCHEDULED = {
 
 
 def route(name: str, args: Any, kwargs: Any, options: Any, task: Any = None, **_more: Any) -> dict[str, Any]:
-    """The queue and the broker's priority for a task; every other one, such as the sweep, is the most urgent.
+    """The queue and the broker's priority for a task; unlisted tasks, such as the sweep, are the most urgent.
 
-    What the message says itself wins: a job's own queue and priority, or a schedule's queue. Priorities are not kept
-    with schedules, because a row would not follow when Redis is exchanged for RabbitMQ.
+    Explicit options of a message win: a job's own queue and priority, or a schedule's queue. Schedules store no
+    priority, because a stored number would be wrong after a change from Redis to RabbitMQ.
     """
     queue, priority = Job.Queue.FOREGROUND, BANDS[Job.Queue.FOREGROUND][0]
     if name in _SCHEDULED:

@@ -10,12 +10,12 @@ from tasks.upkeep.schedule_slots import run_once_a_slot
 
 @shared_task(name="stockqueue.scheduled_portfolio_update", bind=True)
 def scheduled_portfolio_update(task: Task) -> str:
-    """Ask for what is stale in the portfolios of active users, once for each slot of the schedule."""
+    """Request fetches of stale stocks in the portfolios of active users, once for each slot of the schedule."""
     return run_once_a_slot(task.request, fetch_scheduled)
 
 
 @shared_task(name="stockqueue.value_portfolios", ignore_result=True)
 def value_portfolios() -> None:
-    """Value all portfolios again, and forget logins that do not count any more. Safe to run twice."""
+    """Value all portfolios again, and delete logins too old to count. Idempotent."""
     factors.value_portfolios()
     factors.forget_old_logins(timezone.now())

@@ -1,4 +1,4 @@
-"""Holdings as CSV: a portfolio to import again, and a table of holdings with what they are worth."""
+"""Holdings as CSV: a portfolio to import again, and a table of holdings with their values."""
 
 import csv
 import io
@@ -19,18 +19,18 @@ VALUE_COLUMNS = (
     *("close", "close_date", "value", "gain"),
 )
 
-# What spreadsheets take for the start of a formula (OWASP, "CSV Injection"); the last four are full-width = + - @.
+# Characters that start a formula in spreadsheets (OWASP, "CSV Injection"); the last four are full-width = + - @.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def export_portfolios(portfolios: QuerySet[Portfolio]) -> tuple[str, bytes]:
-    """A file's name and content: `symbol,shares,buy_price` of one portfolio, or a ZIP with such a file of each."""
+    """A file's name and content: `symbol,shares,buy_price` of a portfolio, or a ZIP with a file for each."""
     rows: dict[int, list[Sequence[object]]] = {}
     holdings = Holding.objects.filter(portfolio__in=portfolios).order_by("stock__symbol")
     for portfolio, *row in holdings.values_list("portfolio", "stock__symbol", "shares", "buy_price"):
         rows.setdefault(portfolio, []).append(row)
     files = {
-        # The number keeps names apart that differ in what a file's name may not have.
+        # The number separates names that differ only in characters forbidden in file names.
         get_valid_filename(f"{portfolio.user.username}-{portfolio.name}-{portfolio.pk}.csv"): _write(
             PLAIN_COLUMNS, rows.get(portfolio.pk, [])
         )
@@ -46,9 +46,9 @@ def export_portfolios(portfolios: QuerySet[Portfolio]) -> tuple[str, bytes]:
 
 
 def export_values(holdings: QuerySet[Holding]) -> bytes:
-    """A table with VALUE_COLUMNS, in one query. Money is in the stock's currency, and empty where it is not known.
+    """A table with VALUE_COLUMNS, in one query. Money is in the stock's currency, and empty if not known.
 
-    It begins with a byte order mark, without which Excel does not take it for UTF-8.
+    The table begins with a byte order mark: without the mark, Excel does not read UTF-8.
     """
     chosen = (
         holdings.select_related("portfolio__user", "stock")
@@ -85,7 +85,7 @@ def _write(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
 
 
 def _cell(value: object) -> object:
-    """Numbers as they are, without zeros at their end; an apostrophe before text that would be a formula."""
+    """Numbers as text, without zeros at their end; an apostrophe before text that would be a formula."""
     if isinstance(value, Decimal):
         return f"{value.normalize():f}"
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -1,7 +1,7 @@
-"""What speaks for fetching a stock sooner (`tasks.priority.Factors`): how each factor becomes a number from 0 to 1.
+"""The factors of a fetch's priority (`tasks.priority.Factors`), each as a number from 0 to 1.
 
 - `user_activity`: days (UTC) with a login among the last 14, today included, by 14.
-- `portfolio_value`: the share of other portfolios that are worth less, of the best portfolio that holds the stock.
+- `portfolio_value`: the share of other portfolios with a lower value, for the best portfolio that holds the stock.
 - `data_age`: 0 just checked, 0.5 at the freshness limit, 1 at twice the limit and later, or never checked.
 - `market_volatility`: of the last 20 daily returns, for a year; 100 % and more is 1.
 """
@@ -25,9 +25,9 @@ ACTIVITY_DAYS = 14
 
 
 def factors_for(user: User | None, stocks: Iterable[Stock], freshness: Freshness) -> dict[str, Factors]:
-    """The factors of each stock, by symbol, where `user` asks for it; None is nobody, as with a schedule.
+    """The factors of each stock, by symbol, for a request by `user`; None means nobody, as with a schedule.
 
-    Takes two queries, or none without a user, however many stocks there are.
+    Takes two queries, or none without a user, for any number of stocks.
     """
     activity = None if user is None else _activity(user, freshness.now)
     percentiles = {} if user is None else _best_percentiles(user)
@@ -50,22 +50,22 @@ def age_factor(checked_at: datetime | None, now: datetime, limit: timedelta) -> 
 
 
 def note_login(user: User, now: datetime) -> None:
-    """Count today as a day with a login of this user, in one statement."""
+    """Count today as a day with a login of the user, in one statement."""
     LoginDay.objects.bulk_create([LoginDay(user=user, date=now.date())], ignore_conflicts=True)
 
 
 def forget_old_logins(now: datetime) -> int:
-    """Delete the days that count for nobody's activity any more; how many."""
+    """Delete the days too old for anybody's activity; returns their number."""
     deleted, _by_model = LoginDay.objects.filter(date__lt=_first_day(now)).delete()
     return deleted
 
 
 def value_portfolios() -> int:
-    """Write what each portfolio is worth and where it stands among all; how many there are.
+    """Store each portfolio's value and its rank among all; returns the number of portfolios.
 
-    A holding counts at the last close, or at what it cost where there is no close, and not at all where neither is
-    known. Currencies are not converted, which is good enough for an order. Takes the same number of queries however
-    many portfolios there are (on SQLite, one more for every 6,500).
+    A holding counts at the last close, or at its cost without a close, or not at all. Currencies are not converted,
+    which is good enough for an order. The number of queries does not depend on the number of portfolios (on SQLite,
+    one more for every 6,500).
     """
     closes: dict[int, float | None] = dict(
         Stock.objects.filter(Exists(Holding.objects.filter(stock=OuterRef("pk")))).values_list(
@@ -80,11 +80,11 @@ def value_portfolios() -> int:
         price = float(buy_price or 0) if close is None else close
         worths.setdefault(portfolio_id, []).append(float(shares) * price)
     with transaction.atomic():
-        # Locked, because the upsert below would bring back one that is deleted meanwhile. Unlike bulk_update it takes
-        # time in proportion to the rows.
+        # Locked, because the upsert below would bring back a portfolio deleted meanwhile. Unlike bulk_update, the
+        # upsert takes time in proportion to the rows.
         portfolios = list(Portfolio.objects.select_for_update(no_key=True).order_by("pk"))
         for portfolio in portfolios:
-            portfolio.value = math.fsum(worths.get(portfolio.pk, ()))  # exact, so that equal ones tie
+            portfolio.value = math.fsum(worths.get(portfolio.pk, ()))  # exact, so that equal values tie
         for portfolio, percentile in zip(
             portfolios, percentiles_of([portfolio.value or 0.0 for portfolio in portfolios]), strict=True
         ):
@@ -96,12 +96,12 @@ def value_portfolios() -> int:
 
 
 def percentiles_of(values: Sequence[float]) -> list[float]:
-    """For each value the share of the others that are less, where equal ones count half; 0.5 for a single one."""
+    """For each value the share of lesser values, with equal values as half; 0.5 for a single value."""
     if len(values) == 1:
         return [0.5]
     ordered = sorted(values)
     return [
-        # The value itself is among the equal ones.
+        # The value itself is among the equal values.
         (bisect_left(ordered, value) + bisect_right(ordered, value) - 1) / 2 / (len(values) - 1)
         for value in values
     ]
@@ -117,7 +117,7 @@ def _first_day(now: datetime) -> date:
 
 
 def _best_percentiles(user: User) -> dict[int, float | None]:
-    """By stock, of the portfolios of the user's that hold it. None before the first valuation."""
+    """The best percentile of the user's portfolios with the stock, by stock. None before the first valuation."""
     return dict(
         Holding.objects.filter(portfolio__user=user)
         .order_by("stock")

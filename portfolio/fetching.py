@@ -1,4 +1,4 @@
-"""Asks for fresh prices of what people hold."""
+"""Enqueues fetches of held stocks."""
 
 from collections.abc import Iterable, Sequence
 
@@ -23,14 +23,14 @@ _PRIORITIES = PortfolioPriority._meta.db_table
 
 
 def fetch_stale_holdings(user: User) -> EnqueueResult:
-    """What a login does: note the day and what the user cares about, and ask for what is stale, the largest first.
+    """Handle a login: record the day and the user's interest, and enqueue the stale stocks, the largest first.
 
-    What is fresh is analysed, where that is due; the analyses of the others are asked for when their prices have come.
-    Takes the same number of queries however many holdings there are.
+    Fresh stocks are analysed, if due; the remaining stocks are analysed after their fetch. The number of queries does
+    not depend on the number of holdings.
     """
     now = timezone.now()
     with transaction.atomic():
-        held = held_stocks(user)  # as fresh as can be: between this and the jobs, another's job may end
+        held = held_stocks(user)  # read late: another job may end between the query and the new jobs
         note_login(user, now)
         _track(user)
         freshness = Freshness.of(held, now)
@@ -44,26 +44,26 @@ def fetch_stale_holdings(user: User) -> EnqueueResult:
 
 
 def fetch_portfolios(portfolios: Iterable[Portfolio], user: User) -> EnqueueResult:
-    """Ask for every stock of the portfolios, fresh or not, because `user` said so."""
+    """Enqueue a fetch of every stock of the portfolios, fresh or not, at the request of `user`."""
     return fetch_stocks(stocks_of(portfolios), user)
 
 
 def fetch_stocks(stocks: Sequence[Stock], user: User) -> EnqueueResult:
-    """Ask for the stocks, fresh or not, because `user` said so."""
+    """Enqueue a fetch of the stocks, fresh or not, at the request of `user`."""
     factors = factors_for(user, stocks, Freshness.of(stocks, timezone.now()))
     return request_fetches(stocks, Job.Trigger.USER_REQUEST, user, factors=factors)
 
 
 def fetch_scheduled() -> EnqueueResult:
-    """What a schedule does: ask for every stale stock that an active user holds, in batches."""
+    """Enqueue batches of every stale stock that an active user holds, for a schedule."""
     held = Stock.objects.filter(holdings__portfolio__user__is_active=True).distinct()
     return request_batches(stale_at(held, timezone.now()), Job.Trigger.SCHEDULED_UPDATE)
 
 
 def _track(user: User) -> None:
-    """Start the score of what the user holds, raise it where it is known, and retire what was sold.
+    """Create or raise the scores of the user's stocks, and deactivate the scores of sold stocks.
 
-    In SQL, because Django's upsert cannot add to a value that is there.
+    In SQL, because Django's upsert cannot add to a stored value.
     """
     boost = settings.JOB_PROCESSOR.stock_jobs.portfolio_priority.portfolio_priority_boost
     with connection.cursor() as cursor:

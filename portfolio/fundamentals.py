@@ -1,4 +1,4 @@
-"""How the fundamentals of a stock are written on its page."""
+"""The fundamentals of a stock as texts for its page."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ NOT_KNOWN = "not known"
 
 
 class Group(NamedTuple):
-    """What belongs together: a title, and rows of a label and a text."""
+    """A group of figures: a title, and rows of a label and a text."""
 
     title: str
     rows: Sequence[tuple[str, str]]
@@ -20,12 +20,12 @@ class Group(NamedTuple):
 class _Row(NamedTuple):
     label: str
     name: str
-    """Of the value."""
+    """The name of the value."""
     write: Callable[[Any, Mapping[str, Any]], str]
 
 
 def groups_of(analysis: Analysis | None) -> list[Group]:
-    """The values of a snapshot; none where there is no snapshot, or the source had nothing."""
+    """The values of a snapshot in groups; empty without a snapshot or data."""
     if analysis is None or not analysis.values:
         return []
     return [Group(title, [_written(row, analysis.values) for row in rows]) for title, rows in _GROUPS]
@@ -49,18 +49,18 @@ def _change(value: float, _values: Mapping[str, Any]) -> str:
 
 
 def _day(value: str, _values: Mapping[str, Any]) -> str:
-    """A day is kept as it is written."""
+    """A day is stored as text already."""
     return value
 
 
 def _of_statements(value: float, values: Mapping[str, Any]) -> str:
-    """An amount in the currency of the statements; a large one in words."""
+    """An amount in the currency of the statements; a large amount in words."""
     number = f"{value:,.2f}" if abs(value) < 1e6 else str(intword(round(value)))
     return f"{number} {values.get('currency') or ''}".strip()
 
 
 def _of_prices(value: float, values: Mapping[str, Any]) -> str:
-    """An amount of the market or a share. Where it might be in either of two currencies, none is named."""
+    """An amount of the market or a share. With two possible currencies, the text names none."""
     is_told = values.get("price_currency") == values.get("currency")
     return _of_statements(value, values if is_told else {})
 

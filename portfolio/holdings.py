@@ -1,4 +1,4 @@
-"""What a user holds, what it is worth, and how fresh that is."""
+"""A user's holdings, with their values and their freshness."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ from tasks.models import Job
 
 @dataclass(frozen=True)
 class Position:
-    """One holding as a page shows it; money is in the stock's currency, None where it is not known.
+    """A holding as shown on a page; money is in the stock's currency, None if not known.
 
-    `closed_since`: when its exchange closed, where that is why it is fresh. `error`: why the last fetch failed,
-    or had to leave it at the last good bars.
+    `closed_since`: when the stock's exchange closed, if the stock is fresh for no other reason. `error`: why the last
+    fetch failed, or fell back to the last good bars.
     """
 
     stock: Stock
@@ -48,9 +48,9 @@ class Position:
 
 @dataclass(frozen=True)
 class Total:
-    """Positions of one currency, added up; `unpriced` counts those without a price, which are left out.
+    """The positions of a currency, added up; `unpriced` counts the positions without a price, which are left out.
 
-    `gain` is of the positions whose cost is known, None where there are none; `costless` counts the others.
+    `gain` covers the positions with a known cost, None without any; `costless` counts the rest.
     """
 
     currency: str
@@ -62,7 +62,7 @@ class Total:
 
 @dataclass(frozen=True)
 class Statement:
-    """One portfolio: its positions, the most valuable first, and a total for each currency."""
+    """A portfolio: its positions, the most valuable first, and a total for each currency."""
 
     portfolio: Portfolio
     positions: Sequence[Position]
@@ -88,7 +88,7 @@ def _total(currency: str, positions: Iterable[Position], unpriced: int) -> Total
 
 
 def statements(user: User) -> list[Statement]:
-    """The user's portfolios with all that the page shows, in three queries."""
+    """The user's portfolios with all data of their page, in three queries."""
     now = timezone.now()
     fetches = Job.objects.filter(job_type=Job.Type.STOCK_FETCH, symbol=OuterRef("stock__symbol"))
     holdings = (
@@ -124,7 +124,7 @@ def statements(user: User) -> list[Statement]:
 
 
 def last_error(fetches: QuerySet[Job]) -> Subquery:
-    """Why the newest of the fetches that have ended failed, or had to leave it at the last good bars; or empty."""
+    """Why the newest ended fetch failed, or fell back to the last good bars; or empty."""
     return Subquery(
         fetches.filter(finished_at__isnull=False)
         .order_by("-created_at")
@@ -134,11 +134,10 @@ def last_error(fetches: QuerySet[Job]) -> Subquery:
 
 
 def held_stocks(user: User) -> list[Stock]:
-    """The stocks that the user holds, the largest holding first, in one query.
+    """The user's stocks, the largest holding first, in one query.
 
-    A holding's size is its value at the last close, or at what it cost where there is no close, or 0 where neither is
-    known; currencies are not converted, which is good enough for an order. Of holdings of one size, that with the
-    higher score is first.
+    A holding's size is its value at the last close, or its cost without a close, or 0 without either. Currencies are
+    not converted, which is good enough for an order. Among holdings of the same size, the higher score is first.
     """
     scores = PortfolioPriority.objects.filter(user=user, stock=OuterRef("pk")).values("priority_score")
     held = _with_sizes(Stock.objects.filter(holdings__portfolio__user=user))
@@ -147,7 +146,7 @@ def held_stocks(user: User) -> list[Stock]:
 
 
 def stocks_of(portfolios: Iterable[Portfolio]) -> list[Stock]:
-    """The stocks that the portfolios hold, the largest holding first, in one query."""
+    """The stocks of the portfolios, the largest holding first, in one query."""
     return sorted(_with_sizes(Stock.objects.filter(holdings__portfolio__in=portfolios)), key=_size, reverse=True)
 
 

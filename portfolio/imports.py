@@ -1,4 +1,4 @@
-"""Changes a portfolio so that the portfolio agrees with a file, and describes each change."""
+"""Changes a portfolio to match a file, and describes each change."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -12,14 +12,14 @@ from portfolio.statement_file import Statement
 from portfolio.statement_rows import Position, show_number
 
 PORTFOLIO = "Main"
-"""The portfolio that a file is imported into where none is named."""
+"""The default portfolio of an import."""
 
 
 @dataclass
 class Imported:
-    """What an import did to the holdings of a portfolio, in lines for people: `line 4: AAPL, 10 at 150`.
+    """The changes of an import to the holdings of a portfolio, in lines for people: `line 4: AAPL, 10 at 150`.
 
-    `new_stocks`: symbols that no stock had before.
+    `new_stocks`: symbols of created stocks.
     """
 
     statement: Statement
@@ -43,16 +43,16 @@ class Imported:
 
 
 def import_statement(statement: Statement, user: User, name: str = PORTFOLIO) -> Imported:
-    """Bring the user's portfolio to what the statement says; a second time there is nothing to do.
+    """Change the user's portfolio to match the statement; a repetition changes nothing.
 
-    The portfolio and unknown stocks are created. A position without a buy price keeps the stored price. Imports into
-    one portfolio wait for each other. Takes the same number of queries however many positions there are (on SQLite,
-    one more for every 4,000).
+    The portfolio and unknown stocks are created. A position without a buy price keeps the stored price. Concurrent
+    imports into the same portfolio wait for each other. The number of queries does not depend on the number of
+    positions (on SQLite, one more for every 4,000).
     """
     imported = Imported(statement)
     with transaction.atomic():
         portfolio, imported.new_portfolio = Portfolio.objects.select_for_update().get_or_create(user=user, name=name)
-        # In one order, so that two imports wait for each other instead of deadlocking.
+        # Sorted, so that two imports wait for each other instead of deadlocking.
         symbols = sorted(position.symbol for position in statement.positions)
         stocks = Stock.objects.in_bulk(symbols, field_name="symbol")
         imported.new_stocks = [symbol for symbol in symbols if symbol not in stocks]
@@ -98,7 +98,7 @@ def import_statement(statement: Statement, user: User, name: str = PORTFOLIO) ->
 
 
 def _price_of(position: Position, holding: Holding | None) -> Decimal | None:
-    """The file's buy price; where it has none, the stored one."""
+    """The file's buy price, or else the stored price."""
     return holding.buy_price if position.buy_price is None and holding is not None else position.buy_price
 
 

@@ -14,7 +14,7 @@ class PortfolioManager(models.Manager["Portfolio"]):
 
 
 class Portfolio(models.Model):
-    """A user's named collection of holdings. `portfolio.factors.value_portfolios` alone writes what it is worth."""
+    """A user's named collection of holdings. Only `portfolio.factors.value_portfolios` writes the value."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="portfolios")
     name = models.CharField(max_length=100)
@@ -44,7 +44,7 @@ class HoldingManager(models.Manager["Holding"]):
 
 
 class Holding(models.Model):
-    """So many shares of a stock. `buy_price` is what one share cost, in the stock's currency; None is unknown."""
+    """Shares of a stock. `buy_price` is the price of a share in the stock's currency; None means unknown."""
 
     portfolio = models.ForeignKey(Portfolio, on_delete=models.CASCADE, related_name="holdings")
     stock = models.ForeignKey(Stock, on_delete=models.PROTECT, related_name="holdings")
@@ -79,10 +79,10 @@ FIRST_SCORE = 100
 
 
 class PortfolioPriority(models.Model):
-    """How much a user cares about a stock: 100 at first, and `portfolio_priority_boost` more with every later login.
+    """A user's interest in a stock: 100 at first, and `portfolio_priority_boost` more with every later login.
 
-    Of the user's holdings of one size, the one with the higher score is fetched first. The predecessor's table
-    `user_portfolio_priority`. A row whose stock the user holds no more is not active.
+    Of the user's holdings of the same size, the holding with the higher score is fetched first. The predecessor's
+    table `user_portfolio_priority`. A row for a stock no longer held is inactive.
     """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="portfolio_priorities")
@@ -91,9 +91,9 @@ class PortfolioPriority(models.Model):
     is_active = models.BooleanField(default=True)
 
     freshness: str = ""
-    """How its stock's data is, one of `market.freshness.STATES`; where `portfolio.tracking` looked it up."""
+    """The state of the stock's data, from `market.freshness.STATES`; set by `portfolio.tracking`."""
     last_analysis: Analysis | None = None
-    """The newest one of its stock; the same."""
+    """The newest analysis of the stock; set by `portfolio.tracking`."""
 
     class Meta:
         db_table = "user_portfolio_priority"
@@ -108,7 +108,7 @@ class PortfolioPriority(models.Model):
 
 
 class LoginDay(models.Model):
-    """A day (UTC) on which a user logged in, once or more often. Kept as long as it counts for the user's activity."""
+    """A day (UTC) with a login of a user. Kept while the day counts for the user's activity."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="login_days")
     date = models.DateField(db_index=True)

@@ -29,7 +29,7 @@ class Refreshed:
     cooldown: timedelta
 
     def __str__(self) -> str:
-        """In sentences for the user."""
+        """The result in sentences for the user."""
         if not self.recent:
             return f"Refresh: {self.requested}."
         if not self.requested.jobs:
@@ -43,9 +43,9 @@ class Refreshed:
 
 
 def refresh_prices(stocks: Sequence[Stock], user: User) -> Refreshed:
-    """Ask for fresh prices, except of stocks that this user has refreshed within the cooldown.
+    """Enqueue fetches of the stocks, except stocks that the user has refreshed within the cooldown.
 
-    Refreshes of the same user wait for each other, so that clicks in several tabs make one set of jobs.
+    Refreshes of a user run after each other, so that clicks in several tabs make a single set of jobs.
     """
     cooldown = timedelta(seconds=settings.JOB_PROCESSOR.portfolio.refresh_cooldown)
     with transaction.atomic():

@@ -9,7 +9,7 @@ logger = logging.getLogger(__name__)
 
 
 def fetch_what_is_stale(sender: type[User], user: User, **_more: Any) -> None:
-    """On login: ask for the user's stale stocks. Never fails the login; what goes wrong is logged."""
+    """Enqueue fetches of the user's stale stocks on login. Errors are logged, and never fail the login."""
     try:
         requested = fetch_stale_holdings(user)
     except Exception:

@@ -1,6 +1,6 @@
-"""Reads what a CSV file says about a portfolio: the whole file or nothing of it.
+"""Reads a CSV file about a portfolio: the whole file, or nothing of it.
 
-The names of the columns, in any order, tell which of three kinds a file is: the predecessor's daily states
+The names of the columns, in any order, decide between three kinds of files: the predecessor's daily states
 (`chatgpt_portfolio_update.csv`), whose latest day counts, its trade log (`chatgpt_trade_log.csv`), or a plain list
 with `symbol`, `shares` and `buy_price`.
 """
@@ -19,7 +19,7 @@ from portfolio.statement_rows import LARGEST, PLACES, Lines, Position, Row, roun
 LONGEST_FILE = 10_000_000
 """Bytes; 5,000 rows of the predecessor's files are under a million."""
 MOST_PROBLEMS = 20
-"""Problems of a file that are told; the others are counted."""
+"""The most problems of a file to list; further problems are counted."""
 
 
 class ImportRefused(Exception):
@@ -32,10 +32,10 @@ class ImportRefused(Exception):
 
 @dataclass(frozen=True)
 class Statement:
-    """The content of a file. `whole`: the file is the portfolio as it stands, and a stock that is missing was sold.
+    """The content of a file. `whole`: the file is the complete portfolio, and a missing stock was sold.
 
-    `notes` name each line without effect, with the reason. `uncertain`: symbols of which the file does not show
-    whether shares are left; such a holding is not removed.
+    `notes` name each line without effect, with the reason. `uncertain`: symbols whose remaining shares the file does
+    not show; the import keeps their holdings.
     """
 
     kind: str
@@ -52,7 +52,7 @@ class Statement:
 
 
 def read_statement(content: bytes) -> Statement:
-    """What a file says. ImportRefused names every line that is wrong, and why."""
+    """Read a file. ImportRefused names every wrong line, and why."""
     if len(content) > LONGEST_FILE:
         raise ImportRefused(f"the file has {len(content):,} bytes; at most {LONGEST_FILE:,} are read")
     lines = csv.reader(io.StringIO(_decode(content), newline=""), strict=True)
@@ -84,7 +84,7 @@ def _decode(content: bytes) -> str:
 
 
 def _rows(lines: Any, header: Sequence[str], problems: Lines) -> Iterator[Row]:
-    """The lines of a `csv.reader` that are not empty. One that goes over several lines has the number of the last."""
+    """The lines of a `csv.reader`, without empty lines. A row over several lines has the number of its last line."""
     for values in lines:
         line: int = lines.line_num
         if not any(value.strip() for value in values):
@@ -96,7 +96,7 @@ def _rows(lines: Any, header: Sequence[str], problems: Lines) -> Iterator[Row]:
 
 
 def _reader_for(header: list[str]) -> Callable[[Sequence[Row]], Statement]:
-    """The reader of the kind of file that has these columns, in any order; `header` gets the names that it knows."""
+    """The reader for a kind of file, chosen by its columns in any order; replaces `header` by the known spelling."""
     folded = [name.casefold() for name in header]
     for columns, read in _KINDS.items():
         known = {column.casefold(): column for column in columns}
@@ -108,7 +108,7 @@ def _reader_for(header: list[str]) -> Callable[[Sequence[Row]], Statement]:
 
 
 def _read_states(rows: Sequence[Row]) -> Statement:
-    """The latest day's rows. TOTAL has cash and equity; a row with the action SELL is a sale of that day."""
+    """The latest day's rows. TOTAL has cash and equity; a row with the action SELL is a sale of the same day."""
     days = [row.day("Date") for row in rows]
     latest = max(days, default=None)
     positions: list[Position] = []
@@ -135,7 +135,7 @@ def _read_states(rows: Sequence[Row]) -> Statement:
 
 @dataclass
 class _Traded:
-    """One stock in a trade log. `average`: the cost of a share; None where a purchase has no price."""
+    """A stock in a trade log. `average`: the cost of a share; None after a purchase without a price."""
 
     line: int = 0
     shares: Decimal = Decimal(0)
@@ -151,7 +151,7 @@ class _Traded:
         self.shares += shares
 
     def sell(self, shares: Decimal) -> Decimal:
-        """Leave the average as it is. Returns how many of the shares the log never bought, rounding errors aside."""
+        """Sell shares at an unchanged average. Returns the shares that the log never bought, rounding errors aside."""
         left = round_number(self.shares - shares)
         self.shares = self.shares - shares if left > 0 else Decimal(0)
         return max(-left, Decimal(0))
@@ -200,7 +200,7 @@ def _explain_missing(symbol: str, missing: Decimal) -> str:
 
 
 def _read_plain(rows: Sequence[Row]) -> Statement:
-    """Lines of a plain list only add. A line that names no stock is left out, with a note."""
+    """Lines of a plain list only add. A line without a stock is left out, with a note."""
     positions: list[Position] = []
     notes: Lines = []
     for row in rows:
@@ -228,7 +228,7 @@ def _repeated(positions: Iterable[Position]) -> Lines:
 
 
 def _tell(lines: Lines) -> tuple[str, ...]:
-    """In the order of the file, each text once."""
+    """Number and join the texts, in the order of the file, each text once."""
     return tuple(f"line {line}: {what}" for line, what in sorted(set(lines)))
 
 

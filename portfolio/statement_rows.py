@@ -11,7 +11,7 @@ LARGEST = Decimal(10**12)
 PLACES = Decimal("0.000001")
 """Numbers are kept to six decimals."""
 
-# Texts of several words are no symbols, so that nothing is lost where they name a sum or cash: "Account Total".
+# Texts of several words are no symbols, so leaving out sums and cash loses no stock: "Account Total".
 _TOTAL = re.compile(r"(.*\s)?(sub-?)?totals?(\s.*)?:?", re.IGNORECASE)
 _CASH = re.compile(r"(.*\s)?cash(:|\s.*)|.*\scash", re.IGNORECASE)
 
@@ -21,7 +21,7 @@ Lines = list[tuple[int, str]]
 
 @dataclass(frozen=True)
 class Position:
-    """Shares of a stock, and their average cost: None where the file has no price. `line` is the line in the file."""
+    """Shares of a stock, and their average cost: None without a price. `line` is the line in the file."""
 
     symbol: str
     shares: Decimal
@@ -36,7 +36,7 @@ def show_number(number: Decimal) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the file; `problems` collects what is wrong with it."""
+    """A line of the file; `problems` collects its errors."""
 
     line: int
     values: dict[str, str]
@@ -62,7 +62,7 @@ class Row:
         return symbol
 
     def number(self, column: str) -> Decimal | None:
-        """An amount that is not negative; None where the file has none."""
+        """An amount of 0 or more; None for an empty cell."""
         text = self.text(column)
         if not text:
             return None
@@ -89,7 +89,7 @@ class Row:
             return date.min
 
     def position(self, symbol: str, shares: str, buy_price: str) -> Position:
-        """The position in these columns, to six decimals, because programs wrote floats into these files."""
+        """The position in the columns, to six decimals, because programs wrote floats into the files."""
         price = self.number(buy_price)
         return Position(
             self.symbol(symbol),
@@ -99,9 +99,9 @@ class Row:
         )
 
     def why_no_stock(self, symbol: str, buy_price: str) -> str:
-        """Why the line names no stock; empty where the line names a stock.
+        """Why the line names no stock; empty for a line with a stock.
 
-        CASH is the symbol of a stock, too (Pathward Financial). CASH in upper case, with a price that cash does not
+        CASH is the symbol of a stock, too (Pathward Financial). CASH in upper case, with a price that cash cannot
         have, means the stock.
         """
         text = self.text(symbol)

@@ -1,4 +1,4 @@
-"""What the page of one stock shows: its price, what the user holds of it, and what analyses found."""
+"""The data of a stock's page: its price, the user's holdings of the stock, and its analyses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ HEADLINES_SHOWN = 10
 
 @dataclass(frozen=True)
 class Quote:
-    """The newest close and how it changed since the one before, in the stock's currency."""
+    """The newest close and its change since the close before, in the stock's currency."""
 
     price: Decimal
     date: date
@@ -35,11 +35,11 @@ class Quote:
 
 @dataclass(frozen=True)
 class StockPage:
-    """One stock as a page shows it.
+    """A stock as shown on its page.
 
-    `held` and `cost` are of the user's holdings, 0 where there are none; `cost` is None where one of them has no buy
-    price, and `value` where no price is known.
-    `analyses` are the newest, by kind. `error`: why the last fetch failed.
+    `held` and `cost` add up the user's holdings, 0 without any; `cost` is None if a holding has no buy price, and
+    `value` is None for an unknown price. `analyses` holds the newest analysis of each kind. `error`: why the last
+    fetch failed.
     """
 
     stock: Stock
@@ -57,12 +57,12 @@ class StockPage:
 
     @property
     def is_updating(self) -> bool:
-        """Whether something of it is on its way."""
+        """Whether a fetch or an analysis of the stock is active."""
         return self.is_fetching or self.is_analysing
 
     @property
     def fundamentals(self) -> list[Group]:
-        """What the newest snapshot says; none where there is none."""
+        """The newest snapshot in groups; empty without a snapshot."""
         return groups_of(self.analyses.get(Analysis.Kind.FUNDAMENTAL))
 
     @property
@@ -75,15 +75,15 @@ class StockPage:
 
     @property
     def version(self) -> str:
-        """Another one whenever what is drawn may have changed."""
+        """Changes whenever the chart may have changed."""
         changed = self.stock.bars_changed_at
         return "" if changed is None else changed.isoformat()
 
 
 def find_stock(symbol: str, user: User) -> Stock | None:
-    """The stock, where the user may see it: one of theirs, of the watchlist, or any for who may view stocks.
+    """A stock that the user may see: held, on the watchlist, or any stock with the permission to view stocks.
 
-    Others do not learn that somebody holds it.
+    For users without permission, a stock held only by somebody else does not exist.
     """
     stocks = Stock.objects.filter(symbol=symbol)
     if not user.has_perm("market.view_stock"):
@@ -93,7 +93,7 @@ def find_stock(symbol: str, user: User) -> Stock | None:
 
 
 def stock_page(stock: Stock, user: User) -> StockPage:
-    """All that the page shows, in a fixed number of queries."""
+    """All data of the page, in a fixed number of queries."""
     now = timezone.now()
     jobs = Job.objects.filter(symbol=stock.symbol)
     fetches = jobs.filter(job_type=Job.Type.STOCK_FETCH)

@@ -1,4 +1,4 @@
-"""The page of one stock, the parts of it that are asked for again, and what it draws."""
+"""The page of a stock, its parts that reload, and the data of its chart."""
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -19,7 +19,7 @@ from stockqueue.signed_in import signed_in
 @never_cache
 @require_GET
 def stock(request: HttpRequest, symbol: str) -> HttpResponse:
-    """Price, chart, analyses and news of one stock."""
+    """The price, chart, analyses and news of a stock."""
     found = _find(request, symbol)
     if found.symbol != symbol:
         return redirect("stock", found.symbol)
@@ -30,7 +30,7 @@ def stock(request: HttpRequest, symbol: str) -> HttpResponse:
 @never_cache
 @require_GET
 def stock_figures(request: HttpRequest, symbol: str) -> HttpResponse:
-    """All but the chart; the page asks for it again while something is on its way."""
+    """The page without the chart; the page reloads the part while a job of the stock is active."""
     page = stock_page(_find(request, symbol), signed_in(request))
     return render(request, "portfolio/stock_figures.html", {"page": page})
 
@@ -39,21 +39,21 @@ def stock_figures(request: HttpRequest, symbol: str) -> HttpResponse:
 @never_cache
 @require_GET
 def stock_chart(request: HttpRequest, symbol: str) -> HttpResponse:
-    """What the page draws: columns of bars and indicators, as JSON."""
+    """The data of the chart: columns of bars and indicators, as JSON."""
     return JsonResponse(chart(_find(request, symbol)))
 
 
 @login_required
 @require_POST
 def stock_refresh(request: HttpRequest, symbol: str) -> HttpResponse:
-    """Ask for fresh prices of the stock, unless the user has refreshed them a moment ago."""
+    """Request fresh prices of the stock, unless the user has refreshed the stock a moment ago."""
     found = _find(request, symbol)
     messages.info(request, str(refresh_prices([found], signed_in(request))))
     return redirect("stock", found.symbol)
 
 
 def _find(request: HttpRequest, symbol: str) -> Stock:
-    """404 also for what the user may not see."""
+    """The stock; 404 even for existing stocks that the user may not see."""
     try:
         found = find_stock(parse_symbol(symbol), signed_in(request))
     except InvalidSymbol as error:

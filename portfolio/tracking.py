@@ -1,4 +1,4 @@
-"""What is tracked of users' stocks: scores, and how their data and analyses are."""
+"""Tracked stocks of users: their scores, and the freshness of their data and analyses."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -8,17 +8,17 @@ from market.models import Analysis
 from portfolio.models import PortfolioPriority
 
 WORDS = {FRESH: "fresh", STALE: "stale", NEVER: "never fetched", PARKED: "parked"}
-"""How a stock's data is, for people."""
+"""The states of a stock's data, for people."""
 
 
 def highest(count: int, now: datetime) -> list[PortfolioPriority]:
-    """The active ones with the highest scores, with all that is known of their stocks. Three queries at most."""
+    """The active rows with the highest scores, with the states of their stocks. Three queries at most."""
     active = PortfolioPriority.objects.filter(is_active=True).select_related("user", "stock")
     return look_up(active.order_by("-priority_score", "-id")[:count], now)
 
 
 def look_up(tracked: Iterable[PortfolioPriority], now: datetime) -> list[PortfolioPriority]:
-    """The same rows, with `freshness` and `last_analysis`. Two queries at most; the stocks should be there already."""
+    """The same rows, with `freshness` and `last_analysis`. Two queries at most, if the stocks are loaded already."""
     rows = list(tracked)
     stocks = {row.stock for row in rows}
     freshness = Freshness.of(stocks, now)

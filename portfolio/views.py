@@ -16,7 +16,7 @@ from stockqueue.signed_in import signed_in
 @never_cache
 @require_GET
 def portfolio(request: HttpRequest) -> HttpResponse:
-    """The user's holdings, each with price, value and how fresh it is."""
+    """The user's holdings, each with price, value and freshness."""
     return render(request, "portfolio/portfolio.html", _holdings_of(signed_in(request)))
 
 
@@ -24,14 +24,14 @@ def portfolio(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_GET
 def holdings(request: HttpRequest) -> HttpResponse:
-    """The tables alone; the page asks for them again while prices are on their way."""
+    """The tables alone; the page reloads the tables while prices are being fetched."""
     return render(request, "portfolio/holdings.html", _holdings_of(signed_in(request)))
 
 
 @login_required
 @require_POST
 def refresh(request: HttpRequest) -> HttpResponse:
-    """Ask for fresh prices of everything that the user holds, except of what they refreshed a moment ago."""
+    """Request fresh prices of all stocks of the user, except stocks refreshed a moment ago."""
     user = signed_in(request)
     messages.info(request, str(refresh_prices(stocks_of(Portfolio.objects.filter(user=user)), user)))
     return redirect("portfolio")

@@ -1,7 +1,7 @@
 """Exchanges' calendars, from exchange_calendars. Imports pandas: not for processes that answer users.
 
-A calendar may begin or end with the years whose holidays are known, and may fail for some years. Neither is an error
-here: the days are not known then.
+A calendar may begin or end with the years of known holidays, and may fail for some years. Neither is an error here:
+such days are not known.
 """
 
 import logging
@@ -18,7 +18,7 @@ DAY = timedelta(days=1)
 
 
 def sessions(calendar: str, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
-    """When each session opens and closes that opens between two moments, as far as the calendar is known, in UTC."""
+    """The opening and the close, in UTC, of each known session that opens from `start` up to `end`."""
     known = _load(calendar, start.date(), (end + DAY).date())  # a day's session may open on the evening before
     if known is None:
         return []
@@ -29,8 +29,8 @@ def sessions(calendar: str, start: datetime, end: datetime) -> list[tuple[dateti
 def session_days(calendar: str, first: date, last: date) -> list[tuple[date, datetime]]:
     """The days on which an exchange trades, from `first` to `last`, each with its close in UTC.
 
-    Days before the calendar begins are left out. Where it does not know the days, after its end above all, Monday to
-    Friday are taken for sessions, and midnight for their close.
+    Days before the calendar begins are left out. For days that the calendar does not know, mostly after its end,
+    Monday to Friday count as sessions, and midnight as their close.
     """
     earliest, latest = _bounds(calendar)
     first = max(first, earliest)
@@ -45,14 +45,14 @@ def session_days(calendar: str, first: date, last: date) -> list[tuple[date, dat
 
 
 def _bounds(calendar: str) -> tuple[date, date]:
-    """The first and the last day that a calendar can be asked for."""
+    """The first and the last day of a calendar."""
     kind = global_calendar_dispatcher._calendar_factories[calendar]  # there is no public way
     earliest, latest = kind.bound_min(), kind.bound_max()
     return earliest.date() if earliest else date.min, latest.date() if latest else date.max
 
 
 def _load(calendar: str, first: date, last: date) -> ExchangeCalendar | None:
-    """A calendar with these days, as far as it knows them; None where it knows none of them."""
+    """A calendar with its known days from `first` to `last`; None if none is known."""
     return _load_months(calendar, first.replace(day=1), last.replace(month=12, day=31))
 
 

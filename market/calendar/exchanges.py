@@ -1,4 +1,4 @@
-"""Which calendar and time zone an exchange has, by the code that Yahoo gives the exchange."""
+"""The calendar and the time zone of each exchange, by Yahoo's code for the exchange."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ NEVER_CLOSES = ""
 
 
 class Exchange(NamedTuple):
-    """Where a stock is traded: the name of its calendar in exchange_calendars, `NEVER_CLOSES` where there is none."""
+    """The name of an exchange's calendar in exchange_calendars (`NEVER_CLOSES` for none), and its time zone."""
 
     calendar: str
     timezone: str
@@ -16,7 +16,7 @@ NEW_YORK = Exchange("XNYS", "America/New_York")
 _ALWAYS = Exchange(NEVER_CLOSES, "UTC")
 _FUTURES = Exchange("CMES", "America/Chicago")
 
-# Currencies trade from Sunday 22:00 UTC; by this calendar from Monday 0:00, which costs them two hours of freshness.
+# Currencies trade from Sunday 22:00 UTC; by this calendar from Monday 0:00, at a cost of two hours of freshness.
 _CURRENCIES = Exchange("24/5", "UTC")
 
 # The codes are `exchangeName` in Yahoo's chart answers; https://help.yahoo.com/kb/SLN2310.html lists the exchanges.
@@ -77,5 +77,5 @@ EXCHANGES = frozenset([NEW_YORK, *_BY_CODE])
 
 
 def exchange_of(code: str) -> Exchange:
-    """The exchange with this code (`Stock.exchange`); New York's where it is none that is known here."""
+    """The exchange with the code (`Stock.exchange`); New York's for an unknown code."""
     return _EXCHANGES.get(code, NEW_YORK)

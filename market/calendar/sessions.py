@@ -1,7 +1,7 @@
-"""When exchanges trade: their sessions, kept in the database.
+"""When exchanges trade: their sessions, stored in the database.
 
-exchange_calendars knows them, and takes pandas to be imported. So they are written down by processes that fetch,
-which have it, and read by web servers, which do not.
+exchange_calendars knows the sessions, and importing it imports pandas. So processes that fetch, and have pandas
+loaded, write the sessions. Web servers avoid pandas, and read the sessions from the database.
 """
 
 from collections.abc import Iterable
@@ -17,21 +17,21 @@ from market.calendar.exchanges import NEVER_CLOSES, exchange_of
 from market.models import TradingSession
 
 AHEAD = timedelta(days=60)
-"""How far into the future sessions are written down; they are completed when half of that is left."""
+"""How far into the future sessions are stored; more are added when half of that is left."""
 BEHIND = timedelta(days=15)
-"""No exchange stays closed for longer than that."""
+"""The longest time that an exchange stays closed."""
 
 
 @dataclass(frozen=True)
 class Market:
-    """An exchange at one moment: `closed_since` is None while it trades, `opens_at` when the next session begins."""
+    """An exchange at one moment: `closed_since` is None during a session, and `opens_at` starts the next session."""
 
     closed_since: datetime | None
     opens_at: datetime
 
 
 def markets_at(now: datetime, calendars: Iterable[str]) -> dict[str, Market]:
-    """How the exchanges are at that moment, by calendar, in one query; without those whose sessions are not known."""
+    """The state of exchanges at a moment, by calendar, in one query; exchanges without known sessions are left out."""
     asked = set(calendars) - {NEVER_CLOSES}
     if not asked:
         return {}
@@ -47,12 +47,12 @@ def markets_at(now: datetime, calendars: Iterable[str]) -> dict[str, Market]:
     return {
         calendar: Market(last_close if last_close <= now else None, next_open)
         for calendar, last_close, next_open in found
-        if last_close and next_open  # else nobody has written down what was before, or what follows
+        if last_close and next_open  # else the session before or after is not stored
     }
 
 
 def keep_sessions(exchange: str) -> None:
-    """Write down the next sessions of a stock's exchange, where they are not known far enough."""
+    """Store the next sessions of a stock's exchange, unless enough are stored."""
     calendar = exchange_of(exchange).calendar
     if calendar != NEVER_CLOSES:
         _complete(calendar, timezone.now().date())
@@ -60,7 +60,7 @@ def keep_sessions(exchange: str) -> None:
 
 @lru_cache
 def _complete(calendar: str, today: date) -> None:
-    """Once a day and process: some calendars end with the last year whose holidays are known."""
+    """Store missing sessions, once a day and process: some calendars end with the last year of known holidays."""
     now = timezone.now()
     if TradingSession.objects.filter(calendar=calendar, opens_at__gt=now + AHEAD / 2).exists():
         return

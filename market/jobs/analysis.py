@@ -1,4 +1,4 @@
-"""The work of jobs that analyse and research, each of one kind."""
+"""The handlers of analysis and research jobs, one for each kind."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -15,7 +15,7 @@ from tasks.running.handlers import JobError, JobResult, Store, read_parameters
 
 
 class KindOfAnalysis(NamedTuple):
-    """How one kind is done, and whether the newest one of a stock, where it is young enough, still holds."""
+    """The handler of a kind, and a check whether a stock's recent analysis is still valid."""
 
     analyse: Callable[[Job, datetime], Store | JobResult]
     holds: Callable[[Analysis, Stock], bool]
@@ -30,13 +30,13 @@ KINDS = {
 
 
 class AnalysisParameters(BaseModel):
-    """What to find out about a stock."""
+    """The kind of analysis to do."""
 
     analysis_types: list[Analysis.Kind] = Field(min_length=1, max_length=1)
 
 
 def analyse_stock(job: Job) -> Store | JobResult:
-    """Find out what a job wants to know about a stock, unless that was done lately and would say the same."""
+    """Analyse a stock as the job asks, unless a recent analysis is still valid."""
     (kind,) = read_parameters(AnalysisParameters, job).analysis_types
     if job_type_of(kind) != job.job_type:
         raise JobError(f"parameters.analysis_types: {kind} is not found out by {job.job_type} jobs")

@@ -1,4 +1,4 @@
-"""What all kinds of analysis have in common: the stock, its sources, what was found out lately, what a job tells."""
+"""The common parts of all kinds of analysis: the stock, its sources, the last analysis and the job's result."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ _Answer = TypeVar("_Answer")
 
 
 def find_stock(symbol: str) -> Stock:
-    """The stock to analyse. JobError where it is not known, or parked."""
+    """The stock to analyse. JobError if the stock is unknown or parked."""
     stock = Stock.objects.filter(symbol=symbol).first()
     if stock is None:
         raise JobError(f"{symbol} is not known here; fetch it first")
@@ -27,9 +27,9 @@ def find_stock(symbol: str) -> Stock:
 
 
 def ask_source(job: Job, ask: Callable[[], _Answer]) -> _Answer:
-    """What a source answers, out of the budget for work of this queue. SourceError where it is of no use to ask again.
+    """Ask a source, at the expense of the budget for the job's queue. SourceError if asking again would not help.
 
-    JobSnoozed while the source is busy, and JobError where another attempt may help and there is one left.
+    JobSnoozed while the source is busy. JobError if another attempt may help and an attempt is left.
     """
     try:
         with spending(background=job.queue != Job.Queue.FOREGROUND):
@@ -43,26 +43,26 @@ def ask_source(job: Job, ask: Callable[[], _Answer]) -> _Answer:
 
 
 def last_analysis(stock: Stock, kind: Analysis.Kind, now: datetime) -> Analysis | None:
-    """The stock's newest analysis of that kind, where it is younger than `cache_ttl`."""
+    """The stock's newest analysis of a kind, if younger than `cache_ttl`."""
     last = Analysis.objects.latest_of(stock, kind)
     return last if last is not None and is_young(last, now) else None
 
 
 def is_young(analysis: Analysis, now: datetime) -> bool:
-    """Whether it is younger than `cache_ttl`."""
+    """Whether an analysis is younger than `cache_ttl`."""
     return now - analysis.created_at < timedelta(hours=settings.JOB_PROCESSOR.stock_jobs.analysis.cache_ttl)
 
 
 def unchanged(last: Analysis, why: str, **details: Any) -> JobResult:
-    """The end of a job that had nothing to do: the last answer again, and why it still holds."""
+    """The result of a job without work to do: the last analysis, and why it is still valid."""
     reason = f"analysed at {last.created_at:%Y-%m-%d %H:%M} UTC, {why}"
     return JobResult(Job.Outcome.UNCHANGED, result_of(last, reason, **details))
 
 
 def result_of(analysis: Analysis, reason: str = "", **details: Any) -> dict[str, Any]:
-    """The predecessor's result of an analysis, and what it is of; `details` are those of its kind.
+    """The predecessor's result of an analysis, with its basis; `details` are specific to the kind.
 
-    Without a recommendation, that is empty and the confidence 0: neither changes its type.
+    Without a recommendation, the text is empty and the confidence 0, so that types never change.
     """
     return {
         "symbol": analysis.stock.symbol,

@@ -1,4 +1,4 @@
-"""Backfills: fetches of a range of days, what they do with the bars that are there, and what they will cost."""
+"""Backfills: fetches of a range of days, their treatment of stored bars, and their cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ LONGEST_RANGE = timedelta(days=21_915)
 
 
 class InvalidRange(ValueError):
-    """The days cannot be those of a backfill; `of_start` tells whether the first one is wrong, or the last."""
+    """A range of days is not valid; `of_start` tells whether the first day is wrong, or the last."""
 
     def __init__(self, message: str, *, of_start: bool) -> None:
         super().__init__(message)
@@ -23,18 +23,18 @@ class InvalidRange(ValueError):
 
 
 class Mode(StrEnum):
-    """What a backfill does with the bars of its range."""
+    """How a backfill treats the stored bars of its range."""
 
     UPDATE = "update"
-    """Fetch all days; write those that are new or different."""
+    """Fetch all days; write new and different bars."""
     GAPS = "gaps"
-    """Fetch only where a session's bar is missing."""
+    """Fetch only sessions without a bar."""
     REPLACE = "replace"
-    """Fetch all days; write them, and remove the bars in between that the source does not have."""
+    """Fetch all days; write the bars, and remove stored bars in between that the source lacks."""
 
 
 def check_range(start: date, end: date | None, today: date) -> None:
-    """InvalidRange says what is wrong with the days of a backfill; None is today."""
+    """Check the days of a backfill; None means today. Raises InvalidRange with the reason."""
     for day in (start, end):
         if day is not None and day > today:
             raise InvalidRange(f"{day} is in the future; the latest day is {today} (UTC)", of_start=day is start)
@@ -50,9 +50,9 @@ def check_range(start: date, end: date | None, today: date) -> None:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a backfill will cost: sessions without a bar by symbol, requests, and minutes at the current budget.
+    """The cost of a backfill: sessions without a bar by symbol, requests, and minutes at the current budget.
 
-    A stock takes one request, and one more when its time zone is asked for the first time.
+    A stock takes one request, and one more when its time zone is fetched for the first time.
     """
 
     missing: dict[str, int]
@@ -61,7 +61,7 @@ class Preview:
 
 
 def preview(stocks: Sequence[Stock], start: date, end: date | None, mode: Mode, *, now: datetime) -> Preview:
-    """What `request_fetches` of these stocks would cost, if nothing else were asked of the first source.
+    """The cost of `request_fetches` for stocks, if the first source served nothing else.
 
     A stock need not be saved yet. Nothing is written. Takes one query for each exchange's calendar.
     """
@@ -71,5 +71,5 @@ def preview(stocks: Sequence[Stock], start: date, end: date | None, mode: Mode, 
 
 
 def first_source() -> str:
-    """The source that is asked first; empty where none can be asked here."""
+    """The first available source; empty if none is available."""
     return next(iter(available_sources()), "")

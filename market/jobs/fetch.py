@@ -1,4 +1,4 @@
-"""The work of fetch jobs: ask the sources, and store what they answer."""
+"""The handlers of fetch jobs: ask the sources for bars, and store the answers."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,23 +37,23 @@ logger = logging.getLogger(__name__)
 
 LONGEST_RANGE = 36_525
 TOGETHER = 0.1
-"""Seconds that an answer waits for others, to be stored with them."""
+"""Seconds that an answer waits for other answers, so that one transaction stores all."""
 READERS = 2
-"""Threads more than requests at the same time."""
+"""Threads beyond the number of concurrent requests."""
 UNDER_WAY = 3
-"""Stocks, for each one that is asked for at the same time, so that no thread waits while answers are stored."""
+"""Stocks in flight for each concurrent request, so that no thread waits while answers are stored."""
 _MEMBER = ("success", "records", "source", "reason", "adjusted", "error")
-"""What is told of one stock of a batch."""
+"""The fields of a batch member's result."""
 
 _UNFIT = (DataError, IntegrityError, Stock.DoesNotExist, ArithmeticError, ValueError)
-"""Errors of an answer that the database cannot store, however often it comes."""
+"""Errors of an answer that the database can never store."""
 
 Answer = tuple[str, Future[History]]
-"""A symbol, and what its sources had: a history, or JobError, or JobSnoozed."""
+"""A symbol with a future: a history from its sources, or JobError, or JobSnoozed."""
 
 
 class FetchParameters(BaseModel):
-    """What to fetch of a stock: the days from `start` to `end`, or the last `days` days."""
+    """The days to fetch of a stock: from `start` to `end`, or the last `days` days."""
 
     days: int = Field(default=30, ge=1, le=LONGEST_RANGE)
     start: date | None = None
@@ -64,7 +64,7 @@ class FetchParameters(BaseModel):
         return self.start or today - timedelta(days=self.days)
 
     def reaches(self, today: date) -> bool:
-        """Whether the newest bar is among what is asked for."""
+        """Whether the range includes the newest bar."""
         return self.end is None or self.end >= today
 
 
@@ -75,7 +75,7 @@ class BatchParameters(FetchParameters):
 
 
 def fetch_stock(job: Job) -> Store | JobResult:
-    """Fetch one stock's bars, unless they cannot have changed or were fetched just before a login asked for them."""
+    """Fetch one stock's bars, unless the bars cannot have changed or are fresh and only logins asked."""
     parameters = read_parameters(FetchParameters, job)
     now = timezone.now()
     reason = _why_needless(job, parameters, now)
@@ -94,7 +94,7 @@ def fetch_stock(job: Job) -> Store | JobResult:
 
 
 def _narrow_to_gaps(symbol: str, parameters: FetchParameters, now: datetime) -> tuple[FetchParameters, str]:
-    """From the first to the last session without a bar, which is one request; or why there is nothing to ask for."""
+    """Narrow a range to its sessions without a bar, first to last, as one request; or say why nothing is to fetch."""
     first, last = parameters.first_day(now.date()), parameters.end or now.date()
     missing = missing_days(Stock.objects.get(symbol=symbol), first, last, now)
     if not missing:
@@ -103,7 +103,7 @@ def _narrow_to_gaps(symbol: str, parameters: FetchParameters, now: datetime) -> 
 
 
 def _why_needless(job: Job, parameters: FetchParameters, now: datetime) -> str:
-    """Why a stock need not be asked for: its market is closed, or it is fresh by now and only logins asked."""
+    """Why a stock need not be fetched: its market is closed, or the stock is fresh and only logins asked."""
     stock = Stock.objects.filter(symbol=job.symbol).first()
     if stock is None or stock.status != Stock.Status.ACTIVE or parameters.start is not None:
         return ""
@@ -123,10 +123,10 @@ def _nothing_fetched(symbol: str, reason: str, source: str = "") -> JobResult:
 
 
 def _why_last_good(job: Job, symbol: str, parameters: FetchParameters, failure: JobError) -> str:
-    """Why the last good bars are the answer, where some are stored and no attempt will follow; else empty.
+    """Why the last good bars are the answer, if bars are stored and no attempt will follow; else empty.
 
-    The stock does not count as checked, and stays stale. That a symbol is unknown is an answer already, and a range of
-    days is fetched or not.
+    The stock does not count as checked, and stays stale. An unknown symbol is an answer already, and a range of days
+    has no fallback.
     """
     if parameters.start is not None or isinstance(failure.__cause__, SymbolNotFound):
         return ""
@@ -142,7 +142,7 @@ def _market_closed(since: datetime) -> str:
 
 def _store_stock(job: Job, history: History, parameters: FetchParameters) -> JobResult:
     (stored,) = _store([history], parameters)
-    if job.queue == Job.Queue.FOREGROUND:  # a user waits, and looks at what analyses say of the new prices
+    if job.queue == Job.Queue.FOREGROUND:  # a user waits, and reads the analyses of the new prices
         request_stale_analyses([Stock.objects.get(symbol=history.symbol)], job.user)
     result: dict[str, Any] = {
         "symbol": history.symbol,
@@ -159,7 +159,7 @@ def _store_stock(job: Job, history: History, parameters: FetchParameters) -> Job
 
 
 def _store(histories: Sequence[History], parameters: FetchParameters) -> list[Stored]:
-    """Write the answers. Where one shows that older bars were adjusted since they were stored, ask for all of them."""
+    """Write the answers. If an answer shows an adjustment of older stored bars, request all of them anew."""
     now = timezone.now()
     stored = store_histories(
         histories,
@@ -179,12 +179,12 @@ def _told_of_adjustment(stored: Stored) -> dict[str, str]:
 
 
 def fetch_batch(job: Job) -> JobResult:
-    """Fetch several stocks, a few at a time; those that need none are passed over.
+    """Fetch several stocks, a few at a time, and skip stocks without need.
 
-    What comes together is stored and told together. A stock that is unknown does not fail the others. An error that
-    may pass ends the attempt, once what is under way has come: the next one goes on with what is left. In the last
-    attempt it ends nothing where there are stored bars. An answer that cannot be read says nothing about the others:
-    they are fetched, and the next attempt asks for that stock again.
+    Answers that arrive together are stored and reported together. An unknown stock does not fail the rest. A retryable
+    error ends the attempt after the requests in flight; the next attempt continues with the remaining stocks. In the
+    last attempt, a stock with stored bars ends as unchanged. A malformed answer says nothing about the rest: the batch
+    goes on, and the next attempt fetches the failed stock again.
     """
     parameters = read_parameters(BatchParameters, job)
     results = _noted_before(job)
@@ -213,14 +213,14 @@ def fetch_batch(job: Job) -> JobResult:
 
 
 def _ends_attempt(error: JobError | JobSnoozed) -> bool:
-    """Whether other stocks of the batch can be expected to fail as well."""
+    """Whether the rest of the batch is likely to fail as well."""
     return not isinstance(error.__cause__, MalformedAnswer)
 
 
 def _ask_together(
     job: Job, symbols: Iterable[str], parameters: FetchParameters, at_once: int
 ) -> Iterator[list[Answer]]:
-    """Ask for several stocks, with `at_once` requests on their way at the same time; the answers as they come."""
+    """Ask for several stocks, `at_once` requests at a time; yields answers as they arrive."""
     under_way: dict[Future[History], str] = {}
     ended: SimpleQueue[Future[History]] = SimpleQueue()
     try:
@@ -238,7 +238,7 @@ def _ask_together(
 
 
 def _take_ended(under_way: dict[Future[History], str], ended: "SimpleQueue[Future[History]]") -> list[Answer]:
-    """The next answer, and what comes within a moment of it, in the order in which it was asked for."""
+    """The next answer and all answers within TOGETHER seconds, in the order of their requests."""
     found = {ended.get()}
     wait(under_way, timeout=TOGETHER)
     with suppress(Empty):
@@ -249,16 +249,16 @@ def _take_ended(under_way: dict[Future[History], str], ended: "SimpleQueue[Futur
 
 @cache
 def _threads(at_once: int) -> ThreadPoolExecutor:
-    """A process's threads for fetching, which keep its sessions open from batch to batch.
+    """A process's threads for fetching, which keep their sessions open from batch to batch.
 
-    Some more than requests, so that these are sent while other threads read what came.
+    Threads outnumber requests, so that requests go out while some threads read answers.
     """
     return ThreadPoolExecutor(at_once + READERS, thread_name_prefix="fetch")
 
 
 @cache
 def _turns(at_once: int) -> Semaphore:
-    """The requests that a process's batches have on their way."""
+    """The limit of concurrent requests for all batches of a process."""
     return Semaphore(at_once)
 
 
@@ -267,11 +267,11 @@ def _ask_in_thread(job: Job, symbol: str, parameters: FetchParameters, turns: Se
         with taking(turns):
             return _ask(job, symbol, parameters)
     finally:
-        connection.close()  # there is one where a request was counted; it is not asked for again soon
+        connection.close()  # counting a request opened one; the next use is not soon
 
 
 def _why_not(symbols: Sequence[str], parameters: BatchParameters, freshness: Freshness) -> dict[str, str]:
-    """Why members of a batch are not fetched: fresh by now, or fetched by another job; empty for those that are."""
+    """Why members of a batch are skipped (fresh, or fetched by another job); empty for members to fetch."""
     if parameters.start is not None:
         return {}
     single = Job.objects.active().filter(job_type=Job.Type.STOCK_FETCH, symbol=OuterRef("symbol"))
@@ -293,7 +293,7 @@ def _why_needs_none(stock: Any, freshness: Freshness) -> str:
 def _keep(
     job: Job, results: dict[str, dict[str, Any]], answers: Iterable[Answer], parameters: FetchParameters
 ) -> list[JobError | JobSnoozed]:
-    """Store and tell answers, in this order; the errors among them that take another attempt."""
+    """Store and report answers, in order; returns the errors that need another attempt."""
     errors: list[JobError | JobSnoozed] = []
     histories: list[History] = []
     for symbol, answer in answers:
@@ -320,9 +320,9 @@ def _keep(
 def _store_members(
     job: Job, results: dict[str, dict[str, Any]], histories: Sequence[History], parameters: FetchParameters
 ) -> None:
-    """Write the answers for stocks of a batch and tell it, together; where that fails, one by one.
+    """Write and report the answers of a batch together; on an error, one by one.
 
-    A stock whose answer does not fit fails alone. Raises where the database fails.
+    A stock whose answer cannot be stored fails alone. Raises if the database fails.
     """
     if not histories:
         return
@@ -346,7 +346,7 @@ def _store_members(
 
 
 def _note_unfit(job: Job, results: dict[str, dict[str, Any]], symbol: str, error: Exception) -> None:
-    """Log and tell why the answer for a stock cannot be stored."""
+    """Log and report why the answer for a stock cannot be stored."""
     reason = str(error)
     if not isinstance(error, Stock.DoesNotExist):
         reason = f"the answer for {symbol} cannot be stored: {type(error).__name__}: {error}".splitlines()[0]
@@ -362,7 +362,7 @@ def _member(history: History, stored: Stored) -> dict[str, Any]:
 def _note_member(
     job: Job, results: dict[str, dict[str, Any]], symbol: str, member: dict[str, Any], effect: Any = lambda: None
 ) -> None:
-    """Keep what came of one stock, and tell it."""
+    """Store and report the result of a stock."""
     with transaction.atomic(savepoint=False):
         _tell_members(job, results, {symbol: member})
         effect()
@@ -370,7 +370,7 @@ def _note_member(
 
 
 def _tell_members(job: Job, results: dict[str, dict[str, Any]], members: dict[str, dict[str, Any]]) -> None:
-    """An event for each; a later attempt does not ask for them again."""
+    """Report members as events; later attempts skip reported members."""
     total = len(job.parameters["symbols"])
     lifecycle.report_progress(
         job,
@@ -382,7 +382,7 @@ def _tell_members(job: Job, results: dict[str, dict[str, Any]], members: dict[st
 
 
 def _noted_before(job: Job) -> dict[str, dict[str, Any]]:
-    """What came of stocks in earlier attempts, as their events tell it."""
+    """The results of stocks from earlier attempts, read from the job's events."""
     if job.attempt == 1:
         return {}
     told = job.events.filter(event=JobEvent.Event.PROGRESS).order_by("seq").values_list("payload", flat=True)
@@ -414,9 +414,9 @@ def _end_batch(results: dict[str, dict[str, Any]]) -> JobResult:
 
 
 def _ask(job: Job, symbol: str, parameters: FetchParameters) -> History:
-    """What the sources have; their errors as JobError. That a symbol is unknown counts as checked.
+    """A stock's history from the sources; source errors become JobError. An unknown symbol counts as checked.
 
-    JobSnoozed where none of them may be asked now.
+    JobSnoozed if no source is available now.
     """
     try:
         with spending(background=job.queue != Job.Queue.FOREGROUND):

@@ -1,4 +1,4 @@
-"""The work of research jobs: what a source knows of a stock beside its prices becomes an analysis."""
+"""The handlers of research jobs: a source's fundamentals and news of a stock become an analysis."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -20,9 +20,9 @@ NOTHING_TO_JUDGE = "nothing is known of what the rule looks at"
 
 
 def research_fundamentals(job: Job, now: datetime) -> Store | JobResult:
-    """Take a snapshot of a stock's fundamentals, unless there is one of lately.
+    """Take a snapshot of a stock's fundamentals, unless a recent snapshot exists.
 
-    That a source has none is an answer, too, and kept: an exchange rate is not asked for again with each login.
+    Missing fundamentals are an answer, too, and stored: logins do not request an exchange rate's fundamentals again.
     """
     stock = find_stock(job.symbol)
     last = last_analysis(stock, Analysis.Kind.FUNDAMENTAL, now)
@@ -42,17 +42,17 @@ def research_fundamentals(job: Job, now: datetime) -> Store | JobResult:
 
 
 def fundamentals_hold(last: Analysis, _stock: Stock) -> bool:
-    """Whether a snapshot was judged by today's rule; within `cache_ttl` it is not taken again."""
+    """Whether the current rule judged a snapshot; within `cache_ttl` no new snapshot is taken."""
     return last.version == FUNDAMENTAL_VERSION
 
 
 def _fundamentals_in(analysis: Analysis) -> dict[str, Any]:
-    """How many of the values are known."""
+    """The number of known values."""
     return {"values": sum(value not in (None, "") for value in analysis.values.values())}
 
 
 def research_news(job: Job, now: datetime) -> Store | JobResult:
-    """Fetch and keep a stock's newest headlines, unless that was done lately."""
+    """Fetch and store a stock's newest headlines, unless done recently."""
     stock = find_stock(job.symbol)
     last = last_analysis(stock, Analysis.Kind.NEWS, now)
     if last is not None and news_hold(last, stock):
@@ -68,7 +68,7 @@ def research_news(job: Job, now: datetime) -> Store | JobResult:
 
 
 def news_hold(last: Analysis, _stock: Stock) -> bool:
-    """Whether a digest was made as one would be now."""
+    """Whether the current version made a digest."""
     return last.version == NEWS_VERSION
 
 
@@ -77,7 +77,7 @@ def _headlines_in(analysis: Analysis) -> dict[str, Any]:
 
 
 def _store(analysis: Analysis, reason: str, describe: Callable[[Analysis], dict[str, Any]]) -> JobResult:
-    """`reason` is why there is less than was asked for; empty where there is not."""
+    """Save an analysis; `reason` says why the result is incomplete, and is empty for a complete result."""
     analysis.save()
     outcome = Job.Outcome.PARTIAL if reason else Job.Outcome.UPDATED
     return JobResult(outcome, result_of(analysis, reason, **describe(analysis)))

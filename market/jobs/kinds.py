@@ -1,4 +1,4 @@
-"""Kinds of analysis: which type of job finds each out, and which comes first."""
+"""Kinds of analysis: the job type and the order of each."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,12 +13,12 @@ _RESEARCHED = (Analysis.Kind.FUNDAMENTAL, Analysis.Kind.NEWS)
 
 
 def job_type_of(kind: Analysis.Kind) -> Job.Type:
-    """Fundamentals and news are researched, and the rest is analysed."""
+    """The job type of a kind: research for fundamentals and news, analysis for the rest."""
     return Job.Type.STOCK_RESEARCH if kind in _RESEARCHED else Job.Type.STOCK_ANALYSIS
 
 
 def place_of(parameters: Mapping[str, Any]) -> Place | None:
-    """The kind that a job's parameters ask for, and its place in `analysis_priority`."""
+    """The kind in a job's parameters, and its place in `analysis_priority`."""
     kinds = parameters.get("analysis_types")
     return Place(str(kinds[0]), _number_of(kinds[0])) if kinds else None
 
@@ -29,6 +29,6 @@ def in_order(kinds: Iterable[Analysis.Kind]) -> list[Analysis.Kind]:
 
 
 def _number_of(kind: str) -> int:
-    """1 for the kind of analysis that runs first; those that are not named come after all others."""
+    """The place of a kind in `analysis_priority`, from 1; kinds missing there come last."""
     order = [str(one) for one in settings.JOB_PROCESSOR.stock_jobs.analysis.analysis_priority]
     return order.index(kind) + 1 if kind in order else len(order) + 1

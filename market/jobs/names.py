@@ -1,4 +1,4 @@
-"""What people call the jobs that they ask for: the names of groups, and the subjects of mails about them."""
+"""Names of requested jobs: for groups, and for the subjects of mails."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -9,7 +9,7 @@ from market.jobs.backfill import Mode
 from market.models import Stock
 
 NAMED = 3
-"""Stocks that a name lists; more are counted."""
+"""The most stocks that a name lists; larger sets are counted."""
 
 
 def describe_fetch(subject: str) -> str:

@@ -20,7 +20,7 @@ from tasks.priority import Factors
 from tasks.state.locks import lock
 
 FETCH_DAYS = 30
-"""Calendar days that an ordinary fetch asks for: about 21 bars, enough to mend a few missed weeks."""
+"""Calendar days of an ordinary fetch: about 21 bars, enough to fill gaps of a few weeks."""
 
 
 def request_fetches(
@@ -33,10 +33,10 @@ def request_fetches(
     end: date | None = None,
     mode: Mode = Mode.UPDATE,
 ) -> EnqueueResult:
-    """Ask for a `stock_fetch` of each stock, to be done in this order. A stock with an active job gets no second one.
+    """Enqueue a `stock_fetch` of each stock, in order. A stock with an active job gets no second job.
 
-    `factors`, by symbol, move the priorities. With `start` (and `end`, both included) it is a backfill of these days,
-    and `mode` says what becomes of the bars that are there.
+    `factors`, by symbol, move the priorities. With `start` (and `end`, both included) the fetch is a backfill of the
+    days, and `mode` says how to treat stored bars.
     """
     now, source = timezone.now(), first_source()
     return enqueue(
@@ -56,10 +56,10 @@ def request_fetches(
 
 
 def fetch_requests(stocks: Iterable[Stock], user: User, since: datetime) -> list[JobRequest]:
-    """What this user has asked for since that moment: ordinary fetches of these stocks, each request with its job.
+    """The user's requests for ordinary fetches of the stocks after `since`, each with its job.
 
-    The oldest request is first. A request may have joined a job that is older than the request. That job has ended
-    since then or is active, and so the indexes of active and of lately ended jobs find it.
+    The oldest request is first. A request may have joined an older job. The job is active or has ended after `since`,
+    and so the indexes of active and of recently ended jobs find it.
     """
     keys = [_unique_key(Job.Type.STOCK_FETCH, stock.symbol, None, None, Mode.UPDATE) for stock in stocks]
     lately = Q(job__finished_at=None) | Q(job__finished_at__gte=since)
@@ -75,16 +75,16 @@ def request_analyses(
     analysis_types: Sequence[Analysis.Kind] = (Analysis.Kind.TECHNICAL,),
     factors: Mapping[str, Factors] | None = None,
 ) -> EnqueueResult:
-    """Ask for the job of each stock and kind. Where one is on its way, there is no second one.
+    """Enqueue a job for each stock and kind. A stock and kind with an active job get no second job.
 
-    The kinds are done in the order of `analysis_priority`. `factors`, by symbol, move the priorities.
+    The kinds run in the order of `analysis_priority`. `factors`, by symbol, move the priorities.
     """
     specs = [analysis_spec(stock, kind, factors) for kind in in_order(analysis_types) for stock in stocks]
     return enqueue(specs, trigger, user)
 
 
 def analysis_spec(stock: Stock, kind: Analysis.Kind, factors: Mapping[str, Factors] | None = None) -> JobSpec:
-    """A job that finds out one kind of thing; `factors`, by symbol, move its priority."""
+    """The spec of a job for one kind of analysis; `factors`, by symbol, move its priority."""
     job_type = job_type_of(kind)
     return JobSpec(
         job_type=job_type,
@@ -96,10 +96,10 @@ def analysis_spec(stock: Stock, kind: Analysis.Kind, factors: Mapping[str, Facto
 
 
 def request_batches(stocks: Sequence[Stock], trigger: Job.Trigger, user: User | None = None) -> EnqueueResult:
-    """Ask for `stock_batch_fetch` jobs of `batch_size` stocks each. A stock that is in one already is left to it."""
+    """Enqueue `stock_batch_fetch` jobs of `batch_size` stocks each, without stocks of an active batch."""
     size = settings.JOB_PROCESSOR.stock_jobs.data_fetch.batch_size
     with transaction.atomic():
-        lock("batches")  # two schedules at once must not both find a stock in no batch
+        lock("batches")  # two concurrent schedules must not both find a stock in no batch
         taken = set(_symbols_in_batches())
         free = [stock.symbol for stock in stocks if stock.symbol not in taken]
         return enqueue(
@@ -127,7 +127,7 @@ def _batch_key(symbols: Iterable[str]) -> str:
 
 
 def _symbols_in_batches() -> Iterable[str]:
-    """The symbols of batches that are on their way."""
+    """The symbols of active batches."""
     active = Job.objects.active().filter(job_type=Job.Type.STOCK_BATCH_FETCH)
     return (symbol for parameters in active.values_list("parameters", flat=True) for symbol in parameters["symbols"])
 

@@ -1,11 +1,11 @@
-"""What the jobs about stocks tell of their results and their progress, in words."""
+"""The results and the progress of jobs about stocks, as texts."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def describe_fetch(result: Mapping[str, Any]) -> str:
-    """A completed fetch: how much was stored, or why nothing was."""
+    """Describe a completed fetch: the number of stored bars, or why none was stored."""
     if "reason" in result:
         return str(result["reason"])
     if "days_fetched" in result:
@@ -14,7 +14,7 @@ def describe_fetch(result: Mapping[str, Any]) -> str:
 
 
 def describe_batch(result: Mapping[str, Any]) -> str:
-    """A completed batch: how many stocks were fetched, or why none was."""
+    """Describe a completed batch: the number of fetched stocks, or why none was fetched."""
     if "reason" in result:
         return str(result["reason"])
     if "symbols_processed" in result:
@@ -24,7 +24,7 @@ def describe_batch(result: Mapping[str, Any]) -> str:
 
 
 def describe_member(facts: Mapping[str, Any]) -> str:
-    """What came of one stock of a batch, and how many of its stocks are done."""
+    """Describe the result of one stock of a batch, and the batch's progress."""
     done = f"{facts.get('done')} of {facts.get('total')}: {facts.get('symbol')}"
     if not facts.get("success", True):
         return f"{done}, {facts.get('error')}"
@@ -34,7 +34,7 @@ def describe_member(facts: Mapping[str, Any]) -> str:
 
 
 def describe_analysis(result: Mapping[str, Any]) -> str:
-    """A completed analysis or research: what was found, or why nothing was."""
+    """Describe a completed analysis or research: its recommendation, or why none was made."""
     if result.get("recommendation"):
         found = f"{result['recommendation']}, confidence {result['confidence']:.2f}"
         return f"{found}{_basis(result)}{_because(result)}"
@@ -46,7 +46,7 @@ def describe_analysis(result: Mapping[str, Any]) -> str:
 
 
 def _basis(result: Mapping[str, Any]) -> str:
-    """What a recommendation is of, as far as the result tells."""
+    """The data behind a recommendation, as far as the result names the data."""
     for name, of in (("bars", "until"), ("headlines", "until"), ("values", "of")):
         if name in result:
             return f", of {_count(result, name)} {of} {result.get('data_as_of')}"

@@ -1,4 +1,4 @@
-"""The work of sentiment analyses: headlines of a stock become an analysis, by the LLM where one may be asked."""
+"""The handler of sentiment analyses: headlines of a stock become an analysis, by the LLM if available."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,26 +19,26 @@ from tasks.running.handlers import JobError, JobResult, Store
 
 
 def analyse_sentiment(job: Job, now: datetime) -> Store | JobResult:
-    """Analyse a stock's newest headlines, unless that was done lately, in the way in which it would be done now."""
+    """Analyse a stock's newest headlines, unless a recent analysis by the same method exists."""
     stock, wanted = find_stock(job.symbol), version_wanted(settings.LLM)
     last = last_analysis(stock, Analysis.Kind.SENTIMENT, now)
     if last is not None and holds(last, stock):
         return unchanged(last, "and news are not looked at more often", **_details(last))
     error = _refresh(job, stock, now)
     news = recent_news(stock, now)
-    # That no source has news at all is kept as an answer: the next login would hear the same.
+    # Store an analysis even if no source has any news: the next login would get the same answer.
     if not news and error is not None and not isinstance(error, NotOffered):
         raise JobError(f"no news of {stock.symbol} are stored, and none could be fetched: {error}")
     return partial(_store, _analyse(stock, news, wanted, str(error or ""), now))
 
 
 def holds(last: Analysis, _stock: Stock) -> bool:
-    """Whether an analysis is by what would be asked now; news themselves are not looked at more often."""
+    """Whether an analysis used the currently preferred method; news are not fetched again within `cache_ttl`."""
     return bool(last.values.get("wanted") == version_wanted(settings.LLM))
 
 
 def _refresh(job: Job, stock: Stock, now: datetime) -> SourceError | None:
-    """Fetch the newest headlines; why that failed for good. What may pass is tried again first."""
+    """Fetch the newest headlines; returns the final error. Errors that may pass lead to another attempt first."""
     try:
         ask_source(job, lambda: refresh_news(stock, now))
     except SourceError as error:
@@ -62,7 +62,7 @@ def _analyse(stock: Stock, news: Sequence[NewsItem], wanted: str, problem: str, 
 
 
 def _why_stale(stock: Stock, problem: str, now: datetime) -> str:
-    """Why an LLM would judge what is not true any more; empty where it would not."""
+    """Why an LLM would judge outdated data; empty for fresh data."""
     if problem:
         return f"the headlines are stale: {problem}"
     if Freshness.of([stock], now).is_stale(stock):

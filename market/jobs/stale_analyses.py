@@ -1,4 +1,4 @@
-"""Asks for the analyses of stocks that somebody looks at, where the newest ones do not hold any more."""
+"""Enqueues analyses of stocks in view, if their newest analyses are no longer valid."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -19,9 +19,9 @@ from tasks.priority import Factors
 def request_stale_analyses(
     stocks: Sequence[Stock], user: User | None, *, factors: Mapping[str, Factors] | None = None
 ) -> EnqueueResult:
-    """Ask for each kind of `at_login` that would find something else about one of the stocks by now.
+    """Enqueue each kind of `at_login` whose newest analysis of a stock is outdated.
 
-    `factors`, by symbol, move the priorities. Takes the same number of queries however many stocks there are.
+    `factors`, by symbol, move the priorities. The number of queries does not depend on the number of stocks.
     """
     specs = [analysis_spec(stock, kind, factors) for kind, stock in _stale(stocks)]
     return enqueue(specs, Job.Trigger.BACKGROUND_ANALYSIS, user)

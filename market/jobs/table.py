@@ -57,4 +57,4 @@ JOB_TYPES: dict[str, JobType] = {
 }
 
 LEGACY_NAMES = {"portfolio_priority": (Job.Queue.FOREGROUND,)}
-"""The predecessor's name for the fetches of a login, which are of the type `stock_fetch` here."""
+"""The predecessor's name for the fetches of a login, here of the type `stock_fetch`."""

@@ -1,4 +1,4 @@
-"""The work of technical analyses: the bars of a stock become an analysis, once there are enough of them."""
+"""The handler of technical analyses: the bars of a stock become an analysis, once enough are stored."""
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
@@ -16,21 +16,21 @@ from tasks.models import Job
 from tasks.running.handlers import JobError, JobResult, JobSnoozed, Store
 
 HISTORY = timedelta(days=735)
-"""What is asked for of a stock with too few bars: about 504 sessions."""
+"""The history to fetch of a stock with too few bars: about 504 sessions."""
 ANSWER_HOLDS = timedelta(days=7)
-"""A stock that still had too few bars when its history had been fetched is not asked for again so soon."""
+"""The time before another fetch for a stock whose complete history has too few bars."""
 PATIENCE = timedelta(hours=1)
-"""How long an analysis waits for a history; then it makes do with what there is."""
+"""The longest wait of an analysis for a history; afterwards the stored bars have to do."""
 PAUSE, LONGEST_PAUSE = timedelta(seconds=15), timedelta(minutes=5)
-"""Between two looks whether the history has come; they become rarer."""
+"""The pauses between two checks for the history; they grow."""
 
 
 def analyse_technically(job: Job, now: datetime) -> Store | JobResult:
-    """Analyse a stock's bars, unless that was done lately and they are the same.
+    """Analyse a stock's bars, unless a recent analysis used the same bars.
 
-    Where there are too few bars, or old ones, their fetch comes first: JobSnoozed while it is on its way.
+    If bars are too few or outdated, their fetch comes first: JobSnoozed until the fetch ends.
     """
-    fetches = _fetches_of_ranges(job.symbol, now)  # before the bars are read: what has ended is among them
+    fetches = _fetches_of_ranges(job.symbol, now)  # read before the bars, which then include every ended fetch
     stock = find_stock(job.symbol)
     if stock.is_outdated:
         _await_adjusted(job, stock, fetches, now)
@@ -45,18 +45,18 @@ def analyse_technically(job: Job, now: datetime) -> Store | JobResult:
 
 
 def holds(last: Analysis, stock: Stock) -> bool:
-    """Whether another analysis now would say the same."""
+    """Whether another analysis now would give the same result."""
     return (last.version, last.bars_changed_at) == (VERSION, stock.bars_changed_at)
 
 
 def _fetches_of_ranges(symbol: str, now: datetime) -> list[Job]:
-    """The stock's backfills that were asked for lately, the newest first."""
+    """The stock's recent backfills, the newest first."""
     fetches = Job.objects.filter(job_type=Job.Type.STOCK_FETCH, symbol=symbol, created_at__gte=now - ANSWER_HOLDS)
     return list(fetches.filter(parameters__has_key="start").order_by("-created_at"))
 
 
 def _await_adjusted(job: Job, stock: Stock, fetches: Sequence[Job], now: datetime) -> None:
-    """Wait for the fetch that replaces bars which the source has adjusted since. They must not be analysed as one."""
+    """Wait for the fetch of newly adjusted bars: bars of two adjustments must not be analysed together."""
     replacing = [fetch for fetch in fetches if fetch.parameters.get("mode") == Mode.REPLACE]
     fetch = next((fetch for fetch in replacing if _tells(fetch, job)), None)
     if fetch is None:
@@ -72,7 +72,7 @@ def _await_adjusted(job: Job, stock: Stock, fetches: Sequence[Job], now: datetim
 
 
 def _await_history(job: Job, stock: Stock, fetches: Sequence[Job], now: datetime) -> str:
-    """Why there are fewer bars than an analysis needs, where no more can be had; empty where there are enough."""
+    """Why there are too few bars for an analysis and no more to fetch; empty for enough bars."""
     days = list(stock.bars.order_by("-date").values_list("date", flat=True)[:ENOUGH_BARS])
     if len(days) == ENOUGH_BARS:
         return ""
@@ -97,12 +97,12 @@ def _covers(fetch: Job, first_day: date, now: datetime) -> bool:
 
 
 def _tells(fetch: Job, job: Job) -> bool:
-    """Whether a fetch is on its way, or has ended since the analysis was asked for."""
+    """Whether a fetch is active, or has ended after the analysis was requested."""
     return fetch.finished_at is None or fetch.finished_at >= job.created_at
 
 
 def _postpone_for(fetch: Job, now: datetime) -> None:
-    """JobSnoozed where a fetch has not ended, and has been on its way for less than PATIENCE."""
+    """JobSnoozed while a fetch is active and younger than PATIENCE."""
     age = now - fetch.created_at
     if fetch.finished_at is None and age < PATIENCE:
         raise JobSnoozed(f"waits for the history of {fetch.symbol}", now + min(max(age, PAUSE), LONGEST_PAUSE))

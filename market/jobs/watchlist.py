@@ -1,4 +1,4 @@
-"""Keeps general market data fresh: indices, currencies, crypto and futures that everybody looks at."""
+"""Keeps general market data fresh: indices, currencies, crypto and futures of interest to everybody."""
 
 from django.conf import settings
 from django.utils import timezone
@@ -17,7 +17,7 @@ def watched_symbols() -> list[str]:
 
 
 def fetch_watchlist() -> EnqueueResult:
-    """Ask for what is stale of `market.watchlist`, in batches. Stocks that are not known yet are created."""
+    """Enqueue batch fetches for the stale stocks of `market.watchlist`. Unknown stocks are created."""
     symbols = watched_symbols()
     if not symbols:
         return EnqueueResult()

@@ -1,4 +1,4 @@
-"""Asks the LLM a question whose data is not trusted, for an answer of one form, within a budget of tokens."""
+"""Asks the LLM a question with untrusted data, for an answer of a fixed form, within a budget of tokens."""
 
 import json
 import logging
@@ -18,10 +18,10 @@ Answer = TypeVar("Answer")
 
 
 class Question(NamedTuple, Generic[Answer]):
-    """What is asked, and how the answer is read.
+    """A question to the LLM, and how to read its answer.
 
-    `data` goes out as one JSON text, in a message of its own: whatever a headline in it says, it is no part of the
-    `instructions`. The server is told `schema`; `read` holds the answer to it, and raises ValueError with the reason.
+    `data` goes out as one JSON text, in a separate message: text in a headline never becomes part of the
+    `instructions`. The server receives `schema`; `read` checks the answer, and raises ValueError with the reason.
     """
 
     name: str
@@ -32,16 +32,16 @@ class Question(NamedTuple, Generic[Answer]):
 
 
 class Answered(NamedTuple, Generic[Answer]):
-    """An answer that was checked, and the tokens that it took; None where the server does not tell."""
+    """A checked answer, and its tokens; `usage` is None if the server does not report tokens."""
 
     answer: Answer
     usage: Usage | None
 
 
 def ask(server: LlmServer, question: Question[Answer]) -> Answered[Answer]:
-    """The server's answer, within `llm_timeout` seconds. Raises LlmError, which is in the log then.
+    """Ask the LLM server, within `llm_timeout` seconds. Raises LlmError, and logs the error.
 
-    Counts tokens in the database: called in a transaction, it would keep all others from counting meanwhile.
+    Counts tokens in the database: a call within a transaction would block the count of other processes.
     """
     try:
         return _ask(server, question)
@@ -51,7 +51,7 @@ def ask(server: LlmServer, question: Question[Answer]) -> Answered[Answer]:
 
 
 def cost_of(usage: Usage | None) -> float | None:
-    """In the currency of the configured prices; None where these, or the tokens, are not known."""
+    """The cost in the currency of the configured prices; None if prices or tokens are not known."""
     openai = settings.JOB_PROCESSOR.integration.apis.openai
     if usage is None or openai.prompt_price is None or openai.completion_price is None:
         return None
@@ -82,12 +82,12 @@ def _ask(server: LlmServer, question: Question[Answer]) -> Answered[Answer]:
 
 
 def _tokens(usage: Usage | None, may_have_cost: bool) -> int | None:
-    """What to count as used; None where that is not known."""
+    """The tokens to count as used; None if not known."""
     return usage.tokens if usage is not None else None if may_have_cost else 0
 
 
 def _body(server: LlmServer, question: Question[Answer]) -> dict[str, Any]:
-    # OpenAI's newer models refuse `max_tokens`; servers of others ignore its new name.
+    # OpenAI's newer models refuse `max_tokens`; servers of other makers ignore its new name.
     limit = "max_completion_tokens" if server.base_url == OPENAI_URL else "max_tokens"
     return {
         "model": server.model,

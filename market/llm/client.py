@@ -1,7 +1,7 @@
-"""Speaks with the LLM: one question and its answer, within a deadline. Loaded by `market.llm` where it is needed.
+"""Talks to the LLM: a question and its answer, within a deadline. `market.llm` imports the module on demand.
 
-Whatever the server does, who asks goes on. Its name is resolved here, the addresses are judged, and it is one of these
-that is connected to. Redirects are not followed, and an answer that is too large is not read to its end.
+No behaviour of the server blocks the caller. The client resolves the server's name, checks the addresses, and connects
+only to a checked address. Redirects are not followed, and reading stops at answers that are too large.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ CONNECT_TIMEOUT = 5.0
 LARGEST_ANSWER = 2**20
 """Bytes. A thousand tokens are some kilobytes."""
 PAUSE = 1.0
-"""Seconds before the second attempt, where the server does not ask for more."""
+"""Seconds before the second attempt, unless the server asks for more."""
 
 
 class _Stopped(openai.OpenAIError):
-    """Raised in the transport; openai lets its own errors through as they are."""
+    """Raised in the transport; openai passes its own errors through unchanged."""
 
     def __init__(self, message: str, *, may_have_cost: bool) -> None:
         super().__init__(message)
@@ -35,10 +35,10 @@ class _Stopped(openai.OpenAIError):
 
 
 def ask(server: LlmServer, body: Mapping[str, Any], *, timeout: float, deadline: float) -> Reply:
-    """The answer to the body of a chat completion's request. LlmError where there is none to be had in time.
+    """Send the body of a chat completion's request. LlmError without an answer in time.
 
-    All of it takes `deadline` seconds at most, and each attempt `timeout`. A second one follows where the first was
-    refused (429) or failed in the server (5xx), and the deadline allows for the pause.
+    The call takes `deadline` seconds at most, and each attempt `timeout`. A second attempt follows a refusal (429) or
+    an error in the server (5xx), if the deadline leaves time for the pause.
     """
     return asyncio.run(_ask(server, body, timeout, deadline))
 
@@ -65,7 +65,7 @@ async def _ask(server: LlmServer, body: Mapping[str, Any], limit: float, deadlin
 
 
 async def _try(server: LlmServer, body: Mapping[str, Any], limit: float) -> Reply:
-    # Without trust_env: no proxy of the environment, behind which nobody could judge addresses.
+    # Without trust_env: behind a proxy of the environment, addresses could not be checked.
     transport, timeout = _Transport(server), httpx2.Timeout(None, connect=min(CONNECT_TIMEOUT, limit))
     async with (
         _within(limit),
@@ -82,7 +82,7 @@ async def _try(server: LlmServer, body: Mapping[str, Any], limit: float) -> Repl
 
 @asynccontextmanager
 async def _within(seconds: float) -> AsyncIterator[None]:
-    """LlmError where the block takes longer. httpx limits single reads, and each byte that drips in is one."""
+    """LlmError if the block takes longer. httpx limits single reads, and every dripping byte is a read."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -90,13 +90,13 @@ async def _within(seconds: float) -> AsyncIterator[None]:
         raise LlmError(f"it did not answer within {seconds:g} s") from None
 
 
-# What is not compressed cannot grow while it is read.
+# An uncompressed answer cannot grow while being read.
 _HEADERS: dict[str, Any] = {"Accept-Encoding": "identity"}
 _HEADERS_WITHOUT_KEY: dict[str, Any] = _HEADERS | {"Authorization": openai.Omit()}
 
 
 class _Transport(httpx2.AsyncBaseTransport):
-    """Connects to an address that was judged, and lets no answer through that is too large."""
+    """Connects to a checked address, and rejects answers that are too large."""
 
     def __init__(self, server: LlmServer) -> None:
         self._server = server
@@ -131,7 +131,7 @@ class _Transport(httpx2.AsyncBaseTransport):
 
 
 class _Limited(httpx2.AsyncByteStream):
-    """A body that ends in an error once it is too large."""
+    """A body that ends in an error once too large."""
 
     def __init__(self, body: Any) -> None:
         self._body = body
@@ -149,7 +149,7 @@ class _Limited(httpx2.AsyncByteStream):
 
 
 def _pause_after(error: openai.APIStatusError) -> float | None:
-    """Seconds before another attempt; None where that would not help."""
+    """Seconds before another attempt; None if another attempt would not help."""
     if error.status_code != 429 and error.status_code < 500:
         return None
     wish = error.response.headers.get("Retry-After", "")
@@ -157,7 +157,7 @@ def _pause_after(error: openai.APIStatusError) -> float | None:
 
 
 def _explain_loss(cause: BaseException | None) -> LlmError:
-    """What is behind a connection that failed. Once the key was sent, an error's text may repeat it."""
+    """The reason for a failed connection. After the key was sent, an error's text may repeat the key."""
     if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout):
         reason = clean_text(str(cause), 200) or "the connection took too long"
         return LlmError(f"it could not be reached: {reason}", may_have_cost=False)
@@ -165,7 +165,7 @@ def _explain_loss(cause: BaseException | None) -> LlmError:
 
 
 def _explain(status: int, model: str) -> str:
-    """What a status means. What the server says besides may repeat the key."""
+    """The meaning of a status. The server's own text may repeat the key, and is left out."""
     if 300 <= status < 400:
         return f"it redirects ({status}), which is not followed"
     if status in (401, 403):
@@ -193,7 +193,7 @@ class _Usage(BaseModel):
 
 
 class _Completion(BaseModel):
-    """The parts of a chat completion that are looked at."""
+    """The used parts of a chat completion."""
 
     choices: list[_Choice] = Field(min_length=1)
     usage: Any = None

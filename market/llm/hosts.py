@@ -1,4 +1,4 @@
-"""Resolves the name of the LLM's host, and judges what it stands for."""
+"""Resolves the name of the LLM's host, and checks the addresses."""
 
 import asyncio
 import socket
@@ -10,13 +10,13 @@ from stockqueue.config.llm_address import Address, LlmServer
 
 
 class AddressRefused(Exception):
-    """The name stands for an address that must not be asked."""
+    """The host's name resolves to a forbidden address."""
 
 
 async def resolve(server: LlmServer, host: str) -> list[Address]:
-    """The addresses of a host, all of which may be asked. AddressRefused where one may not; OSError where it has none.
+    """Resolve a host to its addresses. AddressRefused if an address is forbidden; OSError if no address exists.
 
-    What was judged has to be what is connected to: asked a second time, a name may stand for something else.
+    The caller has to connect to the checked addresses: a second lookup may give different ones.
     """
     addresses = await _look_up(host)
     for address in addresses:
@@ -26,12 +26,12 @@ async def resolve(server: LlmServer, host: str) -> list[Address]:
 
 
 async def _look_up(host: str) -> list[Address]:
-    """In a thread that nobody waits for: a name service that hangs would outlast every deadline."""
+    """Look the host up in a detached thread: a hanging name service would outlast every deadline."""
     loop = asyncio.get_running_loop()
     found: asyncio.Future[list[Address]] = loop.create_future()
 
     def tell(addresses: list[Address] | OSError) -> None:
-        if found.done():  # whoever waited has gone
+        if found.done():  # the waiting coroutine is gone
             return
         if isinstance(addresses, OSError):
             found.set_exception(addresses)
@@ -45,7 +45,7 @@ async def _look_up(host: str) -> list[Address]:
             answer = list(dict.fromkeys(ip_address(entry[4][0]) for entry in entries))
         except OSError as error:
             answer = error
-        except ValueError as error:  # a name that cannot be one
+        except ValueError as error:  # an invalid name
             answer = OSError(str(error))
         with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(tell, answer)

@@ -1,10 +1,10 @@
-"""What comes of a question to the LLM."""
+"""The reply of the LLM, or the error in its place."""
 
 from typing import NamedTuple
 
 
 class Usage(NamedTuple):
-    """Tokens, as the server counted them."""
+    """Tokens, as counted by the server."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -15,16 +15,17 @@ class Usage(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What the model wrote, not checked yet. `usage` is None where the server does not tell."""
+    """The model's text, not checked yet. `usage` is None if the server does not report tokens."""
 
     text: str
     usage: Usage | None
 
 
 class LlmError(Exception):
-    """There is no usable answer; the message is for the user, and goes on from "the LLM was not used: ".
+    """No usable answer; the message is for the user, and continues "the LLM was not used: ".
 
-    `usage` is what the server told; `may_have_cost` says whether tokens may have been used although it did not.
+    `usage` holds the tokens reported by the server. `may_have_cost` says whether tokens may have been used without a
+    report.
     """
 
     def __init__(self, message: str, usage: Usage | None = None, *, may_have_cost: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""What the commands that ask for a job of each stock have in common: their arguments, and waiting for the ends."""
+"""The base of commands that request a job of each stock: their arguments, and waiting for the jobs."""
 
 import json
 import time
@@ -23,7 +23,7 @@ POLL_EVERY = 0.2
 
 
 class Asked(NamedTuple):
-    """The arguments that these commands share. `patience` is in seconds."""
+    """The arguments common to the commands. `patience` is in seconds."""
 
     symbols: list[str]
     trigger: Job.Trigger
@@ -33,7 +33,7 @@ class Asked(NamedTuple):
 
 
 class RequestCommand(ShellCommand):
-    """A command that asks for a job of each SYMBOL."""
+    """A command that requests a job of each SYMBOL."""
 
     def add_request_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("symbols", nargs="+", metavar="SYMBOL", help="as Yahoo Finance writes it: AAPL, BRK-B")
@@ -50,7 +50,7 @@ class RequestCommand(ShellCommand):
         parser.add_argument("--json", action="store_true", help="print the jobs as a JSON list instead, at the end")
 
     def ask(self, asked: Asked, request: Callable[[list[Stock]], EnqueueResult]) -> None:
-        """Request the jobs, tell of them, and wait where that is asked for. Stocks that are not known are created."""
+        """Request the jobs, print them, and wait with --wait. Unknown stocks are created."""
         try:
             with transaction.atomic():
                 requested = request(Stock.objects.find_or_create(asked.symbols))
@@ -68,7 +68,7 @@ class RequestCommand(ShellCommand):
         self._judge(jobs, left, asked)
 
     def _show_ends(self, jobs: Sequence[UUID], patience: float, *, quiet: bool) -> list[UUID]:
-        """Tell each job's end as it comes; those that have not ended in time."""
+        """Print the end of each job as it happens; returns the jobs that have not ended in time."""
         left = list(jobs)
         deadline = time.monotonic() + patience
         while left:
@@ -86,7 +86,7 @@ class RequestCommand(ShellCommand):
         return left
 
     def _judge(self, jobs: Sequence[UUID], left: Sequence[UUID], asked: Asked) -> None:
-        """Print the JSON, and end with exit code 1 where something went wrong."""
+        """Print the JSON, and exit with code 1 if a job failed or is late."""
         now = _read(jobs)
         if asked.as_data:
             self.stdout.write(json.dumps([as_json(job) for job in now], indent=2))
@@ -101,7 +101,7 @@ class RequestCommand(ShellCommand):
 
 
 def parse_asked(symbols: Iterable[str], options: Mapping[str, Any]) -> Asked:
-    """The shared arguments. A bad one is named."""
+    """Parse the common arguments. An error names the bad argument."""
     wait = options["wait"]
     trigger, patience = _parse_trigger(options["trigger"]), _parse_patience(options["timeout"], wait=wait)
     return Asked(_parse_symbols(symbols), trigger, patience, wait, options["json"])
@@ -136,6 +136,6 @@ def _parse_symbols(texts: Iterable[str]) -> list[str]:
 
 
 def _read(job_ids: Sequence[UUID]) -> list[Job]:
-    """The jobs as they are now, in this order."""
+    """The current rows of the jobs, in the given order."""
     found = Job.objects.prefetch_related(Job.REQUESTERS).in_bulk(job_ids)
     return [found[job_id] for job_id in job_ids if job_id in found]

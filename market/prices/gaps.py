@@ -1,4 +1,4 @@
-"""Which days of a stock's history are missing."""
+"""Missing days of a stock's history."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from market.models import PriceBar, Stock
 
 
 def missing_days(stock: Stock, first: date, last: date, now: datetime) -> list[date]:
-    """The sessions of the stock's exchange from `first` to `last` that have ended and that no bar is stored of.
+    """The ended sessions of the stock's exchange from `first` to `last` without a stored bar.
 
-    Days before its history starts are not missing: a source said so.
-    The stock need not be saved yet. Imports pandas where the exchange ever closes.
+    Days before the start of the stock's history, as a source gave it, are not missing. The stock need not be saved
+    yet. Imports pandas, except for exchanges that never close.
     """
     if stock.history_starts:
         first = max(first, stock.history_starts)
@@ -27,7 +27,7 @@ def missing_days(stock: Stock, first: date, last: date, now: datetime) -> list[d
 
 
 def count_missing_days(stocks: Sequence[Stock], first: date, last: date, now: datetime) -> dict[str, int]:
-    """By symbol, how many `missing_days` each of the stocks has. Takes one query for each calendar among them."""
+    """The number of `missing_days` by symbol. Takes one query for each calendar among the stocks."""
     by_calendar: dict[str, list[Stock]] = {}
     for stock in stocks:
         by_calendar.setdefault(_calendar_of(stock), []).append(stock)
@@ -42,10 +42,10 @@ def count_missing_days(stocks: Sequence[Stock], first: date, last: date, now: da
 
 
 def _count_stored(stocks: Sequence[Stock], days: Sequence[date]) -> dict[str, int]:
-    """By symbol, how many of the days, which are in order, have a bar; none before the stock's history starts."""
+    """The number of days with a bar, by symbol, without days before the stock's history. `days` is sorted."""
     if not days:
         return {}
-    # The range limits what is read; the days, which may be thousands, are only looked up.
+    # The range limits the rows to read; the days, perhaps thousands, are only looked up.
     bars = PriceBar.objects.filter(
         stock__symbol__in=[stock.symbol for stock in stocks], date__range=(days[0], days[-1])
     )
@@ -58,7 +58,7 @@ def _calendar_of(stock: Stock) -> str:
 
 
 def _days_of_trading(calendar: str, first: date, last: date, now: datetime) -> list[date]:
-    """In order; as far as an exchange's calendar does not know them, Monday to Friday."""
+    """The ended sessions, in order; Monday to Friday as far as the exchange's calendar does not know them."""
     if calendar == NEVER_CLOSES:
         yesterday = now.date() - timedelta(days=1)
         return [first + timedelta(days=number) for number in range((min(last, yesterday) - first).days + 1)]

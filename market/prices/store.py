@@ -1,4 +1,4 @@
-"""Writes what a source answered: bars that are new or changed, and what is known of the stock."""
+"""Stores the answers of sources: new and changed bars, and the facts about the stock."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -17,9 +17,9 @@ from market.text import clean_text
 
 MISSES_UNTIL_PARKED = 3
 LONGEST_CLOSURE = timedelta(days=15)
-"""An answer that begins so much later than it was asked for begins with the first bar that there is."""
+"""An answer that begins so much later than requested begins with the first bar of the stock's history."""
 SAME = 1e-4
-"""How much a settled price may differ from what is stored, by the stored one: less than any dividend moves it."""
+"""The tolerance for a settled price, relative to the stored price: less than any dividend moves a price."""
 _STOCKS, _BARS = Stock._meta.db_table, PriceBar._meta.db_table
 _PRICES = ", ".join(["%s::double precision[]"] * 5)
 _ROWS = {
@@ -51,9 +51,9 @@ _NEWEST_CLOSES = (
 
 @dataclass(frozen=True)
 class Stored:
-    """What a fetch changed. `written` counts the bars that were new or different, or were removed.
+    """The changes by a fetch. `written` counts new, changed and removed bars.
 
-    `outdated_from`: the first bar that is stored, where those outside this answer were adjusted otherwise.
+    `outdated_from` is the day of the first stored bar, if bars outside the answer have another adjustment; else None.
     """
 
     received: int
@@ -65,9 +65,9 @@ class Stored:
 
 @dataclass
 class _Change:
-    """What an answer changes of a stock. `known` is what is stored from the answer's first day on, by day.
+    """The changes that an answer makes to a stock. `known` holds the stored bars from the answer's first day on.
 
-    `bars` are those of the answer that may be written, and `written` counts what was.
+    `bars` holds the answer's writable bars; `written` counts the written bars.
     """
 
     stock: Stock
@@ -83,7 +83,7 @@ class _Change:
 
 
 def upsert_bars(stock: Stock, bars: Sequence[Bar]) -> int:
-    """Insert the bars that are new and overwrite those that differ; how many were written. Others cost no write."""
+    """Insert new bars and overwrite changed bars; returns the number written. Equal bars cost no write."""
     if not bars:
         return 0
     change = _Change(stock, History(stock.symbol, stock.source, bars), _known({stock.pk: bars})[stock.pk], bars)
@@ -101,13 +101,14 @@ def store_history(
 def store_histories(
     histories: Sequence[History], checked_at: datetime | None, *, asked_from: date | None = None, replace: bool = False
 ) -> list[Stored]:
-    """Write sources' answers, each for another stock: all or none. What each changed, in the same order.
+    """Write sources' answers for different stocks: all or none. Returns the changes by each, in the same order.
 
     The stocks count as checked at `checked_at` (None: the answers are about the past). `asked_from` is the first day
-    of a range that somebody asked for. `replace`: what is stored between an answer's first and last day, and not in
-    the answer, is removed. An answer with prices as traded only adds bars.
+    of a requested range. `replace` removes stored bars between an answer's first and last day that the answer lacks.
+    An answer with prices as traded only adds bars.
 
-    As many statements for many stocks as for one; but for a history that was adjusted, begins or is replaced.
+    The number of statements does not depend on the number of stocks, except for a history that was adjusted, begins or
+    is replaced.
     """
     with transaction.atomic():
         answers = list(zip(_lock([history.symbol for history in histories]), histories, strict=True))
@@ -128,7 +129,7 @@ def store_histories(
 
 
 def _lock(symbols: Sequence[str]) -> list[Stock]:
-    """The stocks, in the order given. Locked in one order for everybody, so that groups of stocks do not deadlock."""
+    """The stocks, in the order given. All callers lock in the same order, so that groups of stocks do not deadlock."""
     locked = Stock.objects.select_for_update(no_key=True).filter(symbol__in=symbols).order_by("pk")
     stocks = {stock.symbol: stock for stock in locked}
     if missing := [symbol for symbol in symbols if symbol not in stocks]:
@@ -137,7 +138,7 @@ def _lock(symbols: Sequence[str]) -> list[Stock]:
 
 
 def _known(bars: dict[int, Sequence[Bar]]) -> dict[int, dict[date, Bar]]:
-    """What is stored of stocks, each from the first of its bars on, by stock and day."""
+    """The stored bars of stocks by stock and day, each from the first day of its bars on."""
     firsts = {pk: min(bar.date for bar in own) for pk, own in bars.items()}
     stored = PriceBar.objects.filter(stock__in=firsts, date__gte=min(firsts.values())).order_by()
     known: dict[int, dict[date, Bar]] = {pk: {} for pk in firsts}
@@ -148,7 +149,7 @@ def _known(bars: dict[int, Sequence[Bar]]) -> dict[int, dict[date, Bar]]:
 
 
 def _latest_days(known: dict[int, dict[date, Bar]]) -> dict[int, date | None]:
-    """The day of each stock's newest bar; asks the database where none is known."""
+    """The day of each stock's newest bar; queries the database for stocks without known bars."""
     latest = {pk: max(bars, default=None) for pk, bars in known.items()}
     if others := [pk for pk, day in latest.items() if day is None]:
         found = PriceBar.objects.filter(stock__in=others).order_by().values_list("stock_id")
@@ -157,7 +158,7 @@ def _latest_days(known: dict[int, dict[date, Bar]]) -> dict[int, date | None]:
 
 
 def _compare(stock: Stock, history: History, known: dict[date, Bar], asked_from: date | None) -> _Change:
-    """What an answer may write, and what it shows of the rest of the history, which is noted at the stock."""
+    """Choose the bars that an answer may write, and note at the stock any adjustment that the answer shows."""
     if asked_from is not None:
         _note_start(stock, history.bars[0].date, asked_from)
     if history.source in AS_TRADED:
@@ -170,7 +171,7 @@ def _compare(stock: Stock, history: History, known: dict[date, Bar], asked_from:
 
 
 def _write_bars(changes: Iterable[_Change]) -> None:
-    """In SQL: Django's `bulk_create` takes longer to build its statement than the database to execute it."""
+    """Upsert by SQL: Django's `bulk_create` takes longer to build its statement than the database to execute it."""
     rows: list[tuple[Any, ...]] = []
     for change in changes:
         pk, known = change.stock.pk, change.known
@@ -188,7 +189,7 @@ def _write_bars(changes: Iterable[_Change]) -> None:
 
 
 def _array(values: Iterable[object]) -> str:
-    """A literal of PostgreSQL: psycopg would look at each value by itself."""
+    """A literal of PostgreSQL: psycopg would inspect every value."""
     return f"{{{','.join('NULL' if value is None else str(value) for value in values)}}}"
 
 
@@ -202,7 +203,7 @@ def _note_answer(stock: Stock, history: History, checked_at: datetime | None) ->
 
 
 def _update(stocks: Sequence[Stock]) -> None:
-    """Write what is noted of the stocks. In SQL: Django's `bulk_update` has a CASE for each value."""
+    """Write the changed columns of stocks by SQL: Django's `bulk_update` has a CASE for each value."""
     rows = [
         [*(field.get_db_prep_save(getattr(stock, field.attname), connection) for field in _WRITTEN), stock.pk]
         for stock in stocks
@@ -217,33 +218,33 @@ def _update(stocks: Sequence[Stock]) -> None:
 
 
 def _shows_adjustment(stock: Stock, history: History, known: dict[date, Bar], *, is_range: bool) -> bool:
-    """Whether the source has adjusted what is stored since, or may have.
+    """Whether the source has adjusted stored bars since, or may have.
 
-    After a split a source changes the whole history, after a dividend all adjusted closes before it: so the oldest
-    bar that both have tells. Where an ordinary fetch has none in common, too much time has passed to know.
+    A source changes the whole history after a split, and all earlier adjusted closes after a dividend: so the oldest
+    common bar decides. If an ordinary fetch has no common bar, too much time has passed to know.
     """
     if stock.source not in (history.source, *AS_TRADED):
         return False
     oldest = next((bar for bar in history.bars if bar.date in known), None)
     if oldest is None:
         return not is_range
-    if oldest.date == max(known):  # today's, perhaps, which changes until the close
+    if oldest.date == max(known):  # perhaps today's bar, which changes until the close
         return False
     stored = known[oldest.date]
     return not (_is_same(stored.close, oldest.close) and _is_same(stored.adj_close, oldest.adj_close))
 
 
 def _additions(bars: Sequence[Bar], known: dict[date, Bar]) -> list[Bar]:
-    """Those of the bars, with prices as traded, that may be written: they replace none with an adjusted price.
+    """The bars with prices as traded that replace no adjusted price.
 
-    But for the newest, which a source may have given before the day was over.
+    The newest bar is an exception: a source may have sent it before the day was over.
     """
     newest = max(known, default=None)
     return [bar for bar in bars if bar.date not in known or bar.date == newest or known[bar.date].adj_close is None]
 
 
 def _first_outside(stock: Stock, history: History) -> date | None:
-    """The first stored bar, where any is before or after the answer."""
+    """The day of the first stored bar, if any bar lies before or after the answer."""
     if stock.bars.exclude(date__range=(history.bars[0].date, history.bars[-1].date)).exists():
         return stock.bars.order_by("date").values_list("date", flat=True).first()
     return None
@@ -254,7 +255,7 @@ def _is_same(stored: float | None, told: float | None) -> bool:
 
 
 def _note_start(stock: Stock, first: date, asked_from: date) -> None:
-    """Remember where the history starts, so that earlier days do not count as missing; forget it where it does not."""
+    """Record the start of a history, so that earlier days do not count as missing; clear a start proved wrong."""
     if first - asked_from > LONGEST_CLOSURE and not stock.bars.filter(date__lt=first).exists():
         stock.history_starts = first
     elif stock.history_starts and first < stock.history_starts:
@@ -262,7 +263,7 @@ def _note_start(stock: Stock, first: date, asked_from: date) -> None:
 
 
 def _remove_others(changes: Iterable[_Change]) -> None:
-    """Remove what is stored between the first and the last bar of an answer and not in it; from `known` as well."""
+    """Delete stored bars between an answer's first and last bar that the answer lacks; from `known` as well."""
     for change in changes:
         others = {day for day in change.known if day <= change.bars[-1].date} - {bar.date for bar in change.bars}
         for day in others:
@@ -272,9 +273,9 @@ def _remove_others(changes: Iterable[_Change]) -> None:
 
 
 def note_miss(symbol: str, checked_at: datetime) -> None:
-    """No source knows it: that is an answer, so that it is not asked for again within the limit.
+    """Record that no source knows a symbol: an answer, so that no request repeats within the limit.
 
-    The third such day parks it; misses count once a day, since sources have bad hours, in which they know nothing.
+    The third such day parks the stock. Misses count once a day, since a source in a bad hour knows no symbol.
     """
     with transaction.atomic():
         stock = Stock.objects.select_for_update(no_key=True).get(symbol=symbol)
@@ -287,7 +288,7 @@ def note_miss(symbol: str, checked_at: datetime) -> None:
 
 
 def _measure_volatility(changes: Iterable[_Change]) -> None:
-    """From what is stored now; asks the database where an answer and what is known do not reach back far enough."""
+    """Compute volatility from stored bars; queries the database if the known bars do not reach back far enough."""
     closes: dict[int, list[float]] = {}
     for change in changes:
         newest = change.known | {bar.date: bar for bar in change.bars}
@@ -299,7 +300,7 @@ def _measure_volatility(changes: Iterable[_Change]) -> None:
 
 
 def _newest_closes(stock_ids: Sequence[int]) -> dict[int, list[float]]:
-    """The closes of the stocks that volatility is computed from, oldest first."""
+    """The closes for the volatility of stocks, oldest first."""
     closes: dict[int, list[float]] = {pk: [] for pk in stock_ids}
     with connection.cursor() as cursor:
         cursor.execute(" UNION ALL ".join([_NEWEST_CLOSES] * len(stock_ids)), stock_ids)

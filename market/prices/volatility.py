@@ -1,4 +1,4 @@
-"""How much a stock's price moves."""
+"""The volatility of a stock's price."""
 
 import itertools
 import math
@@ -9,15 +9,15 @@ RETURNS = 20
 """Trading days that count, about a month."""
 
 TRADING_DAYS_A_YEAR = 252
-# A year's volatility that counts as all there can be; large companies have 0.2 to 0.4.
+# The annual volatility that counts as the maximum; large companies have 0.2 to 0.4.
 _EXTREME = 1.0
 
 
 def realised_volatility(closes: Sequence[float]) -> float | None:
-    """The standard deviation of the last 20 daily log returns, for a year: 0.35 is 35 %.
+    """The standard deviation of the last 20 daily log returns, annualised: 0.35 means 35 %.
 
-    `closes` are one a trading day, oldest first. None where there are fewer than 21, or one of the last 21 is not
-    above 0.
+    `closes` holds one close for each trading day, oldest first. None for fewer than 21 closes, or if any of the last
+    21 is not above 0.
     """
     last = closes[-(RETURNS + 1) :]
     if len(last) <= RETURNS or min(last) <= 0:
@@ -28,5 +28,5 @@ def realised_volatility(closes: Sequence[float]) -> float | None:
 
 
 def volatility_factor(volatility: float | None) -> float | None:
-    """0 (does not move) to 1 (100 % a year or more); None where the volatility is not known."""
+    """0 (no move) to 1 (100 % a year or more); None for an unknown volatility."""
     return None if volatility is None else min(1.0, volatility / _EXTREME)

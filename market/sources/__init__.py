@@ -1,4 +1,4 @@
-"""Where market data comes from, in the order that `stock_jobs.data_fetch.sources` gives."""
+"""The sources of market data, in the order of `stock_jobs.data_fetch.sources`."""
 
 from collections.abc import Iterable
 from datetime import date
@@ -23,7 +23,7 @@ from market.sources.base import (
 from market.sources.budget import Budget
 
 CACHED = "cached"
-"""What answers with the last good bars in the database, once no other source will be asked any more."""
+"""The name for the last good bars in the database, used after every source has failed."""
 
 # By name, as yfinance and pandas take a second to import and most processes never fetch anything.
 _SOURCES = {
@@ -36,10 +36,11 @@ _Offering = TypeVar("_Offering")
 
 
 def fetch_history(symbol: str, start: date, end: date | None = None) -> History:
-    """The bars from `start` to `end`, both included (None: to today), as the first of the configured sources has them.
+    """The bars from `start` to `end`, both included (None: to today), from the first configured source that answers.
 
-    A source that fails gives way to the next. That a symbol is unknown is an answer, unless a source before it failed,
-    which might have known it. When every source fails, the first error that may pass is raised, or else the first.
+    After an error of a source, the next source is asked. An unknown symbol is an answer, unless an earlier source
+    failed and might have known the symbol. If every source fails, the first retryable error is raised, or else the
+    first error.
     """
     errors: list[SourceError] = []
     for source in configured_sources():
@@ -55,18 +56,18 @@ def fetch_history(symbol: str, start: date, end: date | None = None) -> History:
 
 
 def fetch_news(symbol: str, count: int) -> list[Headline]:
-    """The newest headlines about a stock, from the first of the configured sources that has news at all.
+    """The newest headlines about a stock, from the first configured source with news.
 
-    NotOffered where none has.
+    NotOffered if no source has news.
     """
     offering = (source for source in configured_sources() if isinstance(source, NewsSource))
     return _first(offering, "news").news(symbol, count)
 
 
 def fetch_fundamentals(symbol: str) -> Fundamentals:
-    """What is known of a company, from the first of the configured sources that has fundamentals at all.
+    """A company's fundamentals, from the first configured source with fundamentals.
 
-    NotOffered where none has.
+    NotOffered if no source has fundamentals.
     """
     offering = (source for source in configured_sources() if isinstance(source, FundamentalsSource))
     return _first(offering, "fundamentals").fundamentals(symbol)
@@ -80,18 +81,18 @@ def _first(offering: Iterable[_Offering], what: str) -> _Offering:
 
 @cache
 def configured_sources() -> tuple[Source, ...]:
-    """One instance a process of each source that the configuration names and that is available here."""
+    """The available configured sources, one instance of each in a process."""
     return tuple(import_string(_SOURCES[name])(Budget(name)) for name in available_sources())
 
 
 def available_sources() -> list[str]:
-    """The names of the sources that can be asked here, in the configured order."""
+    """The names of the available sources, in the configured order."""
     names = (name for name in settings.JOB_PROCESSOR.stock_jobs.data_fetch.sources if name in _SOURCES)
     return [name for name in names if name != "alpha_vantage" or settings.ALPHA_VANTAGE_API_KEY]
 
 
 def last_good_day(symbol: str) -> date | None:
-    """The day of the newest bar that is stored; None where there is no bar, or `cached` is not one of the sources."""
+    """The day of the newest stored bar; None without a bar, or if `cached` is not a configured source."""
     if CACHED not in settings.JOB_PROCESSOR.stock_jobs.data_fetch.sources:
         return None
     return PriceBar.objects.filter(stock__symbol=symbol).order_by("-date").values_list("date", flat=True).first()

@@ -1,6 +1,6 @@
 """Alpha Vantage through its REST API: https://www.alphavantage.co/documentation/#daily.
 
-Asked for TIME_SERIES_DAILY, prices as they were traded: the adjusted ones are for paying customers alone.
+Uses TIME_SERIES_DAILY, with prices as traded: adjusted prices are for paying customers alone.
 """
 
 import json
@@ -36,18 +36,18 @@ from market.text import clean_text
 LABEL = "Alpha Vantage"
 ADDRESS = "https://www.alphavantage.co/query"
 COMPACT = timedelta(days=140)
-"""A free key gets a hundred trading days, which are at least so many days."""
+"""A free key gets a hundred trading days, or at least 140 calendar days."""
 
-# Which limit a text is about, in the order in which it is looked for: the later ones occur in advertisement too. For
-# how many seconds Alpha Vantage is left alone then; None: as the configuration says. When its day ends is not
-# documented; an hour costs at most 24 refusals a day.
+# The period of each limit, in search order: the later words occur in advertisements too. The number is the pause in
+# seconds; None: as configured. The end of Alpha Vantage's day is not documented; a pause of an hour costs at most 24
+# refusals a day.
 _LIMITS: tuple[tuple[str, float | None], ...] = (
     ("second", 2.0),
     ("minute", None),
     ("day", 3_600.0),
 )
 
-# Yahoo's suffixes of exchanges, and those in Alpha Vantage's documentation.
+# Yahoo's suffixes of exchanges, and the suffixes in Alpha Vantage's documentation.
 _SUFFIXES = {"L": "LON", "TO": "TRT", "V": "TRV", "DE": "DEX", "BO": "BSE", "SS": "SHH", "SZ": "SHZ"}
 # AAPL, BRK-B, BBD-B.TO; a longer end is a currency's, as in BTC-USD.
 _SHARE = re.compile(r"([A-Z0-9]+(?:-[A-Z]{1,2})?)(?:\.([A-Z]+))?")
@@ -55,12 +55,12 @@ _SHARE = re.compile(r"([A-Z0-9]+(?:-[A-Z]{1,2})?)(?:\.([A-Z]+))?")
 
 class _Session(SourceSession):
     def subject_of(self, url: str) -> str:
-        """The symbol; the rest of the address has the key in it."""
+        """The symbol alone: the rest of the address contains the key."""
         return parse_qs(urlsplit(url).query)["symbol"][0]
 
 
 class AlphaVantage:
-    """One session a process, shared by its threads. Needs ALPHA_VANTAGE_API_KEY, and never tells it in a message."""
+    """The source; its threads share one session. Needs ALPHA_VANTAGE_API_KEY, and keeps it out of messages."""
 
     name = "alpha_vantage"
     label = LABEL
@@ -112,7 +112,7 @@ class AlphaVantage:
         return answer
 
     def _refusal(self, symbol: str, said: str) -> SourceError:
-        """What Alpha Vantage means by a text in place of data. The text itself may repeat the key."""
+        """Interpret a text in place of data. The text may repeat the key."""
         for period, pause in _LIMITS:
             if f"per {period}" in said:
                 self._allowance.note_refusal(pause)
@@ -128,7 +128,7 @@ class AlphaVantage:
 
 
 def _name_of(symbol: str) -> str:
-    """What Alpha Vantage calls a share; NotOffered for all else that Yahoo's symbols name."""
+    """Alpha Vantage's name for a share; NotOffered for symbols of anything except shares."""
     share = _SHARE.fullmatch(symbol)
     if share is None:
         raise NotOffered(f"{LABEL} has shares only, and {symbol} is none")
@@ -164,7 +164,7 @@ def _bar(day: str, values: Mapping[str, str]) -> Bar:
 
 def _price(text: str) -> float:
     price = float(text)
-    if not 0 <= price < ABSURD_PRICE:  # NaN is not
+    if not 0 <= price < ABSURD_PRICE:  # false for NaN
         raise ValueError(text)
     return price
 

@@ -1,4 +1,4 @@
-"""What every source of market data gives, and how it fails."""
+"""The interface of sources of market data, and their errors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 
 class Bar(NamedTuple):
-    """One day: prices in the stock's currency, after splits (but see AS_TRADED); `adj_close` after dividends too."""
+    """A day: prices in the stock's currency, after splits (except AS_TRADED); `adj_close` after dividends too."""
 
     date: date
     open: float | None
@@ -20,7 +20,7 @@ class Bar(NamedTuple):
 
 @dataclass(frozen=True)
 class History:
-    """What a source answered for one symbol: bars in date order, and what it says of the instrument."""
+    """A source's answer for a symbol: bars in date order, and facts about the instrument."""
 
     symbol: str
     source: str
@@ -31,10 +31,10 @@ class History:
 
 
 class Headline(NamedTuple):
-    """One piece of news of a stock, as a source has it: nothing of it is trusted or cut yet."""
+    """A piece of news about a stock as the source sent it, not checked or shortened yet."""
 
     external_id: str
-    """The source's own; may be empty."""
+    """The source's own id; may be empty."""
     title: str
     publisher: str
     url: str
@@ -43,32 +43,32 @@ class Headline(NamedTuple):
 
 
 class Fundamentals(NamedTuple):
-    """What a source says of a company at one time. Numbers are finite; None is not known.
+    """A company's figures from a source at one time. Numbers are finite; None means not known.
 
-    A fraction of 0.25 is 25 %. Amounts of the statements (revenue, debt, cash) are in `currency`. The others are in
-    the currency that the source thinks fit: a share may be priced in pence, and all of them in pounds. Only ratios and
-    fractions are sure to compare with those of other companies.
+    A fraction of 0.25 means 25 %. Amounts of the statements (revenue, debt, cash) are in `currency`. The remaining
+    amounts are in a currency of the source's choice: a share may be priced in pence, and all amounts in pounds. Only
+    ratios and fractions are safe to compare between companies.
     """
 
     currency: str = ""
-    """Of the statements: USD. This and the next three texts are short and clean, and may be empty."""
+    """The currency of the statements: USD. All texts here are short and clean, and may be empty."""
     price_currency: str = ""
-    """Of the price, which may be a hundredth of another: GBp."""
+    """The currency of the price, perhaps a hundredth of another: GBp."""
     sector: str = ""
     industry: str = ""
     most_recent_quarter: date | None = None
-    """The last day of the newest quarter that there are statements of."""
+    """The last day of the newest quarter with statements."""
 
     market_cap: float | None = None
     """An amount: the price of all shares."""
     enterprise_value: float | None = None
     """An amount: `market_cap` with the debt and without the cash."""
     trailing_pe: float | None = None
-    """A ratio: the price to the earnings of the last four quarters. As a rule there is none where those are losses."""
+    """A ratio: the price to the earnings of the last four quarters. Losses usually have no ratio."""
     forward_pe: float | None = None
-    """A ratio: the price to the earnings that analysts expect."""
+    """A ratio: the price to the earnings expected by analysts."""
     price_to_book: float | None = None
-    """A ratio. This and the next are not known where the statements are in another currency than the price."""
+    """A ratio. `price_to_book` and `price_to_sales` are unknown if statements and price differ in currency."""
     price_to_sales: float | None = None
     """A ratio, to the revenue of the last four quarters."""
     ev_to_ebitda: float | None = None
@@ -77,16 +77,16 @@ class Fundamentals(NamedTuple):
     """An amount for each share: the earnings of the last four quarters; below 0, a loss."""
 
     gross_margin: float | None = None
-    """A fraction of the revenue, as the next two."""
+    """A fraction of the revenue, like the next two margins."""
     operating_margin: float | None = None
     profit_margin: float | None = None
     return_on_equity: float | None = None
     """A fraction: a year's profit of the equity."""
 
     revenue_growth: float | None = None
-    """A fraction: the last quarter's against the same quarter a year before."""
+    """A fraction: growth of the last quarter over the same quarter a year before."""
     earnings_growth: float | None = None
-    """A fraction, as that."""
+    """A fraction: growth of the last quarter over the same quarter a year before."""
     total_revenue: float | None = None
     """An amount: of the last four quarters."""
 
@@ -97,7 +97,7 @@ class Fundamentals(NamedTuple):
     debt_to_equity: float | None = None
     """A ratio: at 1.5 there is half as much debt again as equity."""
     current_ratio: float | None = None
-    """A ratio: what can be had within a year to what is owed within it."""
+    """A ratio: current assets to current liabilities."""
     free_cashflow: float | None = None
     """An amount: of the last four quarters."""
 
@@ -108,20 +108,20 @@ class Fundamentals(NamedTuple):
     payout_ratio: float | None = None
     """A fraction of the earnings."""
     ex_dividend_date: date | None = None
-    """Who buys on that day or later does not get the dividend, be it the last one or the next."""
+    """The first day on which a buyer does not get the dividend, whether the last dividend or the next."""
 
 
 AS_TRADED = frozenset(["alpha_vantage"])
-"""Sources whose prices are as they were traded, without later splits and dividends. They have no `adj_close`."""
+"""Sources with prices as traded, without later splits and dividends. Their bars have no `adj_close`."""
 
 
 class Source(Protocol):
-    """A place to get daily bars from."""
+    """A source of daily bars."""
 
     name: str
-    """As in `stock_jobs.data_fetch.sources`."""
+    """The name in `stock_jobs.data_fetch.sources`."""
     label: str
-    """As people read it."""
+    """The name for people."""
 
     def history(self, symbol: str, start: date, end: date | None = None) -> History:
         """The bars from `start` to `end`, both included (None: to today); at least one. Raises SourceError."""
@@ -130,31 +130,31 @@ class Source(Protocol):
 
 @runtime_checkable
 class NewsSource(Protocol):
-    """A place to get news from, too."""
+    """A source with news, too."""
 
     def news(self, symbol: str, count: int) -> list[Headline]:
-        """About `count` of the newest headlines about a stock; none where there are none. Raises SourceError."""
+        """About `count` of the newest headlines about a stock; may be empty. Raises SourceError."""
         ...
 
 
 @runtime_checkable
 class FundamentalsSource(Protocol):
-    """A place to get fundamentals from, too."""
+    """A source with fundamentals, too."""
 
     def fundamentals(self, symbol: str) -> Fundamentals:
-        """At least one number. SymbolNotFound where it has none, as of an exchange rate; raises SourceError."""
+        """A company's figures, at least one number. SymbolNotFound without any (as for currencies); or SourceError."""
         ...
 
 
 class Allowance(Protocol):
-    """What a session asks before each request, and tells after each answer."""
+    """The budget of a session, spent before each request and informed after each answer."""
 
     def spend(self) -> None:
-        """Count a request that is about to be sent. SourceBusy where there is none to be had now."""
+        """Count a request before sending it. SourceBusy if the budget does not allow a request now."""
         ...
 
     def note_refusal(self, retry_after: float | None) -> None:
-        """The source said that there were too many; `retry_after`: the seconds that it asked for."""
+        """The source refused too many requests; `retry_after`: the seconds to wait, if the source said so."""
         ...
 
     def note_answer(self) -> None:
@@ -163,7 +163,7 @@ class Allowance(Protocol):
 
 
 class Unlimited:
-    """For sources that are used by themselves, without a database."""
+    """No limit, for sources used alone, without a database."""
 
     def spend(self) -> None: ...
     def note_refusal(self, retry_after: float | None) -> None: ...
@@ -178,31 +178,31 @@ class SourceError(Exception):
 
 
 class SymbolNotFound(SourceError):
-    """The source answered that it has no data for the symbol."""
+    """The source has no data for the symbol, and said so."""
 
 
 class NotOffered(SourceError):
-    """The source was not asked, as it has nothing of this kind. Says nothing about the symbol."""
+    """The source has no data of the requested kind, and was not asked. Says nothing about the symbol."""
 
 
 class AccessRefused(SourceError):
-    """The source wants a key, or a better one."""
+    """The source needs a key, or a better key."""
 
 
 class MalformedAnswer(SourceError):
-    """The source answered something that cannot be read, such as an answer that breaks off."""
+    """The source sent an unreadable answer, such as a truncated answer."""
 
     retryable = True
 
 
 class RateLimited(SourceError):
-    """The source refused because it was asked too often."""
+    """The source refused too many requests."""
 
     retryable = True
 
 
 class SourceBusy(SourceError):
-    """Nothing was asked: the budget of requests is used up, or the source wants to be left alone until `until`."""
+    """No request was sent: the rate limit is reached, or the source is paused until `until`."""
 
     retryable = True
 
@@ -212,7 +212,7 @@ class SourceBusy(SourceError):
 
 
 class SourceDown(SourceError):
-    """The source answered with a server error (5xx), or that it is down."""
+    """The source answered with a server error (5xx), or with a notice of being down."""
 
     retryable = True
 

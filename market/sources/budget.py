@@ -1,4 +1,4 @@
-"""How many requests a source is sent, by all processes together, and when it asked to be left alone."""
+"""The rate limit of a source for all processes together, and its pauses."""
 
 import threading
 import time
@@ -19,18 +19,18 @@ from market.models import SourceState, SourceUse
 from market.sources.base import SourceBusy
 
 WINDOW = timedelta(seconds=62)
-"""A minute, and the time by which one request may be longer on its way to the source than another."""
+"""A minute, and the most by which the delays of two requests to the source may differ."""
 LEASE = 1.0
-"""Seconds in which a process spends what it was granted; the rest is lost."""
+"""Seconds for a process to spend granted requests; unspent requests are lost."""
 LONGEST_PAUSE = 86_400.0
-"""Seconds; no source is left alone for longer than that, whatever it asks for."""
+"""Seconds; the longest pause of a source, even if the source asks for more."""
 
 _background: ContextVar[bool] = ContextVar("background", default=False)
 
 
 @contextmanager
 def spending(*, background: bool) -> Iterator[None]:
-    """In this block requests come out of the share for work that nobody waits for, or out of the whole."""
+    """Count the block's requests against the share for background work, or against the whole budget."""
     token = _background.set(background)
     try:
         yield
@@ -39,9 +39,9 @@ def spending(*, background: bool) -> Iterator[None]:
 
 
 class Budget:
-    """One source's requests a minute, which all processes share; the counts are in the database.
+    """The requests a minute to a source, for all processes together; the counts are in the database.
 
-    A process is granted a few at a time where the limit is high, so that counting does not slow it down.
+    With a high limit, a process is granted several requests at a time, so that counting does not slow it down.
     """
 
     def __init__(self, source: str) -> None:
@@ -64,7 +64,7 @@ class Budget:
             self._granted = 0
             state = _lock(self._source)
             if state.cooldown_until and state.cooldown_until > state.now:
-                return  # one of several that were refused together
+                return  # another request of the same refusal has started the pause
             state.cooldown_until = state.now + pause_after(state.refusals, retry_after)
             state.refusals += 1
             state.save(update_fields=["cooldown_until", "refusals"])
@@ -97,28 +97,28 @@ class Budget:
 
 
 def pause_after(refusals: int, retry_after: float | None) -> timedelta:
-    """How long to leave a source alone that has refused, as it had so many times before; it may have said how long."""
+    """The pause of a source after a refusal, with `refusals` before it; `retry_after` is the source's own wish."""
     delays = settings.JOB_PROCESSOR.stock_jobs.data_fetch.cooldown
     seconds = delays[min(refusals, len(delays) - 1)] if retry_after is None else retry_after
     return timedelta(seconds=min(seconds, LONGEST_PAUSE))
 
 
 def limit_of(source: str) -> int:
-    """Requests a minute that a source is sent at most."""
+    """The most requests a minute to a source."""
     limit: int = settings.JOB_PROCESSOR.stock_jobs.data_fetch.rate_limit
     own = getattr(settings.JOB_PROCESSOR.integration.apis, source, None)
     return limit if own is None else min(limit, int(own.rate_limit))
 
 
 def allowed_in(limit: int, *, background: bool) -> int:
-    """How many of them may be used before this kind of work has to wait."""
+    """The part of `limit` that background or foreground work may use before having to wait."""
     share = settings.JOB_PROCESSOR.stock_jobs.data_fetch.background_share if background else 1
     return max(1, int(limit * share))
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a source was sent in the last minute, and until when it is left alone; None where it is not."""
+    """The requests to a source in the last minute, and the end of its pause; None without a pause."""
 
     limit: int
     used: int
@@ -130,7 +130,7 @@ class Usage:
 
 
 def usage_of(source: str) -> Usage:
-    """How a source's budget stands now."""
+    """The current use of a source's budget."""
     now = timezone.now()
     recent = SourceUse.objects.filter(source=source, granted_at__gt=now - WINDOW)
     pauses = SourceState.objects.filter(pk=source, cooldown_until__gt=now).values_list("cooldown_until", flat=True)
@@ -139,7 +139,7 @@ def usage_of(source: str) -> Usage:
 
 
 def _lock(source: str) -> Any:
-    """The source's row, locked until the commit, with the database's time as `now`: the same for all machines."""
+    """The source's row, locked until the commit. `now` is the database's time: the same for all machines."""
     states = SourceState.objects.annotate(now=Now())
     state = states.select_for_update().filter(pk=source).first()
     if state is None:
@@ -149,12 +149,12 @@ def _lock(source: str) -> Any:
 
 
 def _worth_waiting_for(allowed: int) -> int:
-    """Requests that are free before anybody comes back: a quarter, so that jobs do not return for each single one."""
+    """Free requests that end a wait: a quarter of the budget, so that jobs do not return for every single request."""
     return max(1, min(allowed, max(2, allowed // 4)))
 
 
 def _when_free(uses: list[SourceUse], wanted: int) -> datetime:
-    """When the use was granted with whose end so many requests are free again."""
+    """The time of the grant whose end frees the wanted number of requests."""
     for use in uses:
         wanted -= use.requests
         if wanted <= 0:

@@ -1,4 +1,4 @@
-"""How many requests of one piece of work are on their way at the same time."""
+"""The number of concurrent requests of a piece of work."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -9,7 +9,7 @@ _turns: ContextVar[AbstractContextManager[object]] = ContextVar("turns")
 
 @contextmanager
 def taking(turns: AbstractContextManager[object]) -> Iterator[None]:
-    """In this block each request takes one of `turns`, such as a semaphore's, until its answer is there."""
+    """Make each request in the block hold a turn, such as a semaphore's, until its answer arrives."""
     token = _turns.set(turns)
     try:
         yield
@@ -18,5 +18,5 @@ def taking(turns: AbstractContextManager[object]) -> Iterator[None]:
 
 
 def turn() -> AbstractContextManager[object]:
-    """For one request. Outside of `taking` there is no limit."""
+    """The turn of a single request. Outside of `taking` there is no limit."""
     return _turns.get(nullcontext())

@@ -1,4 +1,4 @@
-"""The HTTP session under sources: counted, and bounded in time and size."""
+"""The HTTP session of sources: counted, and bounded in time and size."""
 
 import re
 from http import HTTPStatus
@@ -14,14 +14,14 @@ from market.sources.concurrency import turn
 
 CONNECT_TIMEOUT = 5.0
 LARGEST_ANSWER = 16 * 2**20
-"""Bytes after decompression. Sixty years of daily bars are a tenth of that."""
+"""Bytes after decompression. Sixty years of daily bars are a tenth of the limit."""
 
 
 class SourceSession(Session[Response]):
     """A curl_cffi session; no request takes longer than `limit` seconds, or more memory than `LARGEST_ANSWER`.
 
-    Each request is counted. One that is refused ends all of them for a while: RateLimited. MalformedAnswer where the
-    answer is too large; the rest of it is not read.
+    Each request is counted. A refused request pauses the whole source, and raises RateLimited. An answer that is too
+    large raises MalformedAnswer; its rest is not read.
     """
 
     def __init__(
@@ -34,14 +34,14 @@ class SourceSession(Session[Response]):
         ca_bundle: str | None = None,
         **options: Any,
     ) -> None:
-        verify: Any = ca_bundle or True  # declared as a bool, and read as curl_cffi's documentation says: or a path
+        verify: Any = ca_bundle or True  # declared as a bool, and documented by curl_cffi as a path, too
         super().__init__(proxy=proxy, verify=verify, **options)
         self.label = label
         self.limit = limit
         self.allowance = allowance
 
     def subject_of(self, url: str) -> str:
-        """What a request is about, for messages."""
+        """The subject of a request, for messages."""
         return urlsplit(url).netloc
 
     def request(self, method: Any, url: str, **kwargs: Any) -> Response:  # type: ignore[override]
@@ -51,7 +51,7 @@ class SourceSession(Session[Response]):
         body = bytearray()
 
         def receive(chunk: bytes) -> int:
-            """Called with what curl has decompressed, some kilobytes at a time."""
+            """Receive decompressed data from curl, some kilobytes at a time."""
             body.extend(chunk)
             return len(chunk) if len(body) <= LARGEST_ANSWER else CURL_WRITEFUNC_ERROR
 
@@ -73,21 +73,21 @@ class SourceSession(Session[Response]):
         return response
 
     def is_refusal(self, response: Response) -> bool:
-        """Whether an answer says that there were too many requests."""
+        """Whether an answer refuses too many requests."""
         return response.status_code == HTTPStatus.TOO_MANY_REQUESTS
 
     def refuse(self, url: str, response: Response) -> NoReturn:
-        """What follows a refusal: nobody asks the source for a while. RateLimited."""
+        """Pause the source after a refusal, and raise RateLimited."""
         self.allowance.note_refusal(retry_after(response))
         raise RateLimited(f"{self.label} refused {self.subject_of(url)}: too many requests ({response.status_code})")
 
 
 def reason_of(error: RequestException) -> str:
-    """What curl says, without its preamble and its pointer to the documentation."""
+    """curl's message, without its preamble and its pointer to the documentation."""
     return re.sub(r"^Failed to perform, curl: \(\d+\) | See https://.*$", "", str(error)).rstrip(".")
 
 
 def retry_after(response: Response) -> float | None:
-    """The seconds that an answer asks to wait for; None where it does not say, or not in seconds."""
+    """The seconds to wait, as an answer asks; None if not given in seconds."""
     value = response.headers.get("Retry-After") or ""
     return float(value) if value.isdecimal() else None

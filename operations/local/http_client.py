@@ -1,4 +1,4 @@
-"""Logs in as a browser does: gets the form, keeps the cookies, posts the form back with its CSRF token."""
+"""Logs in like a browser: gets the form, keeps the cookies, posts the form back with its CSRF token."""
 
 import http.cookiejar
 import urllib.error
@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 
 
 class LoginFailed(Exception):
-    """The site did not let us in."""
+    """The site refused the login."""
 
 
 class Browser:
-    """One visitor of a site: cookies, redirects, no scripts."""
+    """A visitor of a site: cookies, redirects, no scripts."""
 
     def __init__(self, site: str) -> None:
         self.site = site
@@ -28,7 +28,7 @@ class Browser:
             return text
 
     def log_in(self, username: str, password: str) -> str:
-        """Post the login form; the page that it leads to. LoginFailed when that is the form again."""
+        """Post the login form; returns the next page. LoginFailed if the form comes back."""
         form = _HiddenFields()
         form.feed(self.get("/accounts/login/"))
         fields = form.values | {"username": username, "password": password}

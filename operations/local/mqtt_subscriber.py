@@ -1,4 +1,4 @@
-"""An MQTT subscriber that knows nothing of stockqueue, as `mosquitto_sub -t 'stock/+/+'` does."""
+"""An independent MQTT subscriber, like `mosquitto_sub -t 'stock/+/+'`."""
 
 import threading
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 @dataclass(frozen=True)
 class Message:
-    """What arrived."""
+    """A received message."""
 
     topic: str
     payload: bytes
@@ -19,7 +19,7 @@ class Message:
 
 
 class Subscriber:
-    """Keeps every message on `topic_filter` while the block lasts. Speaks MQTT 3.1.1, as older programs do."""
+    """Collects every message on `topic_filter` during the block. Speaks MQTT 3.1.1, like older programs."""
 
     def __init__(self, host: str, port: int, topic_filter: str) -> None:
         self._address = (host, port)
@@ -46,12 +46,12 @@ class Subscriber:
 
     @property
     def messages(self) -> list[Message]:
-        """What has arrived so far, in order."""
+        """The messages so far, in order."""
         with self._arrived:
             return list(self._messages)
 
     def wait_for(self, enough: Callable[[list[Message]], bool], timeout: float) -> bool:
-        """Wait until `enough(messages)`; whether that was so within `timeout` seconds."""
+        """Wait until `enough(messages)`; returns False after `timeout` seconds."""
         with self._arrived:
             return self._arrived.wait_for(lambda: enough(self._messages), timeout)
 

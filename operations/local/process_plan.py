@@ -1,4 +1,4 @@
-"""The processes that make up the system, on one machine."""
+"""The processes of the whole system on a single machine."""
 
 import ipaddress
 import sys
@@ -13,23 +13,23 @@ from operations.local.embedded_servers import mqtt_broker, redis_server
 from stockqueue.config.addresses import MqttAddress, embedded_redis_socket
 
 QUEUES = {"foreground": "foreground", "background": "background_fetch,background_analysis"}
-"""The workers and their queues: users who wait have a worker of their own."""
+"""The workers and their queues: foreground jobs have a separate worker."""
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """Command lines by name, and what their environment has on top."""
+    """Command lines by name, and additions to their environment."""
 
     servers: Mapping[str, list[str]]
-    """Embedded ones: to be started before the programs, and to be stopped after them."""
+    """Embedded servers: to start before the programs, and to stop after them."""
     programs: Mapping[str, list[str]]
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan(*, http_port: int, mqtt: MqttAddress) -> Deployment:
-    """All processes; a Redis where no broker is configured, an MQTT broker where `mqtt` is loopback and silent.
+    """All processes; a Redis without a configured broker, an MQTT broker if `mqtt` is loopback and silent.
 
-    None is started for TLS: it would have no certificate.
+    With TLS, no MQTT broker is started: an embedded broker has no certificate.
     """
     servers: dict[str, list[str]] = {}
     environment = {"PYTHONUNBUFFERED": "1"}
@@ -58,7 +58,7 @@ def plan(*, http_port: int, mqtt: MqttAddress) -> Deployment:
             "4",
         ),
     ]
-    if has_broker:  # without one, the web server does the jobs itself
+    if has_broker:  # without a broker, the web server runs the jobs
         for name, queues in QUEUES.items():
             programs[name] = [*celery, "worker", "-Q", queues, "-n", f"{name}@%h"]
         programs["beat"] = [*celery, "beat", "--pidfile", ""]
@@ -67,7 +67,7 @@ def plan(*, http_port: int, mqtt: MqttAddress) -> Deployment:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` names this machine and nothing else can reach it."""
+    """Whether `host` names the machine itself, out of reach for any other."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -75,7 +75,7 @@ def is_loopback(host: str) -> bool:
 
 
 def log_file(name: str) -> Path:
-    """Where a process's output goes when it has no terminal."""
+    """The output file of a process without a terminal."""
     folder: Path = settings.VAR / "logs" / "output"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{name}.log"

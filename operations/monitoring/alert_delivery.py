@@ -1,4 +1,4 @@
-"""Tells of alerts that were raised or cleared: by mail, and on MQTT through the bridge."""
+"""Delivers raised and cleared alerts: by mail, and on MQTT through the bridge."""
 
 import logging
 import threading
@@ -24,9 +24,9 @@ _TOLD = (State.RAISED, State.CLEARED)
 
 
 def mail_news() -> int:
-    """Mail what was not mailed yet to STOCKQUEUE_ALERT_EMAILS; how many mails. Safe to run twice at once.
+    """Mail changed alerts to STOCKQUEUE_ALERT_EMAILS; returns the number of mails. Safe to run twice at once.
 
-    A mail that cannot be sent is tried again the next time. Who has not heard of an alert need not hear of its end.
+    A failed mail is sent again the next time. An alert that was never mailed gets no mail about its end.
     """
     if not settings.ALERT_EMAILS:
         return 0
@@ -52,7 +52,7 @@ def _mail(alert: Alert) -> bool:
 
 
 class Watch:
-    """What the bridge asks for news. It checks as well, though a schedule does: the schedule may be what is silent."""
+    """The bridge's source of changed alerts. Checks alerts itself, because the schedule may be the failed part."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -60,7 +60,7 @@ class Watch:
         self._thread: threading.Thread | None = None
 
     def due(self) -> list[AlertNews]:
-        """What was not published yet, in the order in which it began."""
+        """The unpublished alerts, ordered by their start."""
         if self._clock() - self._checked >= CHECK:
             self._checked = self._clock()
             self._begin()
@@ -81,7 +81,7 @@ class Watch:
         ]
 
     def _begin(self) -> None:
-        """In a thread of its own: events must not wait for a mail server."""
+        """Check in a separate thread: events must not wait for a mail server."""
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=_look_after, name="alerts", daemon=True)
             self._thread.start()
@@ -98,6 +98,6 @@ def _look_after() -> None:
 
 
 def mark_published(news: AlertNews) -> None:
-    """The broker has it."""
+    """Record that the broker has received an alert."""
     pk, state = news.key
     Alert.objects.filter(pk=pk).update(published=state)

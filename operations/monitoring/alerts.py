@@ -1,4 +1,4 @@
-"""Raises an alert when a metric is out of bounds for a while, and clears it when it is well again for a while."""
+"""Raises an alert when a metric stays out of bounds, and clears the alert when the metric stays well."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,24 +17,24 @@ from operations.monitoring.metrics import Samples
 from tasks.models import Job
 
 HOLD = timedelta(seconds=60)
-"""For so long something has to be out of bounds, or well again, before that counts."""
+"""How long a metric has to be out of bounds, or well again, to count."""
 MARGIN = 0.1
-"""Of the threshold; a value that is back by less is neither out of bounds nor well."""
+"""A share of the threshold; a value within the margin is neither out of bounds nor well."""
 FEW = 10
-"""Jobs of an hour that are too few to say how many fail."""
+"""The least number of an hour's jobs for a share of failures."""
 OUTBOX_AGE = 60.0
 BRIDGE_SILENT = 60.0
 BEAT_SILENT = 600.0
-"""Seconds. Beat writes down when it sent something every three minutes."""
+"""Seconds. Beat records its activity every three minutes."""
 
 State = Alert.State
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A bound of one metric. `measure` finds its value: None where there is none, which is neither good nor bad.
+    """A bound of a metric. `measure` finds the value: None means unknown, neither good nor bad.
 
-    `text` has the places `{value}` and `{threshold}`.
+    `text` has the placeholders `{value}` and `{threshold}`.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Rule:
 
 
 def rules() -> list[Rule]:
-    """Those of `monitoring.thresholds`, and those that every installation needs."""
+    """The rules of `monitoring.thresholds`, and the rules that every installation needs."""
     limits = settings.JOB_PROCESSOR.monitoring.thresholds
     return [
         Rule(
@@ -126,9 +126,9 @@ def rules() -> list[Rule]:
 
 
 def check(now: datetime | None = None) -> list[Alert]:
-    """Measure everything once, for alerts and charts; the alerts that were raised or cleared by it.
+    """Measure everything once, for alerts and charts; returns the alerts raised or cleared by the check.
 
-    Safe to run twice at once. Without effect where `monitoring.enabled` is false.
+    Safe to run twice at once. Without effect if `monitoring.enabled` is false.
     """
     if not settings.JOB_PROCESSOR.monitoring.enabled:
         return []
@@ -139,7 +139,7 @@ def check(now: datetime | None = None) -> list[Alert]:
 
 
 def acknowledge(alerts: QuerySet[Alert], user: Any) -> list[Alert]:
-    """Note that `user` looks after those that are open and that nobody looks after; which these were."""
+    """Assign open, unacknowledged alerts to `user`; returns the assigned alerts."""
     found = list(alerts.filter(cleared_at=None, acknowledged_at=None))
     Alert.objects.filter(pk__in=[alert.pk for alert in found], acknowledged_at=None).update(
         acknowledged_at=timezone.now(), acknowledged_by=user
@@ -155,7 +155,7 @@ def _changes(every: Sequence[Rule], samples: Samples, now: datetime) -> Iterator
 
 
 def _note(rule: Rule, value: float, now: datetime) -> Alert | None:
-    """Write down what was measured; the alert, if that raised or cleared it."""
+    """Record a value; returns the alert, if the value raised or cleared it."""
     with transaction.atomic():
         alert = Alert.objects.select_for_update(no_key=True).filter(name=rule.name, cleared_at=None).first()
         if alert is None:
@@ -183,7 +183,7 @@ def _suspect(rule: Rule, value: float, now: datetime) -> None:
                 text=rule.told(value),
                 since=now,
             )
-    except IntegrityError:  # somebody else just did
+    except IntegrityError:  # a concurrent check just did
         return
 
 

@@ -1,4 +1,4 @@
-"""Whether the servers that a web server needs answer. Nobody waits for that longer than a second."""
+"""Whether the servers behind a web server answer, within a second."""
 
 import logging
 import threading
@@ -31,9 +31,9 @@ STOOD_IN_FOR = "does not answer; this process does the jobs that users wait for"
 
 
 class _Check:
-    """A look at a server that may hang: in a thread of its own, and never two at once, however many ask.
+    """A check of a server that may hang: in a separate thread, and never two at once, for any number of callers.
 
-    While it hangs, everybody is told that it does not answer.
+    While the server hangs, all callers get SILENT.
     """
 
     def __init__(self, look: Callable[[], str]) -> None:
@@ -51,21 +51,21 @@ class _Check:
     def _run(self, answer: "Future[str]") -> None:
         try:
             answer.set_result(self._look())
-        except Exception as error:  # noqa: BLE001  (whatever it is, the server is of no use)
+        except Exception as error:  # noqa: BLE001  (any error makes the server useless)
             logger.warning("health: %s", str(error).partition("\n")[0] or type(error).__name__)
             answer.set_result(SILENT)
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """`ok`; `degraded`, where users are served without the broker; or `unavailable`. `checks` are words by server."""
+    """`ok`; `degraded`, with users served without the broker; or `unavailable`. `checks` are words by server."""
 
     status: str
     checks: dict[str, str]
 
 
 def readiness() -> Readiness:
-    """What the servers say within a second."""
+    """The state of the servers, within a second."""
     deadline = time.monotonic() + LIMIT
     answers = {name: check.begin() for name, check in (("database", _database), ("broker", _broker))}
     checks = {name: _answer_of(answer, deadline) for name, answer in answers.items()}
@@ -78,7 +78,7 @@ def readiness() -> Readiness:
 
 
 def database() -> str:
-    """`OK`, or what is wrong with the database, as the end of a sentence."""
+    """`OK`, or the problem of the database, as the end of a sentence."""
     return _answer_of(_database.begin(), time.monotonic() + LIMIT)
 
 
@@ -96,7 +96,7 @@ def _look_at_database() -> str:
 
 
 def _applied_migrations(ours: BaseDatabaseWrapper) -> list[tuple[str, str]]:
-    """The recorder's own way would ask over this thread's usual connection, which is patient, and leave it open."""
+    """Read the migrations directly: the recorder would use the thread's patient connection, and leave it open."""
     if not MigrationRecorder(ours).has_table():
         return []
     with ours.cursor() as cursor:
@@ -116,5 +116,5 @@ _database, _broker = _Check(_look_at_database), _Check(_look_at_broker)
 
 @cache
 def _newest_migrations() -> frozenset[tuple[str, str]]:
-    """The last migrations of each app of this version."""
+    """The last migrations of each app in the running version."""
     return frozenset(MigrationLoader(None, ignore_no_migrations=True).graph.leaf_nodes())

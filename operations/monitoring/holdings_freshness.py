@@ -1,6 +1,6 @@
-"""How fresh what people hold is: stocks, each counted once, and portfolios.
+"""The freshness of held stocks, each counted once, and of portfolios.
 
-Counted by the database, which knows thousands of stocks and tens of thousands of holdings faster than they are read.
+The database counts, which is faster than reading thousands of stocks and tens of thousands of holdings.
 """
 
 from collections import Counter
@@ -17,14 +17,14 @@ from operations.monitoring.ratios import age
 from portfolio.models import Holding, Portfolio
 
 WORST = 10
-"""Rows of a list that names the worst."""
+"""The most rows in a list of the worst."""
 AGES = tuple(timedelta(minutes=minutes) for minutes in (5, 30, 60, 6 * 60, 24 * 60, 7 * 24 * 60))
-"""Of the last check of a stock, for a histogram."""
+"""The ages of stocks' last checks, for a histogram."""
 
 
 @dataclass(frozen=True)
 class StaleStock:
-    """A held stock that has to be fetched; `age` is None when it was never checked."""
+    """A held stock that has to be fetched; `age` is None for a stock never checked."""
 
     symbol: str
     age: float | None
@@ -32,11 +32,11 @@ class StaleStock:
 
 @dataclass(frozen=True)
 class HeldStocks:
-    """Held stocks, each counted once; `never` are those never checked, which are stale as well.
+    """Held stocks, each counted once; `never` counts the stocks never checked, which `stale` includes.
 
-    `parked` are those that no source knows any more, and nobody asks for. `oldest_age` is how long the check of the
-    longest stale one is ago, in seconds; None where no stock that was ever checked is stale. `checked_within` is how
-    many of those that are not parked were checked within each of AGES, by its seconds.
+    `parked` counts the stocks unknown to every source, which nobody fetches. `oldest_age` is the age of the oldest
+    check of a stale stock, in seconds; None without a checked stale stock. `checked_within` counts the stocks, except
+    parked ones, checked within each of AGES, by its seconds.
     """
 
     fresh: int
@@ -54,7 +54,7 @@ class HeldStocks:
 
 @dataclass(frozen=True)
 class PortfolioCoverage:
-    """How much of a portfolio is fresh; `share` is 0 to 1."""
+    """The fresh part of a portfolio; `share` is 0 to 1."""
 
     user: str
     portfolio: str
@@ -66,7 +66,7 @@ class PortfolioCoverage:
 
 @dataclass(frozen=True)
 class Coverage:
-    """All portfolios that hold something; `worst` are the least fresh."""
+    """All portfolios with holdings; `worst` lists the least fresh."""
 
     portfolios: int
     holdings: int
@@ -75,14 +75,14 @@ class Coverage:
 
 
 def held_stocks(rule: Freshness) -> QuerySet[Any]:
-    """The stocks that somebody holds, each with its `state` of freshness."""
+    """All held stocks, each with its `state` of freshness."""
     return Stock.objects.filter(Exists(Holding.objects.filter(stock=OuterRef("pk")))).annotate(
         state=rule.state_in_sql()
     )
 
 
 def count_held(rule: Freshness) -> HeldStocks:
-    """How fresh the stocks are that somebody holds."""
+    """Count the held stocks by freshness."""
     within = {f"within_{number}": Q(checked_at__gt=rule.now - limit) for number, limit in enumerate(AGES)}
     rows = (
         held_stocks(rule)
@@ -117,7 +117,7 @@ def _stalest(rule: Freshness) -> list[StaleStock]:
 
 
 def coverage_of(rule: Freshness) -> Coverage:
-    """The share of each portfolio's holdings that are fresh, which parked ones are not."""
+    """The share of fresh holdings in each portfolio; parked stocks do not count as fresh."""
     are_fresh = Stock.objects.annotate(state=rule.state_in_sql()).filter(state=FRESH).order_by().values("pk")
     found = list(
         Holding.objects.order_by()

@@ -1,4 +1,4 @@
-"""What the last hour was like: how long jobs and logins took, and how many attempts succeeded."""
+"""Statistics of the last hour: durations of jobs and logins, and the share of successful attempts."""
 
 import math
 from collections import Counter
@@ -19,16 +19,16 @@ from tasks.models import Job, JobRequest
 
 HOUR = timedelta(hours=1)
 SAMPLE = 10_000
-"""The newest ended jobs, or requests of logins, that percentiles are taken from, at most."""
+"""The most ended jobs, or requests of logins, in a sample for percentiles; the newest count."""
 ONE_LOGIN = 5.0
-"""A user's requests that follow each other within so many seconds are of one login: nothing else tells which are."""
+"""A user's requests within so many seconds of each other count as the same login, for lack of a better criterion."""
 
 FRESH, INCOMPLETE, WAITING = "fresh", "incomplete", "waiting"
-"""What becomes of logins: see `Logins`."""
+"""The results of logins: see `Logins`."""
 
 
 class _Unix(Func):
-    """A moment as Unix time: Django takes 5 us to make each datetime that PostgreSQL sends.
+    """A moment as Unix time: Django takes 5 us to make each datetime from PostgreSQL's answer.
 
     To the microsecond on PostgreSQL, to the millisecond on SQLite.
     """
@@ -37,7 +37,7 @@ class _Unix(Func):
     template = "EXTRACT(EPOCH FROM %(expressions)s)::float8"
 
     def get_db_converters(self, connection: Any) -> list[Any]:
-        return []  # both databases send a float; Django would have each of them made one again
+        return []  # both databases send a float; Django would convert each float again
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
         return self.as_sql(
@@ -54,16 +54,16 @@ class Spread:
 
     @classmethod
     def of(cls, seconds: Iterable[float]) -> "Spread":
-        """To the millisecond; machines whose clocks differ do not make it negative."""
+        """The spread of durations, to the millisecond; never negative, even between machines with different clocks."""
         ordered = sorted(seconds)
         return cls(*(round(max(percentile(ordered, share), 0.0), 3) for share in (0.5, 0.95)))
 
 
 @dataclass(frozen=True)
 class ProcessingTime:
-    """Seconds that `jobs` took, of those that ran to an end: their last attempts.
+    """Seconds of processing: the last attempts of `jobs` that ran to their end.
 
-    `p50` and `p95` are from start to end; `wait_p50` and `wait_p95` from the broker's taking it to the start.
+    `p50` and `p95` are from start to end; `wait_p50` and `wait_p95` from the broker's acceptance to the start.
     """
 
     job_type: str
@@ -76,7 +76,7 @@ class ProcessingTime:
 
 @dataclass(frozen=True)
 class Ended:
-    """Jobs that ended so at one worker (empty: at none), and how many failed attempts they had before."""
+    """The number of jobs with the same end at a worker (empty: none), and their failed attempts before."""
 
     worker_id: str
     job_type: str
@@ -87,10 +87,10 @@ class Ended:
 
 @dataclass(frozen=True)
 class Logins:
-    """Logins that asked for something: all of it came (`fresh`), some did not (`incomplete`), or is on its way.
+    """Logins that requested jobs: with all data (`fresh`), without some (`incomplete`), or not finished (`waiting`).
 
-    `seconds` is from a login's first request to the end of the last job that it made or joined, of those that are
-    fresh; None where there is none.
+    `seconds` is the time from a login's first request to the end of its last job, made or joined, over fresh logins;
+    None without fresh logins.
     """
 
     fresh: int
@@ -100,7 +100,7 @@ class Logins:
 
 
 def processing_times(now: datetime) -> list[ProcessingTime]:
-    """How long jobs of each type took, of the newest that ended."""
+    """The processing times of each job type, over the newest ended jobs."""
     rows = (
         Job.objects.ended_since(now - HOUR)
         .filter(status__in=Job.WORKED_TO_THE_END, started_at__isnull=False)
@@ -122,7 +122,7 @@ def processing_times(now: datetime) -> list[ProcessingTime]:
 
 
 def ended(now: datetime) -> list[Ended]:
-    """How jobs ended, by worker and type; each of the kinds that there were."""
+    """The ends of jobs by worker, type and status; combinations without jobs are left out."""
     rows = (
         Job.objects.ended_since(now - HOUR)
         .order_by()
@@ -133,10 +133,10 @@ def ended(now: datetime) -> list[Ended]:
 
 
 def efficiency(ends: Iterable[Ended], failures: int) -> float | None:
-    """The share of attempts that succeeded, 0 to 1; None where there was none.
+    """The share of successful attempts, 0 to 1; None without attempts.
 
-    Counted are the attempts at jobs that ended in the last hour, and the `failures` of jobs that have not ended. An
-    attempt that had to wait for a source's budget, or was handed back by a worker that stops, is no failure.
+    Counts the attempts at jobs that ended in the last hour, and the `failures` of jobs that have not ended. An attempt
+    that was snoozed, or handed back by a stopping worker, is no failure.
     """
     ends = list(ends)
     succeeded = sum(end.jobs for end in ends if end.status == Job.Status.COMPLETED)
@@ -146,7 +146,7 @@ def efficiency(ends: Iterable[Ended], failures: int) -> float | None:
 
 
 def logins(now: datetime) -> Logins:
-    """What became of the logins of the last hour, the newest requests of them at most."""
+    """The results of the last hour's logins, limited to the newest requests."""
     found = _logins(now)
     times = [login.seconds for login in found if login.result == FRESH]
     counts = Counter(login.result for login in found)
@@ -154,7 +154,7 @@ def logins(now: datetime) -> Logins:
 
 
 def deciding_requests(now: datetime) -> dict[str, list[int]]:
-    """For each result, one request of each login that `logins` counts there: the one that decided it."""
+    """For each result, the deciding request of each login that `logins` counts."""
     found: dict[str, list[int]] = {result: [] for result in (FRESH, INCOMPLETE, WAITING)}
     for login in _logins(now):
         found[login.result].append(login.deciding.pk)
@@ -162,12 +162,12 @@ def deciding_requests(now: datetime) -> dict[str, list[int]]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest of the sorted values that at least this share of them do not exceed (nearest rank)."""
+    """The smallest of the sorted values that is not exceeded by a share of at least `share` (nearest rank)."""
     return values[max(0, math.ceil(share * len(values)) - 1)]
 
 
 class _Request(NamedTuple):
-    """A login's wish for a job, and what became of it: when (Unix time), and whose answer the job ended with."""
+    """A login's request for a job, with its result: the job's end (Unix time), and the source of the job's data."""
 
     pk: int
     user: int
@@ -178,19 +178,19 @@ class _Request(NamedTuple):
 
     @property
     def brought_data(self) -> bool:
-        """What ended with the last good bars left its stock stale."""
+        """Whether the job brought new data. A fallback to the last good bars leaves its stock stale."""
         return self.status == Job.Status.COMPLETED and self.source != CACHED
 
 
 class _Login:
-    """The requests of one login, the oldest first."""
+    """The requests of a login, the oldest first."""
 
     def __init__(self, first: _Request) -> None:
         self.requests = [first]
 
     @cached_property
     def deciding(self) -> _Request:
-        """The first that is on its way; where all have ended, the first without data; else the last to end."""
+        """The first request not ended; or else the first without data; or else the last to end."""
         waiting = (request for request in self.requests if request.finished is None)
         lacking = (request for request in self.requests if not request.brought_data)
         last = max(self.requests, key=lambda request: request.finished or 0)
@@ -204,7 +204,7 @@ class _Login:
 
     @property
     def seconds(self) -> float:
-        """Of one that is fresh: how long that took."""
+        """The duration of a fresh login."""
         return (self.deciding.finished or 0) - self.requests[0].created
 
 

@@ -1,22 +1,22 @@
-"""Single values out of all metrics."""
+"""Queries for single values among all metrics."""
 
 from collections.abc import Callable, Collection, Iterator
 
 from operations.monitoring.metrics import Samples
 
 Measure = Callable[[Samples], float | None]
-"""Finds a value; None where there is none: nothing has it just now, or its family is switched off."""
+"""Finds a value; None without a sample, or with the metric family switched off."""
 Wanted = str | Collection[str]
-"""The value that a label has to have, or those of which it has to have one."""
+"""The required value of a label, or several allowed values."""
 
 
 def largest(metric: str, **labels: Wanted) -> Measure:
-    """The largest value that the metric has with these labels."""
+    """The largest value of a metric with the given labels."""
     return lambda samples: max(_values(samples, metric, labels), default=None)
 
 
 def total(metric: str, **labels: Wanted) -> Measure:
-    """The sum of the values that the metric has with these labels."""
+    """The sum of a metric's values with the given labels."""
 
     def measure(samples: Samples) -> float | None:
         values = list(_values(samples, metric, labels))

@@ -1,6 +1,7 @@
-"""What `/metrics` tells, collected when it is asked for. docs/operations.md has a row for each metric.
+"""The metrics of `/metrics`, collected on request. docs/operations.md has a row for each metric.
 
-Every figure comes from the database, so that all web servers say the same. All are gauges: nothing is counted here.
+Every figure comes from the database, so that all web servers give the same answer. All metrics are gauges: the process
+counts nothing.
 """
 
 from collections import Counter
@@ -31,19 +32,19 @@ SCHEMA = "stockqueue.metrics/1"
 
 
 Samples = Mapping[str, Sequence[tuple[Mapping[str, str], float]]]
-"""By metric: labels, and the value that they have."""
+"""By metric: labels, and their value."""
 Values = Mapping[Any, float | None]
-"""What is known, by a tuple of the values of the labels, in their order."""
+"""Known values, by a tuple of the values of the labels, in order."""
 
 
 class JobMetrics(Collector):
-    """All metrics at `now`; made anew for each answer, and of no registry."""
+    """All metrics at `now`; created for each answer, outside of any registry."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
-        """The switched-on families; the number of queries does not depend on what is in the database."""
+        """The switched-on families; the number of queries does not depend on the content of the database."""
         switches = settings.JOB_PROCESSOR.monitoring.stock_metrics
         active = statistics.active_jobs()
         if switches.queue_depth:
@@ -83,7 +84,7 @@ def as_text() -> bytes:
 
 
 def as_json() -> dict[str, Any]:
-    """The same metrics for programs, and what text has no room for: each held stock by its symbol."""
+    """The same metrics for programs, with an addition too long for text: each held stock by its symbol."""
     with plain_plans():
         now = timezone.now()
         return {
@@ -99,7 +100,7 @@ def as_json() -> dict[str, Any]:
 
 
 def _gauge(name: str, meaning: str, values: Values, labels: Sequence[str] = ()) -> Metric:
-    """A gauge with a sample for each value that is known."""
+    """A gauge with a sample for each known value."""
     family = GaugeMetricFamily(f"stockqueue_{name}", meaning, labels=labels)
     for label_values, value in values.items():
         if value is not None:
@@ -223,7 +224,7 @@ def _signs_of_life(now: datetime) -> Iterator[Metric]:
 
 
 def _distance(age: float | None) -> float | None:
-    """A moment in the future must not look like one of just now."""
+    """The absolute age: a moment in the future must not look like the present."""
     return None if age is None else abs(age)
 
 

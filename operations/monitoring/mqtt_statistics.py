@@ -1,4 +1,4 @@
-"""The figures that the MQTT bridge tells those who ask."""
+"""The statistics for requests to the MQTT bridge."""
 
 from django.utils import timezone
 
@@ -10,7 +10,7 @@ from operations.monitoring.workers import workforce
 
 
 def collect_figures() -> Figures:
-    """What is true now. Asks the database alone, no broker."""
+    """The current figures. Queries only the database, no broker."""
     now = timezone.now()
     queues: dict[str, list[PriorityDepth]] = {}
     for depth in statistics.active_jobs().depths():

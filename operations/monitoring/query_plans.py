@@ -1,4 +1,4 @@
-"""How the database is asked for many figures at once."""
+"""Settings of PostgreSQL for many statistics at once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from django.db import connection, transaction
 
 @contextmanager
 def plain_plans() -> Iterator[None]:
-    """Keep PostgreSQL from starting processes and compilers for short statements: most of the time went into that."""
+    """Turn off PostgreSQL's parallel workers and JIT for short statements, which spent most of their time on both."""
     if connection.vendor != "postgresql":
         yield
         return

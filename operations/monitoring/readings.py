@@ -1,6 +1,6 @@
-"""What the charts are drawn from: the figures of each minute of the last week, which a check of alerts writes down.
+"""The data of the charts: figures of each minute of the last week, recorded by the checks of alerts.
 
-Depths of queues cannot be computed afterwards. Where nobody checks (beat and bridge are away), nothing is written.
+Depths of queues cannot be computed afterwards. Without checks (beat and bridge are away), nothing is recorded.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from tasks.models import Job
 
 KEPT = timedelta(days=8)
 REQUESTS = "requests_"
-"""What the name of the figure of a source begins with."""
+"""The prefix of a source's figure."""
 _MINUTE = timedelta(minutes=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -40,11 +40,11 @@ _MEASURES: Mapping[str, Measure] = {
     "login_p95": largest("stockqueue_login_to_fresh_seconds", percentile="95"),
     "coverage": largest("stockqueue_coverage_ratio"),
 }
-"""Which metric each figure of a `Reading` is, but for the requests."""
+"""The metric of each figure of a `Reading`, except the requests."""
 
 
 class Period(Enum):
-    """How far back a chart goes: its points, and the minutes that each of them stands for."""
+    """The range of a chart: its points, and the minutes behind each point."""
 
     HOUR = "hour", 60, 1, "a point each minute"
     DAY = "day", 96, 15, "a point each 15 minutes"
@@ -60,9 +60,9 @@ class Period(Enum):
 
 @dataclass(frozen=True)
 class Point:
-    """The worst of each figure from `start` on: the highest, of the coverage the lowest; None where it has none.
+    """The worst of each figure from `start` on: the highest, or for coverage the lowest; None without a value.
 
-    Empty where nobody measured.
+    Empty for a time without measurements.
     """
 
     start: datetime
@@ -70,7 +70,7 @@ class Point:
 
 
 def keep(samples: Samples, now: datetime) -> None:
-    """Write down what this minute is like, unless that is done already."""
+    """Record the figures of the current minute, unless recorded already."""
     reading = Reading(
         minute=_minute_of(now),
         at=now,
@@ -81,19 +81,19 @@ def keep(samples: Samples, now: datetime) -> None:
 
 
 def latest() -> Reading | None:
-    """What was measured last."""
+    """The latest reading."""
     return Reading.objects.order_by("-minute").first()
 
 
 def figure_of(reading: Reading, name: str) -> float | None:
-    """One of the figures by its name, as in a `Point`."""
+    """A figure of a reading by name, as in a `Point`."""
     source = name.removeprefix(REQUESTS)
     value: float | None = getattr(reading, name) if source == name else reading.requests.get(source)
     return value
 
 
 def history(period: Period, now: datetime) -> Sequence[Point]:
-    """The points of the period, the oldest first; the last one is of now, and not over yet. One query."""
+    """The points of the period, the oldest first; the last point is current, and not complete. One query."""
     last = _minute_of(now) // period.minutes
     first = last - period.points + 1
     worst = {name: Min(name) if name == "coverage" else Max(name) for name in _MEASURES}
@@ -112,7 +112,7 @@ def history(period: Period, now: datetime) -> Sequence[Point]:
 
 
 def expired(_before: datetime) -> QuerySet[Reading]:
-    """Those that no chart shows any more, whenever jobs count as old."""
+    """Readings too old for any chart, independent of the age limit for jobs."""
     return Reading.objects.filter(minute__lt=_minute_of(timezone.now() - KEPT))
 
 

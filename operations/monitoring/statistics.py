@@ -1,4 +1,4 @@
-"""What the system is doing, as figures: one function each. The queries stay fast with 1,000,000 jobs in the table."""
+"""Statistics of the running system, a function for each. The queries stay fast with 1,000,000 jobs in the table."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ A_DAY = timedelta(hours=24)
 
 @dataclass(frozen=True)
 class Depth:
-    """Jobs that have not ended, of one priority."""
+    """The active jobs of a priority."""
 
     priority: int
     queue: str
@@ -36,7 +36,7 @@ class Depth:
 
 @dataclass(frozen=True)
 class QueueState:
-    """A queue as a whole. `broker_messages` is None when the broker does not answer; ages are in seconds."""
+    """A whole queue. `broker_messages` is None if the broker does not answer; ages are in seconds."""
 
     queue: str
     waiting: int
@@ -46,7 +46,7 @@ class QueueState:
 
 @dataclass(frozen=True)
 class Ends:
-    """How many jobs ended so in the last 24 hours; `outcome` is empty for those that did not succeed."""
+    """The number of jobs with the same end in the last 24 hours; `outcome` is empty for unsuccessful jobs."""
 
     status: str
     outcome: str
@@ -55,7 +55,7 @@ class Ends:
 
 @dataclass(frozen=True)
 class FailureReason:
-    """An error, without the symbol that it names, and how many jobs ended with it in the last 24 hours."""
+    """An error, without its symbol, and the number of jobs that ended with the error in the last 24 hours."""
 
     status: str
     reason: str
@@ -64,7 +64,7 @@ class FailureReason:
 
 @dataclass(frozen=True)
 class RunningJob:
-    """A job that a worker has in hand, and who asked for it; times are in seconds."""
+    """A running job with its worker and its requesters; times are in seconds."""
 
     worker_id: str
     job_id: str
@@ -77,7 +77,7 @@ class RunningJob:
 
 
 class _Active(NamedTuple):
-    """Jobs that have not ended, of one queue, priority and status; `failures` are the attempts that failed before."""
+    """The active jobs of a queue, priority and status; `failures` counts their failed attempts."""
 
     queue: str
     priority: int
@@ -88,7 +88,7 @@ class _Active(NamedTuple):
 
 
 class ActiveJobs:
-    """The jobs that have not ended, as one look at the table found them."""
+    """The active jobs, from a single query."""
 
     def __init__(self, found: Sequence[_Active]) -> None:
         self._found = found
@@ -105,7 +105,7 @@ class ActiveJobs:
         ]
 
     def waiting(self) -> dict[str, tuple[int, datetime | None]]:
-        """How many jobs wait in each queue, and when the oldest was asked for."""
+        """The number of waiting jobs of each queue, and the creation time of the oldest."""
         waits = {queue: [one for one in self._found if one.queue == queue] for queue in Job.Queue.values}
         waits = {queue: [one for one in found if one.status in Job.WAITING] for queue, found in waits.items()}
         return {
@@ -115,13 +115,13 @@ class ActiveJobs:
 
     @property
     def failures(self) -> int:
-        """Attempts at them that failed."""
+        """Failed attempts at the active jobs."""
         return sum(one.failures for one in self._found)
 
 
 @dataclass(frozen=True)
 class Outbox:
-    """Events that the MQTT broker does not have yet; `unpublished` are those that were not set aside."""
+    """Events not yet received by the MQTT broker; `set_aside` counts dead letters, `unpublished` the rest."""
 
     unpublished: int
     oldest_age: float | None
@@ -130,7 +130,7 @@ class Outbox:
 
 @dataclass(frozen=True)
 class Statistics:
-    """All figures, at `at`."""
+    """All statistics, at `at`."""
 
     at: datetime
     depths: Sequence[Depth]
@@ -146,7 +146,7 @@ class Statistics:
 
 
 def collect() -> Statistics:
-    """Every figure, now. A broker that is away costs two seconds."""
+    """All current statistics. A broker that does not answer costs two seconds."""
     now = timezone.now()
     rule, active = Freshness.of_all(now), active_jobs()
     return Statistics(
@@ -165,7 +165,7 @@ def collect() -> Statistics:
 
 
 def active_jobs() -> ActiveJobs:
-    """What has not ended, now."""
+    """The active jobs, now."""
     rows = (
         Job.objects.active()
         .order_by()
@@ -176,7 +176,7 @@ def active_jobs() -> ActiveJobs:
 
 
 def queue_states(active: ActiveJobs, now: datetime) -> list[QueueState]:
-    """What waits in each queue, and what the broker says it holds."""
+    """The waiting jobs of each queue, and the broker's count of messages."""
     messages = _broker_depths()
     return [
         QueueState(queue, jobs, age(oldest, now), messages.get(queue))
@@ -185,7 +185,7 @@ def queue_states(active: ActiveJobs, now: datetime) -> list[QueueState]:
 
 
 def ends(now: datetime) -> list[Ends]:
-    """How jobs ended in the last 24 hours, the most frequent first."""
+    """Jobs of the last 24 hours by their end, the most frequent first."""
     rows = (
         Job.objects.ended_since(now - A_DAY)
         .order_by()
@@ -212,7 +212,7 @@ def failures(now: datetime) -> list[FailureReason]:
 
 
 def running_jobs(now: datetime) -> list[RunningJob]:
-    """What runs, worker by worker, the longest first."""
+    """The running jobs, worker by worker, the longest first."""
     jobs = (
         Job.objects.active()
         .filter(status=Job.Status.RUNNING)
@@ -235,14 +235,14 @@ def running_jobs(now: datetime) -> list[RunningJob]:
 
 
 def outbox(now: datetime) -> Outbox:
-    """What the bridge has still to publish."""
+    """The events that the bridge has not published."""
     waiting = JobEvent.objects.filter(UNPUBLISHED)
     oldest = waiting.order_by("id").values_list("created_at", flat=True).first()
     return Outbox(waiting.count(), age(oldest, now), JobEvent.objects.filter(DEAD_LETTER).count())
 
 
 def _broker_depths() -> dict[str, int]:
-    """Messages by queue. A broker that does not answer takes two seconds to say so, and is not asked again."""
+    """Messages by queue. A broker that does not answer costs two seconds once, since the first error ends the loop."""
     depths = {}
     with suppress(OSError):
         for queue in Job.Queue.values:

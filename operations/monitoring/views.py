@@ -17,7 +17,7 @@ from operations.monitoring.metrics import as_json, as_text
 logger = logging.getLogger(__name__)
 
 FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
-"""Headers that tell of a proxy, behind which every client looks like this machine."""
+"""Headers that reveal a proxy; behind a proxy, every client looks like a local client."""
 HOW = (
     "Metrics are for programs on this machine, and for those that send the header "
     '"Authorization: Bearer …" with the value of STOCKQUEUE_METRICS_TOKEN that the web server was started with.\n'
@@ -47,7 +47,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def live(request: HttpRequest) -> HttpResponse:
-    """That this process answers. Asks nothing else."""
+    """Whether the process itself answers, without any other check."""
     _check_health_is_wanted()
     return JsonResponse({"status": health.OK, "checks": {}})
 
@@ -68,12 +68,12 @@ def _check_health_is_wanted() -> None:
 
 
 def _is_local(request: HttpRequest) -> bool:
-    """Whether it comes from this machine, and not through a proxy on it."""
+    """Whether a request comes from the same machine, and not through a proxy on it."""
     if any(name in request.headers for name in FORWARDED):
         return False
     try:
         address = ipaddress.ip_address(request.META.get("REMOTE_ADDR", ""))
-    except ValueError:  # a Unix socket has none, and is a proxy's
+    except ValueError:  # a Unix socket has no address, and belongs to a proxy
         return False
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 

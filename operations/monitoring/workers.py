@@ -1,4 +1,4 @@
-"""Which processes there are, and what they do."""
+"""Workers, the bridge and beat: their states and their jobs."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -15,16 +15,16 @@ from tasks.celery_worker import registry
 from tasks.models import Job, Worker
 
 MOST_WORKERS = 30
-"""Each command and web server that does jobs itself counts as a worker."""
+"""The most workers to list. Commands and web servers with direct processing count as workers."""
 
 
 @dataclass(frozen=True)
 class WorkerUse:
-    """A worker that is there or gone, has a job, or ended one in the last hour.
+    """A worker that is alive or gone, runs a job, or ended a job in the last hour.
 
-    `state` is empty for processes that do jobs themselves, and their `concurrency` is None. One that is gone and was
-    replaced is no loss. `heartbeat_age` is that of the most silent job. `efficiency` is the share that succeeded, 0 to
-    1, of the jobs that ran to their end here in the last hour; None where none did.
+    With direct processing, `state` is empty and `concurrency` None. A gone worker with a replacement is no loss.
+    `heartbeat_age` is the age of the oldest heartbeat among its jobs. `efficiency` is the share of successful jobs, 0
+    to 1, of the worker's jobs that ran to their end in the last hour; None without any.
     """
 
     worker_id: str
@@ -40,9 +40,9 @@ class WorkerUse:
 
 @dataclass(frozen=True)
 class Workforce:
-    """Celery workers that are `alive`, or `gone` and not replaced.
+    """The numbers of Celery workers that are `alive`, or `gone` without a replacement.
 
-    `processes` is how many jobs those alive can do at once, `busy` how many they do.
+    `processes` is the capacity of the live workers in jobs; `busy` counts their running jobs.
     """
 
     alive: int
@@ -56,7 +56,7 @@ class Workforce:
 
 
 def workforce() -> Workforce:
-    """All workers together, without those that stopped in good order."""
+    """All workers together, except workers that shut down cleanly."""
     known = list(registry.workers())
     alive = {worker.worker_id: worker.concurrency for worker in known if worker.state == Worker.State.ALIVE}
     busy = Job.objects.active().filter(status=Job.Status.RUNNING, worker_id__in=alive).count()
@@ -65,10 +65,10 @@ def workforce() -> Workforce:
 
 @dataclass(frozen=True)
 class SignsOfLife:
-    """Seconds since bridge and beat were last heard of; None: never.
+    """Seconds since the bridge and beat were last seen; None: never.
 
-    Negative where that is in the future: a clock was set back since then, or theirs is ahead. Whether they still live
-    is not known then.
+    A negative value lies in the future: either a clock was set back, or the clock of the bridge or beat is ahead. The
+    process may be alive or dead.
     """
 
     bridge: float | None
@@ -76,7 +76,7 @@ class SignsOfLife:
 
 
 def signs_of_life(now: datetime) -> SignsOfLife:
-    """When the processes that no row of a worker tells of were last heard of."""
+    """When the processes outside the worker registry were last seen."""
     bridge = leadership.last_seen()
     beat = PeriodicTask.objects.filter(enabled=True).aggregate(last=Max("last_run_at"))["last"]
     return SignsOfLife(
@@ -85,7 +85,7 @@ def signs_of_life(now: datetime) -> SignsOfLife:
 
 
 def worker_use(ended: Iterable[Ended], now: datetime) -> list[WorkerUse]:
-    """What each worker does, and how much of what `ended` in the last hour it has done; the busiest first."""
+    """The running jobs of each worker, and its share of `ended`, the jobs of the last hour; the busiest first."""
     running = {
         worker: (jobs, heartbeat)
         for worker, jobs, heartbeat in Job.objects.active()

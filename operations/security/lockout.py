@@ -1,6 +1,6 @@
-"""Who fails to log in too often has to wait: one user from one address soon, one address with any users later.
+"""Locks out repeated failed logins: early for a user from an address, later for an address with any users.
 
-django-axes counts in the database, which all web processes share. A login that succeeds at once costs one query.
+django-axes counts in the database, shared by all web processes. A login without failures before it costs one query.
 """
 
 import ipaddress
@@ -30,14 +30,14 @@ LONGEST_NAME: int = User._meta.get_field("username").max_length or 150
 
 
 class Standing(NamedTuple):
-    """How often logins failed within the cool-off, and when the last one did."""
+    """The numbers of failed logins within the cool-off, and the time of the last failure."""
 
     of_user: int
-    """As this user from this address."""
+    """As the user from the address."""
     of_address: int
-    """As any user from this address."""
+    """As any user from the address."""
     last_at: datetime | None
-    """Of those that lock, if they do."""
+    """The last failure of the count that locks, if any locks."""
 
     @property
     def is_locked(self) -> bool:
@@ -45,9 +45,9 @@ class Standing(NamedTuple):
 
 
 class LockoutBackend(AxesStandaloneBackend):
-    """Refuses who is locked out, before a password is looked at. Programs that authenticate have no address.
+    """Refuses locked-out users before checking a password. Programs that authenticate have no address.
 
-    A name that is too long for a user is refused before anything else: it would be stored and logged as it is.
+    A name too long for a user is refused first: a failed login would store and log the whole name.
     """
 
     def authenticate(self, request: HttpRequest | None, username: str | None = None, **kwargs: Any) -> None:
@@ -60,7 +60,7 @@ class LockoutBackend(AxesStandaloneBackend):
 
 
 class LockoutHandler(AxesDatabaseHandler):
-    """Counts by user and address with one limit, and by address with another, in one query."""
+    """Counts failures by user and address with a limit, and by address with another limit, in one query."""
 
     def get_failures(self, request: Any, credentials: dict[str, Any] | None = None) -> int:
         standing = request.standing = _standing(request, get_client_username(request, credentials))
@@ -79,13 +79,13 @@ class LockoutHandler(AxesDatabaseHandler):
         logger.warning("login of %r from %s %s", username, request.axes_ip_address, what)
 
     def user_logged_in(self, sender: Any, request: Any, user: User, **kwargs: Any) -> None:
-        """Forget the failures of this user from this address. Those of the address stay: it may have an account."""
+        """Clear a user's failures from an address. The address keeps its count: an attacker may own an account."""
         standing = getattr(request, "standing", None)
         if standing is not None and standing.of_user:
             forget(user.get_username(), request.axes_ip_address)
 
     def user_logged_out(self, sender: Any, request: Any, user: User | None, **kwargs: Any) -> None:
-        """Who logs out is no matter of ours."""
+        """Do nothing: logging out does not affect lockouts."""
 
 
 def forget(username: str | None, address: str | None) -> None:
@@ -94,7 +94,7 @@ def forget(username: str | None, address: str | None) -> None:
 
 
 def refuse(request: Any, response: HttpResponse | None, credentials: dict[str, Any] | None) -> HttpResponse:
-    """The login page that was posted, saying how long to wait; status 429."""
+    """The posted login page, with the remaining wait; status 429."""
     wait: timedelta = request.standing.last_at + settings.AXES_COOLOFF_TIME - request.axes_attempt_time
     minutes = max(1, ceil(wait.total_seconds() / 60))
     message = (
@@ -114,10 +114,10 @@ def refuse(request: Any, response: HttpResponse | None, credentials: dict[str, A
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """Whose failures count together: an IPv4 address, or the /64 of an IPv6 address, as one customer has it whole.
+    """The key for counting failures: an IPv4 address, or the /64 of an IPv6 address, which a single customer owns.
 
-    `X-Forwarded-For` counts only where STOCKQUEUE_PROXIES says how many proxies add to it: anybody can send one. None
-    where there is no address, as on a Unix socket.
+    `X-Forwarded-For` counts only if STOCKQUEUE_PROXIES gives the number of proxies that add to it: any client can send
+    the header. None without an address, as on a Unix socket.
     """
     text = request.META.get("REMOTE_ADDR", "")
     hops = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")

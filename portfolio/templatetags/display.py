@@ -1,4 +1,4 @@
-"""How amounts and times are written on pages."""
+"""Formats of amounts and times on pages."""
 
 from datetime import datetime, timedelta
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""The fundamental analysis of a stock: what a source says of the company becomes a recommendation."""
+"""The fundamental analysis of a stock: a company's figures become a recommendation."""
 
 from datetime import UTC, date, datetime
 
@@ -8,9 +8,9 @@ from market.sources.base import Fundamentals
 
 
 def analyse_fundamentals(stock: Stock, found: Fundamentals | None, now: datetime) -> Analysis:
-    """The analysis of what a source had at `now`, not saved yet; where no signal is known, it recommends nothing.
+    """Analyse the fundamentals of a stock at `now`, without saving; no known signal gives no recommendation.
 
-    `values` are the fundamentals by name, dates as ISO texts; empty where the source had none.
+    `values` holds the fundamentals by name, dates as ISO texts. Without data from the source, `values` is empty.
     """
     analysis = Analysis(
         stock=stock, kind=Analysis.Kind.FUNDAMENTAL, data_as_of=now.astimezone(UTC).date(), version=VERSION

@@ -1,6 +1,6 @@
 """BUY, HOLD or SELL from a company's fundamentals, by a fixed rule that shows its reasons.
 
-Each signal votes from -1 (sell) to 1 (buy), in proportion to how far it lies from its middle:
+Each signal votes from -1 (sell) to 1 (buy), in proportion to its distance from its middle:
 
 | signal                                             | weight | full for selling | middle | full for buying |
 | -------------------------------------------------- | ------ | ---------------- | ------ | --------------- |
@@ -11,17 +11,17 @@ Each signal votes from -1 (sell) to 1 (buy), in proportion to how far it lies fr
 | `earnings_growth`, in a year                       | 0.15   | -20 %            | 5 %    | 30 %            |
 | `debt_to_equity`                                   | 0.15   | 2                | 1      | 0               |
 
-The earnings yield is 1 / P/E: unlike that, it does not jump where a small profit becomes a loss. A company that makes
-a loss has no P/E; its yield counts as 0, which is fully against. A debt to equity below 0 means that the equity is
-used up, and counts as not known. The votes are summed up and judged as in `technical/1` (`recommendation.weigh`): from
-0.25 on BUY, down from -0.25 SELL, and what is not known speaks against the answer.
+The earnings yield is 1 / P/E. Unlike the P/E, the yield does not jump when a small profit becomes a loss. A company
+with a loss has no P/E; its yield counts as 0, fully against buying. A debt to equity below 0 means that losses have
+consumed the equity, and counts as not known. The votes are added up and judged as in `technical/1`
+(`recommendation.weigh`): BUY from 0.25 on, SELL from -0.25 down. Unknown values lower the confidence.
 
 So a higher margin, return or growth never speaks for selling, and neither does a lower P/E above 0; more debt never
-speaks for buying. The limits are the same for all sectors: a bank, whose debt is its trade, often has no such figure
-and is held more often. Only ratios and fractions count. Free cash flow against the market's price is left out, as they
-are in two currencies where a company reports in another than its share is traded in.
+speaks for buying. The limits are the same for all sectors: a bank, whose debt is its trade, often lacks the debt
+figure and gets HOLD more often. Only ratios and fractions count. Free cash flow over market value is left out, because
+the two have different currencies when a company reports in a currency other than its share's.
 
-Nothing here was tested to predict anything, and nothing is traded by it.
+The rule was not tested to predict anything, and triggers no trades.
 """
 
 from collections.abc import Callable
@@ -30,16 +30,15 @@ from market.recommendation import Recommendation, Signal, weigh
 from market.sources.base import Fundamentals
 
 VERSION = "fundamental/1"
-"""Changes whenever the same fundamentals may give another answer."""
+"""Changes whenever the same fundamentals may lead to another recommendation."""
 
 
 def recommend_by_fundamentals(found: Fundamentals) -> Recommendation:
-    """What fundamentals speak for."""
     return weigh(found, _SIGNALS, VERSION)
 
 
 def _earnings_yield(found: Fundamentals) -> float | None:
-    """A year's earnings as a part of the price; 0 for a loss of which no more is known."""
+    """A year's earnings as a fraction of the price; 0 for a loss of unknown size."""
     if found.trailing_pe:
         return 1 / found.trailing_pe
     return 0.0 if found.trailing_eps is not None and found.trailing_eps < 0 else None

@@ -1,4 +1,4 @@
-"""The sentiment analysis of a stock: its newest headlines become a recommendation, by a fixed rule or by the LLM."""
+"""The sentiment analysis of a stock: a fixed rule or the LLM turns its newest headlines into a recommendation."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,16 +16,16 @@ from stockqueue.config.llm_address import LlmServer
 
 
 def version_wanted(server: LlmServer | None) -> str:
-    """Of an analysis that is done now, if nothing stands in the way."""
+    """The version of an analysis by the preferred method: the LLM with a server, else the fixed rule."""
     return RULE_VERSION if server is None else f"{LLM_VERSION} {server.model}"[:100]
 
 
 def analyse_by_rule(
     stock: Stock, news: Sequence[NewsItem], wanted: str, *, fallback: str = "", usage: Usage | None = None
 ) -> Analysis:
-    """What vaderSentiment makes of headlines, not saved yet; without any, there is no recommendation.
+    """Analyse headlines by vaderSentiment, without saving; no headlines give no recommendation.
 
-    `fallback` says why it is not by the LLM; `usage` is what a useless answer of that took.
+    `fallback` says why the rule replaces the LLM; `usage` holds the tokens of a useless LLM answer.
     """
     analysis = _analysis(stock, news, version=RULE_VERSION, usage=usage)
     analysis.values |= {"wanted": wanted, "fallback": fallback or None}
@@ -38,7 +38,7 @@ def analyse_by_rule(
 
 
 def analyse_by_llm(stock: Stock, news: Sequence[NewsItem], server: LlmServer, now: datetime) -> Analysis:
-    """What the LLM makes of headlines (at least one), not saved yet. Raises LlmError."""
+    """Analyse headlines (at least one) by the LLM, without saving. Raises LlmError."""
     opinion, usage = ask(server, question_about(stock.symbol, news, now))
     wanted = version_wanted(server)
     analysis = _analysis(stock, news, version=wanted, usage=usage, used=opinion.headlines)
@@ -58,7 +58,10 @@ def _analysis(
     usage: Usage | None,
     used: Sequence[int] | None = None,
 ) -> Analysis:
-    """What both have in common; `used` are the places of the headlines that decided, where not all did."""
+    """An analysis with the fields common to both methods.
+
+    `used` holds the positions of the headlines that decided; None means all of them.
+    """
     headlines: list[dict[str, Any]] = [
         {
             "id": item.pk,

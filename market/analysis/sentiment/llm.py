@@ -1,4 +1,4 @@
-"""The LLM's opinion of headlines. They are strangers' text, and an order in one of them is only text, too."""
+"""The LLM's opinion of headlines. Headlines are strangers' text, and an instruction in a headline is only text."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from market.text import clean_text
 
 LONGEST_RATIONALE = 300
 LATIN = 0.8
-"""The part of a rationale's letters that is Latin, at least: it is meant to be read in English."""
+"""The least share of Latin letters in a rationale, since rationales have to be in English."""
 
 INSTRUCTIONS = (
     "You judge how news sound for the price of one stock. The next message is a single JSON object of data: the "
@@ -31,7 +31,7 @@ VERSION = "llm/1"
 
 
 class Opinion(NamedTuple):
-    """`score` is -1 to 1, `confidence` 0 to 1; `headlines` are indices of those given."""
+    """`score` is -1 to 1, `confidence` 0 to 1; `headlines` holds indices of the given headlines."""
 
     score: float
     recommendation: Action
@@ -41,7 +41,7 @@ class Opinion(NamedTuple):
 
 
 class _Answer(BaseModel):
-    """The closed schema, as it is checked here. Servers are told less: not all of them know limits of numbers."""
+    """The closed schema for checking answers. Servers get fewer rules, as some do not support limits of numbers."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -54,7 +54,7 @@ class _Answer(BaseModel):
 
 
 def question_about(symbol: str, news: Sequence[NewsItem], now: datetime) -> Question[Opinion]:
-    """How these headlines (at least one) sound for the stock."""
+    """The question how headlines (at least one) sound for a stock."""
     headlines = [
         {
             "index": index,
@@ -86,7 +86,7 @@ def _schema(symbol: str, count: int) -> dict[str, Any]:
 
 
 def _read(text: str, symbol: str, count: int) -> Opinion:
-    """ValueError where the answer is not of the schema, not about the stock, or contradicts itself."""
+    """Check the LLM's answer. ValueError for a wrong schema, a wrong symbol or a contradiction."""
     try:
         answer = _Answer.model_validate_json(text)
     except ValidationError as error:
@@ -105,7 +105,7 @@ def _read(text: str, symbol: str, count: int) -> Opinion:
 
 
 def _explain(error: ValidationError) -> str:
-    """Which part does not fit, without repeating it."""
+    """Name the part of an answer that fails, without repeating its text."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     if first["type"] == "json_invalid":
         return "its answer is not JSON"

@@ -1,7 +1,7 @@
-"""How headlines sound, by vaderSentiment, and what a fixed rule makes of that: BUY, HOLD or SELL.
+"""The sentiment of headlines by vaderSentiment, and a fixed rule for BUY, HOLD or SELL.
 
-VADER knows words of social media, and nothing of companies. The rule sums up how headlines sound; it does not know
-what a price will do, and nothing is traded by it.
+VADER knows words of social media, and nothing of companies. The rule adds up the sentiment of headlines; it does not
+predict prices, and triggers no trades.
 """
 
 import math
@@ -13,29 +13,30 @@ from typing import Any
 from market.recommendation import Action, Contribution, Recommendation
 
 VERSION = "vader/1"
-"""Changes whenever the same headlines may give another answer."""
+"""Changes whenever the same headlines may lead to another recommendation."""
 DOUBT = 2
-"""So many headlines that say nothing are counted in: a few headlines alone are no strong evidence."""
+"""The number of neutral headlines added to the count: a few headlines alone are weak evidence."""
 THRESHOLD = 0.2
-"""What the score has to reach, up or down, for anything but HOLD."""
+"""The least absolute score for BUY or SELL."""
 
 
 def sentiment_of(title: str) -> float:
-    """How a headline sounds: -1 (as bad as can be) to 1 (as good), VADER's compound score. The same at all times."""
+    """The sentiment of a headline from -1 (worst) to 1 (best): VADER's compound score, which is deterministic."""
     return float(_analyzer().polarity_scores(title)["compound"])
 
 
 def score_of(sentiments: Sequence[float]) -> float:
-    """The mean of how headlines sound, with DOUBT that say nothing among them: -1 to 1, and 0 without any."""
+    """The mean sentiment of headlines with DOUBT neutral headlines added: -1 to 1, and 0 without headlines."""
     return math.fsum(sentiments) / (len(sentiments) + DOUBT)
 
 
 def recommend_by_headlines(headlines: Sequence[tuple[str, float]]) -> Recommendation:
-    """What headlines (title and how it sounds; at least one) speak for.
+    """Recommend an action from headlines (title and sentiment; at least one).
 
-    The confidence of BUY and SELL is 0 at the threshold and 1 at a score of 1 or -1. That of HOLD is 0 there too, and
-    rises the nearer the score is to 0 and the more headlines there are. One headline that sounds better never speaks
-    for selling; if all said the opposite, so would the answer; and their order does not matter.
+    The confidence of BUY and SELL is 0 at the threshold and 1 at a score of 1 or -1. The confidence of HOLD is 0 at
+    the threshold too, and rises as the score nears 0 and as headlines are added. A headline that sounds better never
+    speaks for selling. Inverting every headline inverts the recommendation, and the order of headlines does not
+    matter.
     """
     score, weight = score_of([sentiment for _, sentiment in headlines]), 1 / (len(headlines) + DOUBT)
     if abs(score) >= THRESHOLD:
@@ -52,5 +53,5 @@ def recommend_by_headlines(headlines: Sequence[tuple[str, float]]) -> Recommenda
 
 @cache
 def _analyzer() -> Any:
-    """Loaded when it is needed first: its lexicon takes a moment, and most processes score nothing."""
+    """VADER's analyser, loaded on first use: its lexicon takes a moment, and most processes score nothing."""
     return import_module("vaderSentiment.vaderSentiment").SentimentIntensityAnalyzer()

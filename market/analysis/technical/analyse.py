@@ -1,4 +1,4 @@
-"""The technical analysis of a stock: its bars become indicators, and these a recommendation."""
+"""The technical analysis of a stock: its bars become indicators, and the indicators a recommendation."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from market.analysis.technical.indicators import Indicators
 
 HISTORY_BARS = 504
-"""Two years: what is read of a stock at most. More bars change no indicator by as much as a billionth."""
+"""Two years: the most bars to read of a stock. More bars change no indicator by even a billionth."""
 ENOUGH_BARS = 250
-"""With as many bars, no indicator is without a value for want of them."""
+"""The number of bars from which every indicator has a value."""
 
 
 def analyse(stock: Stock) -> Analysis | None:
-    """The analysis of the newest bars that are stored, not saved yet; None where there are none. Imports pandas."""
+    """Analyse a stock's newest stored bars, without saving; None without bars. Imports pandas."""
     columns = ("date", "high", "low", "close", "adj_close")
     newest_first = list(stock.bars.order_by("-date").values_list(*columns)[:HISTORY_BARS])
     if not newest_first:

@@ -1,4 +1,4 @@
-"""A stock's bars and indicators as columns, for drawing them."""
+"""A stock's bars and indicators as columns of a chart."""
 
 import math
 from collections.abc import Iterable
@@ -10,14 +10,14 @@ from market.models import Stock
 
 DRAWN = ("sma_20", "sma_50", "sma_200", "rsi_14", "macd", "macd_signal", "macd_histogram")
 SETTLING_BARS = 250
-"""Read before those that are drawn, so that these have all their indicators."""
+"""Bars to read before the drawn ones, so that every drawn bar has all its indicators."""
 
 
 def chart(stock: Stock) -> dict[str, list[Any]]:
-    """The last bars, oldest first: `date`, `open`, `high`, `low`, `close`, `volume` and DRAWN; None is not known.
+    """The last bars, oldest first: `date`, `open`, `high`, `low`, `close`, `volume` and DRAWN; None means not known.
 
-    Prices are adjusted for splits and dividends, as those of the analyses are. Empty columns where there are no
-    prices. Imports pandas, where this process has not done that yet.
+    Prices are adjusted for splits and dividends, like the prices of the analyses. Without prices, the columns are
+    empty. Imports pandas, unless the process has done so before.
     """
     columns = ("date", "open", "high", "low", "close", "adj_close", "volume")
     newest_first = list(stock.bars.order_by("-date").values_list(*columns)[: HISTORY_BARS + SETTLING_BARS])
@@ -50,5 +50,5 @@ def _times(price: float | None, factor: float) -> float | None:
 
 
 def _rounded(values: Iterable[float | None]) -> list[float | None]:
-    """To seven digits, which is more than a screen shows."""
+    """Round to seven digits, more than a screen shows."""
     return [None if value is None or not math.isfinite(value) else float(f"{value:.7g}") for value in values]

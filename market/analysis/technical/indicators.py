@@ -1,6 +1,6 @@
 """Technical indicators of daily prices, by `ta`. Imports pandas: not for processes that answer users.
 
-There is no value from a warm-up, and none that would mean nothing: NaN in a series, None in the newest values.
+Values from a warm-up, or without a meaning, are left out: NaN in a series, None in the newest values.
 """
 
 import math
@@ -19,17 +19,18 @@ from ta.volatility import BollingerBands
 from market.prices.volatility import RETURNS, TRADING_DAYS_A_YEAR
 
 SETTLED = 250
-"""Bars after which it is forgotten how an exponential average began.
+"""The number of bars after which the first value of an exponential average no longer counts.
 
-`ta` begins with the first value, others with a simple average: that moves the RSI by 7 points early in a series, by
-0.003 after 100 bars and by less than 1e-7 after 250. The slowest, the EMA of 26 days, has 5e-9 of it left then.
+`ta` begins with the first value, other libraries with a simple average. The choice moves the RSI by 7 points early in
+a series, by 0.003 after 100 bars and by less than 1e-7 after 250. The slowest average, the EMA of 26 days, keeps a
+share of 5e-9 after 250 bars.
 """
 
 NEEDED = {
-    "sma_20": 20,  # simple averages and deviations: the days that they are of
+    "sma_20": 20,  # simple averages and deviations: their number of days
     "sma_50": 50,
     "sma_200": 200,
-    "ema_12": SETTLED,  # exponential averages, of which RSI, MACD and ATR are made
+    "ema_12": SETTLED,  # exponential averages, the basis of RSI, MACD and ATR
     "ema_26": SETTLED,
     "rsi_14": SETTLED,
     "macd": SETTLED,
@@ -38,23 +39,23 @@ NEEDED = {
     "bollinger_upper": 20,
     "bollinger_middle": 20,
     "bollinger_lower": 20,
-    "atr_14": SETTLED,  # of bars that have a high and a low
+    "atr_14": SETTLED,  # of bars with a high and a low
     "volatility_20": RETURNS + 1,  # a return takes two closes
 }
-"""The bars that each indicator needs, the one that it is of included."""
+"""The bars that each indicator needs, its own bar included."""
 
 RSI_DAYS = 14
 ATR_DAYS = 14
 FLAT = 1e-6
-"""Closes that differ by no more than this part of them are the same: adjusting has moved the last digits."""
+"""Closes within this fraction of each other are equal: adjusting moves the last digits."""
 SPLIT = 1.4
-"""What changes by this factor from one day to the next was split (3 for 2, or more), where prices are as traded."""
+"""The least factor between two days that counts as a split (3 for 2, or more), for prices as traded."""
 
 _Floats = npt.NDArray[np.float64]
 
 
 class Prices(NamedTuple):
-    """Daily bars in columns, oldest first; None and NaN where a value is not known."""
+    """Daily bars in columns, oldest first; None and NaN for unknown values."""
 
     dates: Sequence[date]
     high: Sequence[float | None]
@@ -64,9 +65,9 @@ class Prices(NamedTuple):
 
 
 class Indicators(NamedTuple):
-    """The newest bar: its adjusted close and its indicators, in the stock's currency; None is not known.
+    """The newest bar: its adjusted close and its indicators, in the stock's currency; None means not known.
 
-    `bars`: how many led to it. RSI is 0 to 100; the volatility is that of a year, 0.35 is 35 %.
+    `bars` is the number of bars behind the indicators. RSI is 0 to 100; the volatility is annual, and 0.35 means 35 %.
     """
 
     date: date
@@ -93,7 +94,7 @@ class Indicators(NamedTuple):
 
 
 class _Adjusted(NamedTuple):
-    """Bars with a close, all prices adjusted for splits and dividends. NaN where there is no high or low."""
+    """Bars with a close, all prices adjusted for splits and dividends. NaN for a missing high or low."""
 
     dates: list[date]
     high: _Floats
@@ -102,7 +103,7 @@ class _Adjusted(NamedTuple):
 
 
 def latest(prices: Prices) -> Indicators | None:
-    """The newest bar's indicators; None where no bar has a close."""
+    """The newest bar's indicators; None if no bar has a close."""
     adjusted = _adjust(prices)
     if not adjusted.dates:
         return None
@@ -116,9 +117,9 @@ def latest(prices: Prices) -> Indicators | None:
 
 
 def series(prices: Prices) -> pd.DataFrame:
-    """Every bar's indicators by date, with its adjusted close as `close`: one column each, NaN is not known.
+    """Every bar's indicators by date, with its adjusted close as `close`: one column each, NaN means not known.
 
-    It begins after the last split that prices are not adjusted for.
+    The series begins after the last split without adjusted prices.
     """
     adjusted = _adjust(prices)
     index = pd.DatetimeIndex(pd.to_datetime(adjusted.dates), name="date")
@@ -130,7 +131,7 @@ def series(prices: Prices) -> pd.DataFrame:
 
 
 def _indicators(adjusted: _Adjusted) -> dict[str, _Floats]:
-    """Each indicator that has a value for the newest bar; those of earlier bars may be from its warm-up."""
+    """Each indicator with a value for the newest bar; values of earlier bars may come from the warm-up."""
     bars = len(adjusted.close)
     close = pd.Series(adjusted.close)
     found: dict[str, pd.Series] = {}
@@ -160,27 +161,27 @@ def _indicators(adjusted: _Adjusted) -> dict[str, _Floats]:
 
 
 def _volatility(close: _Floats) -> _Floats:
-    """As `realised_volatility`, of each bar and those before it."""
+    """The `realised_volatility` of each bar and its predecessors."""
     logs = np.log(close, out=np.full(len(close), np.nan), where=close > 0)
     returns = sliding_window_view(np.diff(logs), RETURNS)
     return _at_the_end(len(close), returns.std(axis=1, ddof=1) * math.sqrt(TRADING_DAYS_A_YEAR), np.nan)
 
 
 def _is_flat(close: _Floats) -> npt.NDArray[np.bool_]:
-    """Where none of the days that an RSI is of has moved: it would be 0, 50 or 100, as one likes."""
+    """Mark bars with RSI windows of equal closes: without a move, an RSI of 0, 50 or 100 would be arbitrary."""
     windows = sliding_window_view(close, RSI_DAYS + 1)
     return _at_the_end(len(close), np.ptp(windows, axis=1) <= FLAT * np.abs(windows[:, -1]), False)
 
 
 def _at_the_end(bars: int, values: npt.NDArray[Any], before: Any) -> npt.NDArray[Any]:
-    """The values of the last bars; the first ones have `before`."""
+    """Put values at the last bars, and `before` at the first bars."""
     return np.concatenate((np.full(bars - len(values), before), values))
 
 
 def _average_true_range(adjusted: _Adjusted) -> _Floats:
-    """Wilder's ATR, which `ta` has as a loop over the bars, slower than all other indicators together.
+    """Wilder's ATR. The version in `ta` loops over the bars, slower than all other indicators together.
 
-    Bars without a high or a low are passed over, as days without a bar are.
+    Bars without a high or a low are skipped, like days without a bar.
     """
     whole = np.isfinite(adjusted.high) & np.isfinite(adjusted.low)
     high, low, close = adjusted.high[whole], adjusted.low[whole], adjusted.close[whole]
@@ -194,9 +195,9 @@ def _average_true_range(adjusted: _Adjusted) -> _Floats:
 
 
 def _adjust(prices: Prices) -> _Adjusted:
-    """The bars that have a close, scaled by what `adj_close` is of `close`, from the last unadjusted split on.
+    """The bars with a close, scaled by `adj_close` / `close`, from the last unadjusted split on.
 
-    A bar without an adjusted close is adjusted as the one before it that has one, or else the first after it.
+    A bar without an adjusted close takes the factor of the last bar before with a factor, or else of the first after.
     """
     high, low, close, adj_close = (np.array(column, dtype=np.float64) for column in prices[1:])
     known = np.isfinite(close)

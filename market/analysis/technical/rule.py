@@ -9,20 +9,19 @@ if TYPE_CHECKING:
     from market.analysis.technical.indicators import Indicators
 
 VERSION = "technical/1"
-"""Changes whenever the same indicators may give another answer."""
+"""Changes whenever the same indicators may lead to another recommendation."""
 
 
 def recommend_by_indicators(indicators: "Indicators") -> Recommendation:
-    """What the indicators speak for, by `weigh`.
+    """Recommend an action from the indicators, by `weigh`.
 
-    A higher MACD histogram never speaks for selling; a higher RSI, or an average of 200 days that is higher, never
-    for buying.
+    A higher MACD histogram never speaks for selling; a higher RSI, or a higher average of 200 days, never for buying.
     """
     return weigh(indicators, _SIGNALS, VERSION)
 
 
 def _relative(value: float | None, base: float | None) -> float | None:
-    """How far above `base` a value is, as a part of it; None where one is not known, or not above 0."""
+    """The distance of `value` above `base`, as a fraction of `base`; None if either is unknown or not above 0."""
     if value is None or base is None or value <= 0 or base <= 0:
         return None
     return value / base - 1
@@ -35,7 +34,7 @@ def _macd_of_close(indicators: "Indicators") -> float | None:
 
 
 def _place_in_bands(indicators: "Indicators") -> float | None:
-    """-1 at the lower Bollinger band, 0 in the middle, 1 at the upper one; None where they have no width."""
+    """-1 at the lower Bollinger band, 0 in the middle, 1 at the upper band; None for bands without a width."""
     upper, middle = indicators.bollinger_upper, indicators.bollinger_middle
     if upper is None or middle is None or upper <= middle:
         return None

@@ -79,7 +79,7 @@ class Command(RequestCommand):
 
 
 def parse_range(start: object, end: object, today: date) -> tuple[date | None, date | None]:
-    """The days of a backfill, both included; None, None without one. A bad argument says which day is wrong."""
+    """The days of a backfill, both included; None, None without a backfill. An error names the wrong day."""
     first, last = _parse_day("--start", start), _parse_day("--end", end)
     if first is None:
         if last is not None:

@@ -11,7 +11,7 @@ from tasks.management.jobs import ShellCommand, bad_argument, describe, find_job
 from tasks.models import Job
 
 AT_MOST = 1_000
-"""Jobs that one command runs again."""
+"""The most jobs that one command reruns."""
 
 
 class Command(ShellCommand):
@@ -55,7 +55,7 @@ class Command(ShellCommand):
 
 
 def _failed_jobs(symbol: str | None) -> list[Job]:
-    """The newest failed jobs; those that were run again already are left out."""
+    """The newest failed jobs, without jobs already rerun."""
     same = Job.objects.filter(symbol=OuterRef("symbol"), unique_key=OuterRef("unique_key"))
     newer = same.filter(created_at__gt=OuterRef("created_at"))
     failed = Job.objects.filter(~Exists(newer), status=Job.Status.FAILED)

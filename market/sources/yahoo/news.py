@@ -1,4 +1,4 @@
-"""Yahoo's articles, as yfinance hands them on: JSON of which any part may be missing or something else."""
+"""Yahoo's articles, as passed on by yfinance: JSON with parts that may be missing or of an unexpected type."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ from market.sources.base import Headline
 
 
 def read_articles(articles: Iterable[Any]) -> list[Headline]:
-    """The headlines, in this order; without a title or a time of publication it is none."""
+    """The headlines, in the given order; articles without a title or a time of publication are left out."""
     found = (_read(article) for article in articles)
     return [headline for headline in found if headline is not None]
 

@@ -1,7 +1,7 @@
-"""The HTTP session under yfinance, which names what Yahoo's charts, news and summaries mean.
+"""The HTTP session under yfinance, which turns Yahoo's failures into errors with a name.
 
-yfinance turns many failures into an empty table or an exception about something else, and memoises some bad
-answers. Here they are told apart by status and body, before yfinance sees them.
+yfinance turns many failures into an empty table or an unrelated exception, and memoises some bad answers. The session
+tells failures apart by status and body, before yfinance sees the answer.
 """
 
 import json
@@ -29,7 +29,7 @@ _SUMMARY = re.compile(r"/v10/finance/quoteSummary/([^/?]+)")
 _NEWS = "/xhr/ncp?"
 _CRUMB = "/v1/test/getcrumb"
 _FOR_CRUMB = re.compile(rf"^https://(fc|guce|consent)\.yahoo\.com\b|{_CRUMB}")
-"""Where yfinance gets a cookie, and for the cookie a crumb, which it adds to all requests. Only summaries need it."""
+"""The addresses for yfinance's cookie and crumb, which go with every request. Only summaries need the crumb."""
 _UNKNOWN_VOLUME = -1
 _REFUSALS = (HTTPStatus.TOO_MANY_REQUESTS, 999)
 
@@ -37,8 +37,8 @@ _REFUSALS = (HTTPStatus.TOO_MANY_REQUESTS, 999)
 class YahooSession(SourceSession):
     """A session that looks like Chrome. Requests for cookies, crumbs and time zones are counted too.
 
-    Where Yahoo refuses a cookie or a crumb, only these are not asked for during a pause. Charts and news are asked for
-    without a crumb, and summaries are SourceBusy.
+    After a refused cookie or crumb, only cookies and crumbs pause. Charts and news go on without a crumb, and
+    summaries raise SourceBusy.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class YahooSession(SourceSession):
         self.allowance.note_answer()
         if _CRUMB in url and response.status_code == HTTPStatus.OK:
             self._crumb_refusals = 0
-        # An answer from elsewhere, such as the form that asks for consent to cookies, is yfinance's to deal with.
+        # yfinance handles answers from elsewhere, such as the form for consent to cookies.
         if _CHART.search(url) and (chart := _CHART.search(response.url)):
             self._check(unquote(chart[1]), response, _check_chart)
         elif _SUMMARY.search(url) and (summary := _SUMMARY.search(response.url)):
@@ -81,7 +81,7 @@ class YahooSession(SourceSession):
         raise YFRateLimitError  # yfinance goes on without a crumb
 
     def _check_crumb(self, url: str, params: Mapping[str, Any]) -> None:
-        """In the pause after a refused crumb, raise where a request asks for one, or is of no use without."""
+        """During the pause after a refused crumb, reject requests for a crumb, and summaries without a crumb."""
         until = self._no_crumb_until
         if until is None or until <= timezone.now():
             return
@@ -92,7 +92,7 @@ class YahooSession(SourceSession):
             raise SourceBusy(f"{LABEL} refused the crumb that fundamentals need; {again}", until)
 
     def _check(self, subject: str, response: Response, check: Callable[[str, Response], None]) -> None:
-        """Let yfinance renew its cookie and crumb once when they are refused; then check the answer."""
+        """Let yfinance renew a refused cookie and crumb once; then check the answer."""
         first = response.status_code in (401, 403) and getattr(self._refused, "subject", None) != subject
         self._refused.subject = subject if first else None
         if not first:
@@ -101,22 +101,22 @@ class YahooSession(SourceSession):
 
 
 def no_data(symbol: str) -> SymbolNotFound:
-    """The error for a symbol that Yahoo has nothing of."""
+    """The error for a symbol without any data at Yahoo."""
     return SymbolNotFound(f"{LABEL} has no data for {symbol}")
 
 
 def no_fundamentals(symbol: str) -> SymbolNotFound:
-    """The error for a symbol that Yahoo has no numbers of a company of."""
+    """The error for a symbol without fundamentals at Yahoo."""
     return SymbolNotFound(f"{LABEL} has no fundamentals of {symbol}")
 
 
 def _is_page_of_refusal(content: bytes) -> bool:
-    """Whether it is a page or text about too many requests. Data would be JSON."""
+    """Whether a page or text refuses too many requests. Data would be JSON."""
     return content.lstrip()[:1] not in (b"{", b"[") and b"too many requests" in content.lower()
 
 
 def _check_status(subject: str, response: Response) -> None:
-    """Raise what an answer stands for that Yahoo gives to whatever it is asked for."""
+    """Raise the error for statuses and texts common to all addresses."""
     status = response.status_code
     if status in (401, 403):
         raise SourceDown(f"{LABEL} refused {subject} ({status}), with a new cookie too")
@@ -127,7 +127,7 @@ def _check_status(subject: str, response: Response) -> None:
 
 
 def _check_chart(symbol: str, response: Response) -> None:
-    """Raise what a chart answer stands for, unless it is one that yfinance can read."""
+    """Raise the error behind a chart answer, unless yfinance can read the answer."""
     try:
         answer = json.loads(response.content)
         error = answer["chart"]["error"]
@@ -139,13 +139,13 @@ def _check_chart(symbol: str, response: Response) -> None:
 
 
 def _mark_unknown_volumes(response: Response, answer: Any) -> None:
-    """Have yfinance read -1 where a volume is null or absurd: it would make 0 or an arbitrary number of that."""
+    """Replace null and absurd volumes by -1: yfinance would read 0 or an arbitrary number."""
     try:
         quote = answer["chart"]["result"][0]["indicators"]["quote"][0]
         if all(map(_is_volume, quote["volume"])):
             return
         quote["volume"] = [volume if _is_volume(volume) else _UNKNOWN_VOLUME for volume in quote["volume"]]
-    except (LookupError, TypeError):  # yfinance tells what the chart lacks
+    except (LookupError, TypeError):  # yfinance names the missing part of the chart
         return
     response.content = json.dumps(answer).encode()
 
@@ -155,7 +155,7 @@ def _is_volume(value: Any) -> bool:
 
 
 def _check_news(subject: str, response: Response) -> None:
-    """Raise what an answer with news stands for, unless it is one that yfinance can read."""
+    """Raise the error behind an answer with news, unless yfinance can read the answer."""
     if response.status_code >= 400:
         raise SourceError(f"{LABEL} answered {response.status_code} for {subject}")
     try:
@@ -167,7 +167,7 @@ def _check_news(subject: str, response: Response) -> None:
 
 
 def _check_summary(symbol: str, response: Response) -> None:
-    """Raise what an answer with a summary stands for, unless it is one that yfinance can read."""
+    """Raise the error behind an answer with a summary, unless yfinance can read the answer."""
     status = response.status_code
     if status >= 400 and status != 404:
         raise SourceError(f"{LABEL} answered {status} for {symbol}")

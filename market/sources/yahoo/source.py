@@ -42,20 +42,20 @@ PROBE = "https://query1.finance.yahoo.com/v8/finance/chart/AAPL?range=1d&interva
 SUMMARIES = "https://query2.finance.yahoo.com/v10/finance/quoteSummary/"
 
 _COLUMNS = ("Open", "High", "Low", "Close", "Adj Close", "Volume")
-"""Of yfinance's tables, in the order of Bar."""
+"""Columns of yfinance's tables, in the order of Bar."""
 
-# yfinance wants its DeprecationWarnings to be shown. Those about its use of pandas are nothing that users can mend,
-# and come, and are logged, with each answer.
+# yfinance forces its DeprecationWarnings to be shown. Users cannot fix the warnings about its use of pandas, and every
+# answer would log them.
 warnings.filterwarnings("ignore", category=DeprecationWarning, module="^yfinance")
 
-# What yfinance raises when an answer lacks something that it takes for granted.
+# Exceptions of yfinance for an answer without an expected part.
 _MISREADINGS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 _Answer = TypeVar("_Answer")
 
 
 class YahooFinance:
-    """One session a process, shared by its threads (yfinance keeps cookie and crumb in a singleton)."""
+    """The source; its threads share one session (yfinance keeps cookie and crumb in a singleton)."""
 
     name = "yahoo_finance"
     label = LABEL
@@ -115,7 +115,7 @@ class YahooFinance:
             return read_articles(self._ticker(symbol).get_news(count=count))
 
     def _ask_for_fundamentals(self, symbol: str) -> Fundamentals:
-        # One request. yfinance's own way, `Ticker.info`, takes three of a scarce budget: a quote and a series as well.
+        # One request. yfinance's own `Ticker.info` takes three of a scarce budget, with a quote and a series.
         params = {"modules": ",".join(MODULES), "corsDomain": "finance.yahoo.com", "formatted": "false"}
         with self._naming_errors(symbol):
             url = SUMMARIES + quote(self._ticker(symbol).ticker, safe="")
@@ -126,7 +126,7 @@ class YahooFinance:
 
     @contextmanager
     def _naming_errors(self, symbol: str) -> Iterator[None]:
-        """SourceError for what yfinance raises in this block."""
+        """Turn the exceptions of yfinance in the block into SourceError."""
         try:
             yield
         except YFTickerMissingError:
@@ -145,14 +145,14 @@ class YahooFinance:
 
     def _ticker(self, symbol: str) -> yfinance.Ticker:
         try:
-            return yfinance.Ticker(symbol, session=self._session)  # asks Yahoo at once what an ISIN stands for
+            return yfinance.Ticker(symbol, session=self._session)  # resolves an ISIN by a request to Yahoo
         except JSONDecodeError:
             raise
         except ValueError:
             raise no_data(symbol) from None
 
     def why_unreachable(self) -> str:
-        """Empty where Yahoo answers at all, be it with a refusal; else the reason."""
+        """Why Yahoo gives no answer; empty for any answer, even a refusal."""
         try:
             self._session.get(PROBE)
         except SourceError:
@@ -162,8 +162,8 @@ class YahooFinance:
         return ""
 
     def _forget_memoised_answers(self) -> None:
-        # yfinance keeps the first answer to a time zone look-up for the life of the process, a bad one too; and those
-        # for ranges in the past, which change with the next split.
+        # yfinance keeps the first answer to a time zone look-up for the life of the process, even a bad answer. It
+        # also keeps answers for ranges in the past, which change with the next split.
         YfData.cache_get.cache_clear()
 
 
@@ -171,19 +171,19 @@ def _whatever_the_cache(ask: Callable[[], _Answer]) -> _Answer:
     try:
         return ask()
     except PeeweeException:
-        # Two processes wrote their first cookie to yfinance's cache at the same moment, which it does not expect.
-        # What the other one wrote is there now.
+        # Two processes wrote their first cookie to yfinance's cache at the same moment, which yfinance does not
+        # expect. The second attempt finds the cookie of the other process.
         return ask()
 
 
 _WITHOUT_NEEDLESS_PASSES: Any = {"actions": True, "keepna": True}
-"""Spares yfinance two passes over its table, a fifth of its time: what they take away is not looked at here."""
+"""Spares yfinance two passes over its table, a fifth of its time: the removed rows are ignored here anyway."""
 
 
 def _bars(frame: pd.DataFrame) -> list[Bar]:
-    """The rows that have a sound close; Yahoo sends rows without one, or with zeros, where nothing was traded.
+    """The rows with a sound close. Without trades, Yahoo sends rows with zeros or without a close.
 
-    A row's day is the exchange's calendar day (yfinance's index is at midnight there).
+    A row's day is the exchange's calendar day (yfinance's index is at the exchange's midnight).
     """
     columns = [frame[name].tolist() if name in frame else [None] * len(frame) for name in _COLUMNS]
     bars = []
@@ -196,7 +196,7 @@ def _bars(frame: pd.DataFrame) -> list[Bar]:
 
 
 def _price(value: Any) -> float | None:
-    """`value` as a double; None for NaN, nothing, and what no price can be."""
+    """`value` as a double; None for NaN, None, and impossible prices."""
     return float(value) if value is not None and abs(value) < ABSURD_PRICE else None
 
 

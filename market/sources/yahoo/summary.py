@@ -1,4 +1,4 @@
-"""Yahoo's summary of a company, as yfinance hands it on: JSON of which any part may be missing or something else."""
+"""Yahoo's summary of a company, as passed on by yfinance: JSON with parts that may be missing or of another type."""
 
 from datetime import UTC, date, datetime
 from typing import Any
@@ -7,10 +7,10 @@ from market.sources.base import Fundamentals
 from market.text import clean_text
 
 MODULES = ("financialData", "defaultKeyStatistics", "summaryDetail", "assetProfile")
-"""The parts of a summary that are read, and so asked for."""
+"""The parts of a summary to request and read."""
 
 LARGEST = 1e18
-"""No amount in any currency comes near; what is as large is a mistake."""
+"""No real amount in any currency is as large; larger numbers are mistakes."""
 
 _NUMBERS = {
     "market_cap": ("summaryDetail", "marketCap"),
@@ -37,20 +37,20 @@ _NUMBERS = {
     "dividend_yield": ("summaryDetail", "dividendYield"),
     "payout_ratio": ("summaryDetail", "payoutRatio"),
 }
-"""Where each number stands: module and name."""
+"""The module and the name of each number."""
 
 _MIXED = ("price_to_book", "price_to_sales")
-"""What Yahoo divides without a look at currencies: rupees by dollars for Infosys in Mumbai."""
+"""Ratios that Yahoo computes across currencies: rupees by dollars for Infosys in Mumbai."""
 
 
 def read_summary(answer: Any) -> Fundamentals | None:
-    """The numbers of an answer; None where there is not one."""
+    """The numbers of an answer; None without any number."""
     modules = _first(_part(_part(answer, "quoteSummary"), "result"))
     numbers = {name: _number(_value(modules, *place)) for name, place in _NUMBERS.items()}
     if all(number is None for number in numbers.values()):
         return None
     if numbers["debt_to_equity"] is not None:
-        numbers["debt_to_equity"] /= 100  # Yahoo has it in per cent, and all else as fractions
+        numbers["debt_to_equity"] /= 100  # Yahoo sends per cent here, and fractions everywhere else
     currency = _text(_value(modules, "financialData", "financialCurrency"), 8)
     price_currency = _text(_value(modules, "summaryDetail", "currency"), 8)
     if currency != price_currency:
@@ -75,20 +75,20 @@ def _part(node: Any, name: str) -> Any:
 
 
 def _value(modules: Any, module: str, name: str) -> Any:
-    """What stands there, or the `raw` of it, where Yahoo sends a number together with how it is written."""
+    """The value at a place, or its `raw` part, if Yahoo sends a number together with its text."""
     found = _part(_part(modules, module), name)
     return found.get("raw") if isinstance(found, dict) else found
 
 
 def _number(value: Any) -> float | None:
-    """None too for texts ("Infinity"), and for NaN, which is not less than anything."""
+    """A finite number; None for texts ("Infinity") and for NaN, which is not less than anything."""
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST:
         return float(value)
     return None
 
 
 def _date(value: Any) -> date | None:
-    """The day of a time in Unix seconds, in UTC, as Yahoo means its days; None for 0 and below."""
+    """The day of a time in Unix seconds, in UTC like Yahoo's days; None for 0 and below."""
     seconds = _number(value)
     if seconds is None or seconds <= 0:
         return None

@@ -31,14 +31,14 @@ from tasks.models import Job
 
 FOLDER = Path("var/demo")
 USER = "demo"
-# What would lead the demonstration to servers and data that are not its own.
+# Variables that would lead the demonstration to other servers and data.
 FOREIGN = (
     *("DATABASE_URL", "CELERY_BROKER_URL", "STOCKQUEUE_CONFIG", "STOCKQUEUE_ENV"),
     *("MQTT_URL", *(variable for _, variable in MQTT_FILES.values())),
 )
 ENDS = ("completed", "failed", "expired", "cancelled")
 PATIENCE = 120.0
-"""Seconds that a login's jobs may take; Yahoo may be slow."""
+"""The most seconds for a login's jobs; Yahoo may be slow."""
 
 
 class Command(BaseCommand):
@@ -79,7 +79,7 @@ class Command(BaseCommand):
             browser = Browser(f"http://127.0.0.1:{http_port}")
             self._log_in(browser, subscriber, "everything is stale")
             aged = list(Stock.objects.filter(holdings__portfolio__user__username=USER).order_by("symbol")[:2])
-            # Longer than any exchange stays closed, so that there is something to fetch on every day of the year.
+            # Longer than any exchange stays closed, so that stocks are stale on every day of the year.
             Stock.objects.filter(pk__in=[stock.pk for stock in aged]).update(checked_at=timezone.now() - BEHIND)
             self._log_in(
                 browser, subscriber, f"{' and '.join(map(str, aged))} were last checked {BEHIND.days} days ago"
@@ -96,7 +96,7 @@ class Command(BaseCommand):
         call_command("loaddata", USER, verbosity=0)
 
     def _choose_sources(self) -> Path:
-        """A configuration that asks Yahoo first where it can be reached, and falls back to the sample data."""
+        """A configuration with Yahoo, if reachable, and the sample data as a fallback."""
         unreachable = YahooFinance().why_unreachable()
         if unreachable:
             self._say(f"{unreachable}: the prices below are invented samples.")
@@ -174,7 +174,7 @@ def _ended(messages: list[Message]) -> set[str]:
 
 @contextlib.contextmanager
 def _running(deployment: Deployment, environment: dict[str, str], mqtt: MqttAddress, http_port: int) -> Iterator[None]:
-    """All processes, from when the last port answers until the block ends."""
+    """Run all processes, from the last port's first answer until the block ends."""
     ports = {"mqtt": mqtt.port, "web": http_port}
     with contextlib.ExitStack() as started:
         processes = {}

@@ -16,12 +16,12 @@ from operations.local.child_processes import is_listening, spawn, stop
 from operations.local.process_plan import log_file, plan
 from stockqueue.demo_users import refuse_demo_users
 
-# Seconds that a worker has to finish the jobs that it runs; then it is killed.
+# Seconds for a worker to finish its running jobs; then the worker is killed.
 honcho.KILL_WAIT = 35
 
 
 class _AskTheParent(ProcessManager):  # type: ignore[misc]
-    """Asks a process to end, and leaves its children to it: a worker finishes its jobs, which its children run."""
+    """Sends SIGTERM to a process and not to its children: a worker finishes the jobs that its children run."""
 
     def terminate(self, pid: int) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -47,7 +47,7 @@ class Command(BaseCommand):
         manager = honcho.Manager()
         manager._procmgr = _AskTheParent()
         for name, argv in deployment.programs.items():
-            # Without exec, a shell would stay between us and the program, and keep our signals to itself.
+            # Without exec, a shell between us and the program would keep our signals to itself.
             manager.add_process(name, f"exec {shlex.join(argv)}", env=environment)
         self.stdout.write(
             f"http://127.0.0.1:{port}/   mosquitto_sub -p {settings.MQTT.port} -t 'stock/+/+' -v   Ctrl-C ends it"

@@ -7,7 +7,7 @@ from django.core.management.commands.loaddata import Command as LoadData
 
 
 class Command(LoadData):
-    """Django's loaddata, except for the demo users, whose passwords everybody knows."""
+    """Django's loaddata, except for the demo users, whose passwords are public."""
 
     def find_fixtures(self, fixture_label: str) -> list[Any]:
         found: list[Any] = super().find_fixtures(fixture_label)
