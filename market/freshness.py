@@ -22,7 +22,7 @@ _NOT_SETTLED = ("", "alpha_vantage")
 
 
 class Checked(Protocol):
-    """The columns of a stock that decide its freshness: the stock itself, or a row with its columns."""
+    """A stock, or a row with the columns that decide a stock's freshness."""
 
     @property
     def exchange(self) -> str: ...
@@ -38,7 +38,7 @@ _Checked = TypeVar("_Checked", bound=Checked)
 
 
 class Freshness:
-    """Which stocks are fresh at one moment: checked within the limit, or since their exchange closed.
+    """Which stocks are fresh at one moment: checked within the limit, or unable to have changed since their check.
 
     The limit comes from `portfolio.freshness_schedule`, if configured, and otherwise from
     `stock_jobs.portfolio_priority.data_staleness_threshold`.
@@ -102,7 +102,7 @@ class Freshness:
         )
 
     def closed_since(self, stock: Checked) -> datetime | None:
-        """When the stock's exchange closed, if nothing can have changed since the check; else None."""
+        """When the stock's exchange closed, if nothing can have changed since the stock's check; else None."""
         closed = self._closed_since(stock.exchange)
         if closed is None or stock.checked_at is None or stock.source in _NOT_SETTLED:
             return None

@@ -14,7 +14,7 @@ class StockManager(models.Manager["Stock"]):
         return self.get(symbol=symbol)
 
     def find_or_create(self, symbols: Sequence[str]) -> list["Stock"]:
-        """The stocks with the symbols (unique and normalised), in the same order."""
+        """Find or create the stocks with the symbols (unique and normalised); in the same order."""
         self.bulk_create((self.model(symbol=symbol) for symbol in symbols), ignore_conflicts=True)
         known = self.in_bulk(symbols, field_name="symbol")
         return [known[symbol] for symbol in symbols]
@@ -219,7 +219,7 @@ class SourceState(models.Model):
 
 
 class SourceUse(models.Model):
-    """Requests granted to a process together, for a minute."""
+    """Requests granted to a process at once, which count against the rate limit for a minute."""
 
     source = models.CharField(max_length=40)
     granted_at = models.DateTimeField()

@@ -44,7 +44,7 @@ def store_news(stock: Stock, headlines: Iterable[Headline], now: datetime) -> in
 
 
 def digest(stock: Stock, new: int, now: datetime) -> Analysis:
-    """The news of the last days as an unsaved analysis without a recommendation; `new` headlines are new."""
+    """The news of the last days as an unsaved analysis, without a recommendation; `new` counts the new headlines."""
     news = recent_news(stock, now)
     return Analysis(
         stock=stock,

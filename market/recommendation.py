@@ -1,6 +1,6 @@
 """BUY, HOLD or SELL from weighted signals: the common part of all rules with several signals.
 
-A rule adds up its signals. It does not predict prices, and triggers no trades.
+A rule adds up its signals. No rule predicts prices or triggers trades.
 """
 
 import math

@@ -96,7 +96,7 @@ def value_portfolios() -> int:
 
 
 def percentiles_of(values: Sequence[float]) -> list[float]:
-    """For each value the share of lesser values, with equal values as half; 0.5 for a single value."""
+    """For each value the share of the other values that are less, with equal values as half; 0.5 for a lone value."""
     if len(values) == 1:
         return [0.5]
     ordered = sorted(values)

@@ -23,8 +23,8 @@ from tasks.models import Job
 class Position:
     """A holding as shown on a page; money is in the stock's currency, None if not known.
 
-    `closed_since`: when the stock's exchange closed, if the stock is fresh for no other reason. `error`: why the last
-    fetch failed, or fell back to the last good bars.
+    `closed_since`: when the stock's exchange closed, if nothing can have changed since the last check. `error`: why
+    the last fetch failed, or fell back to the last good bars.
     """
 
     stock: Stock

@@ -62,7 +62,7 @@ class Row:
         return symbol
 
     def number(self, column: str) -> Decimal | None:
-        """An amount of 0 or more; None for an empty cell."""
+        """An amount of 0 or more; None for an empty cell, or for a wrong cell, which becomes a problem."""
         text = self.text(column)
         if not text:
             return None

@@ -83,7 +83,7 @@ class StockPage:
 def find_stock(symbol: str, user: User) -> Stock | None:
     """A stock that the user may see: held, on the watchlist, or any stock with the permission to view stocks.
 
-    For users without permission, a stock held only by somebody else does not exist.
+    Other users do not learn that somebody holds the stock.
     """
     stocks = Stock.objects.filter(symbol=symbol)
     if not user.has_perm("market.view_stock"):

@@ -17,14 +17,14 @@ from market.calendar.exchanges import NEVER_CLOSES, exchange_of
 from market.models import TradingSession
 
 AHEAD = timedelta(days=60)
-"""How far into the future sessions are stored; more are added when half of that is left."""
+"""How far into the future sessions are stored; more are added when less than half is left."""
 BEHIND = timedelta(days=15)
 """The longest time that an exchange stays closed."""
 
 
 @dataclass(frozen=True)
 class Market:
-    """An exchange at one moment: `closed_since` is None during a session, and `opens_at` starts the next session."""
+    """An exchange at one moment: `closed_since` is None during a session, `opens_at` the start of the next session."""
 
     closed_since: datetime | None
     opens_at: datetime

@@ -62,7 +62,7 @@ def unchanged(last: Analysis, why: str, **details: Any) -> JobResult:
 def result_of(analysis: Analysis, reason: str = "", **details: Any) -> dict[str, Any]:
     """The predecessor's result of an analysis, with its basis; `details` are specific to the kind.
 
-    Without a recommendation, the text is empty and the confidence 0, so that types never change.
+    Without a recommendation, `recommendation` is empty and `confidence` 0, so that neither changes its type.
     """
     return {
         "symbol": analysis.stock.symbol,

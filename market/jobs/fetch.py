@@ -94,7 +94,7 @@ def fetch_stock(job: Job) -> Store | JobResult:
 
 
 def _narrow_to_gaps(symbol: str, parameters: FetchParameters, now: datetime) -> tuple[FetchParameters, str]:
-    """Narrow a range to its sessions without a bar, first to last, as one request; or say why nothing is to fetch."""
+    """Narrow a range to its sessions without a bar, first to last, as one request; or say why none is needed."""
     first, last = parameters.first_day(now.date()), parameters.end or now.date()
     missing = missing_days(Stock.objects.get(symbol=symbol), first, last, now)
     if not missing:
@@ -179,12 +179,12 @@ def _told_of_adjustment(stored: Stored) -> dict[str, str]:
 
 
 def fetch_batch(job: Job) -> JobResult:
-    """Fetch several stocks, a few at a time, and skip stocks without need.
+    """Fetch several stocks, a few at a time, and skip stocks that need no fetch.
 
     Answers that arrive together are stored and reported together. An unknown stock does not fail the rest. A retryable
     error ends the attempt after the requests in flight; the next attempt continues with the remaining stocks. In the
-    last attempt, a stock with stored bars ends as unchanged. A malformed answer says nothing about the rest: the batch
-    goes on, and the next attempt fetches the failed stock again.
+    last attempt, a stock with stored bars falls back to the last good bars instead. A malformed answer says nothing
+    about the rest: the batch goes on, and the next attempt fetches the failed stock again.
     """
     parameters = read_parameters(BatchParameters, job)
     results = _noted_before(job)
@@ -213,7 +213,7 @@ def fetch_batch(job: Job) -> JobResult:
 
 
 def _ends_attempt(error: JobError | JobSnoozed) -> bool:
-    """Whether the rest of the batch is likely to fail as well."""
+    """Whether an error makes the rest of the batch likely to fail as well."""
     return not isinstance(error.__cause__, MalformedAnswer)
 
 
@@ -267,7 +267,7 @@ def _ask_in_thread(job: Job, symbol: str, parameters: FetchParameters, turns: Se
         with taking(turns):
             return _ask(job, symbol, parameters)
     finally:
-        connection.close()  # counting a request opened one; the next use is not soon
+        connection.close()  # counting a request opened a connection, not needed again soon
 
 
 def _why_not(symbols: Sequence[str], parameters: BatchParameters, freshness: Freshness) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Enqueues analyses of stocks in view, if their newest analyses are no longer valid."""
+"""Enqueues analyses of stocks that a user looks at, if their newest analyses are no longer valid."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

@@ -18,17 +18,17 @@ from tasks.running.handlers import JobError, JobResult, JobSnoozed, Store
 HISTORY = timedelta(days=735)
 """The history to fetch of a stock with too few bars: about 504 sessions."""
 ANSWER_HOLDS = timedelta(days=7)
-"""The time before another fetch for a stock whose complete history has too few bars."""
+"""The time before another fetch for a stock whose fetched history has too few bars."""
 PATIENCE = timedelta(hours=1)
 """The longest wait of an analysis for a history; afterwards the stored bars have to do."""
 PAUSE, LONGEST_PAUSE = timedelta(seconds=15), timedelta(minutes=5)
-"""The pauses between two checks for the history; they grow."""
+"""The pauses between two checks for the history; the pauses grow."""
 
 
 def analyse_technically(job: Job, now: datetime) -> Store | JobResult:
     """Analyse a stock's bars, unless a recent analysis used the same bars.
 
-    If bars are too few or outdated, their fetch comes first: JobSnoozed until the fetch ends.
+    If bars are too few or outdated, their fetch comes first: JobSnoozed while the fetch is active.
     """
     fetches = _fetches_of_ranges(job.symbol, now)  # read before the bars, which then include every ended fetch
     stock = find_stock(job.symbol)

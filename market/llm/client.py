@@ -131,7 +131,7 @@ class _Transport(httpx2.AsyncBaseTransport):
 
 
 class _Limited(httpx2.AsyncByteStream):
-    """A body that ends in an error once too large."""
+    """A body that raises an error once too large."""
 
     def __init__(self, body: Any) -> None:
         self._body = body

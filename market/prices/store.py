@@ -138,7 +138,7 @@ def _lock(symbols: Sequence[str]) -> list[Stock]:
 
 
 def _known(bars: dict[int, Sequence[Bar]]) -> dict[int, dict[date, Bar]]:
-    """The stored bars of stocks by stock and day, each from the first day of its bars on."""
+    """The stored bars of stocks by stock and day, from the first day of each stock's `bars` on."""
     firsts = {pk: min(bar.date for bar in own) for pk, own in bars.items()}
     stored = PriceBar.objects.filter(stock__in=firsts, date__gte=min(firsts.values())).order_by()
     known: dict[int, dict[date, Bar]] = {pk: {} for pk in firsts}
@@ -158,7 +158,7 @@ def _latest_days(known: dict[int, dict[date, Bar]]) -> dict[int, date | None]:
 
 
 def _compare(stock: Stock, history: History, known: dict[date, Bar], asked_from: date | None) -> _Change:
-    """Choose the bars that an answer may write, and note at the stock any adjustment that the answer shows."""
+    """Choose the bars that an answer may write, and note at the stock any new start or adjustment of its history."""
     if asked_from is not None:
         _note_start(stock, history.bars[0].date, asked_from)
     if history.source in AS_TRADED:

@@ -142,7 +142,10 @@ class FundamentalsSource(Protocol):
     """A source with fundamentals, too."""
 
     def fundamentals(self, symbol: str) -> Fundamentals:
-        """A company's figures, at least one number. SymbolNotFound without any (as for currencies); or SourceError."""
+        """A company's figures, at least one number. Raises SourceError.
+
+        SymbolNotFound if the source has no figures, as for an exchange rate.
+        """
         ...
 
 
@@ -154,7 +157,7 @@ class Allowance(Protocol):
         ...
 
     def note_refusal(self, retry_after: float | None) -> None:
-        """The source refused too many requests; `retry_after`: the seconds to wait, if the source said so."""
+        """The source reported too many requests; `retry_after`: the seconds to wait, if the source said so."""
         ...
 
     def note_answer(self) -> None:
@@ -196,7 +199,7 @@ class MalformedAnswer(SourceError):
 
 
 class RateLimited(SourceError):
-    """The source refused too many requests."""
+    """The source refused a request because there were too many."""
 
     retryable = True
 

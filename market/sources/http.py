@@ -73,7 +73,7 @@ class SourceSession(Session[Response]):
         return response
 
     def is_refusal(self, response: Response) -> bool:
-        """Whether an answer refuses too many requests."""
+        """Whether an answer reports too many requests."""
         return response.status_code == HTTPStatus.TOO_MANY_REQUESTS
 
     def refuse(self, url: str, response: Response) -> NoReturn:

@@ -28,8 +28,8 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start `argv` in a new session; the kernel kills the process when the calling thread ends.
 
-    `output` receives standard output and standard error. The guarantee holds even for a parent killed with SIGKILL. It
-    is bound to the calling *thread*: call `spawn` from a thread that lives as long as the child should.
+    `output` receives standard output and standard error. The guarantee holds even for a parent killed with SIGKILL,
+    and is bound to the calling *thread*: call `spawn` from a thread that lives as long as the child should.
     """
     parent = os.getpid()
 

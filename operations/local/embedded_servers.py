@@ -66,5 +66,5 @@ def mqtt_broker(host: str, port: int, folder: Path) -> EmbeddedServer:
 
 
 def find_mosquitto() -> str | None:
-    """The path of mosquitto; Debian installs mosquitto outside of other users' PATH."""
+    """The path of mosquitto; Debian installs mosquitto in a folder that only root's PATH contains."""
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")

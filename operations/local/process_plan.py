@@ -27,7 +27,7 @@ class Deployment:
 
 
 def plan(*, http_port: int, mqtt: MqttAddress) -> Deployment:
-    """All processes; a Redis without a configured broker, an MQTT broker if `mqtt` is loopback and silent.
+    """All processes, with a Redis if no broker is configured, and an MQTT broker if `mqtt` is loopback and silent.
 
     With TLS, no MQTT broker is started: an embedded broker has no certificate.
     """
@@ -67,7 +67,7 @@ def plan(*, http_port: int, mqtt: MqttAddress) -> Deployment:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` names the machine itself, out of reach for any other."""
+    """Whether `host` is a loopback address, which no other machine can reach."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -139,7 +139,7 @@ def check(now: datetime | None = None) -> list[Alert]:
 
 
 def acknowledge(alerts: QuerySet[Alert], user: Any) -> list[Alert]:
-    """Assign open, unacknowledged alerts to `user`; returns the assigned alerts."""
+    """Acknowledge open alerts for `user`; returns the alerts that were not acknowledged before."""
     found = list(alerts.filter(cleared_at=None, acknowledged_at=None))
     Alert.objects.filter(pk__in=[alert.pk for alert in found], acknowledged_at=None).update(
         acknowledged_at=timezone.now(), acknowledged_by=user

@@ -35,8 +35,8 @@ class HeldStocks:
     """Held stocks, each counted once; `never` counts the stocks never checked, which `stale` includes.
 
     `parked` counts the stocks unknown to every source, which nobody fetches. `oldest_age` is the age of the oldest
-    check of a stale stock, in seconds; None without a checked stale stock. `checked_within` counts the stocks, except
-    parked ones, checked within each of AGES, by its seconds.
+    check of a stale stock, in seconds; None if no stock ever checked is stale. `checked_within` counts, by the seconds
+    of each of AGES, the stocks checked within the age, without parked stocks.
     """
 
     fresh: int

@@ -162,7 +162,7 @@ def deciding_requests(now: datetime) -> dict[str, list[int]]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest of the sorted values that is not exceeded by a share of at least `share` (nearest rank)."""
+    """The smallest of the sorted values that has at least `share` of all values at or below it (nearest rank)."""
     return values[max(0, math.ceil(share * len(values)) - 1)]
 
 

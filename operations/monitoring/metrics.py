@@ -84,7 +84,7 @@ def as_text() -> bytes:
 
 
 def as_json() -> dict[str, Any]:
-    """The same metrics for programs, with an addition too long for text: each held stock by its symbol."""
+    """The same metrics for programs, and the state of each held stock by its symbol, which the text leaves out."""
     with plain_plans():
         now = timezone.now()
         return {

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 
 @contextmanager
 def plain_plans() -> Iterator[None]:
-    """Turn off PostgreSQL's parallel workers and JIT for short statements, which spent most of their time on both."""
+    """Turn off PostgreSQL's parallel workers and JIT, on which short statements spent most of their time."""
     if connection.vendor != "postgresql":
         yield
         return

@@ -8,7 +8,7 @@ from market.sources.base import Fundamentals
 
 
 def analyse_fundamentals(stock: Stock, found: Fundamentals | None, now: datetime) -> Analysis:
-    """Analyse the fundamentals of a stock at `now`, without saving; no known signal gives no recommendation.
+    """Analyse the fundamentals of a stock at `now`, without saving; without a known signal, recommend nothing.
 
     `values` holds the fundamentals by name, dates as ISO texts. Without data from the source, `values` is empty.
     """

@@ -12,14 +12,14 @@ Each signal votes from -1 (sell) to 1 (buy), in proportion to its distance from 
 | `debt_to_equity`                                   | 0.15   | 2                | 1      | 0               |
 
 The earnings yield is 1 / P/E. Unlike the P/E, the yield does not jump when a small profit becomes a loss. A company
-with a loss has no P/E; its yield counts as 0, fully against buying. A debt to equity below 0 means that losses have
-consumed the equity, and counts as not known. The votes are added up and judged as in `technical/1`
-(`recommendation.weigh`): BUY from 0.25 on, SELL from -0.25 down. Unknown values lower the confidence.
+with a loss has no P/E; its yield counts as 0, which votes fully for selling. A debt to equity below 0 means that
+losses have consumed the equity, and counts as not known. The votes are added up and judged as in `technical/1`
+(`recommendation.weigh`): BUY from 0.25 on, SELL from -0.25 down. An unknown value counts as a vote against the result.
 
 So a higher margin, return or growth never speaks for selling, and neither does a lower P/E above 0; more debt never
 speaks for buying. The limits are the same for all sectors: a bank, whose debt is its trade, often lacks the debt
 figure and gets HOLD more often. Only ratios and fractions count. Free cash flow over market value is left out, because
-the two have different currencies when a company reports in a currency other than its share's.
+the two are in different currencies if a company does not report in the currency of its share.
 
 The rule was not tested to predict anything, and triggers no trades.
 """

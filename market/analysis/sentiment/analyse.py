@@ -16,14 +16,14 @@ from stockqueue.config.llm_address import LlmServer
 
 
 def version_wanted(server: LlmServer | None) -> str:
-    """The version of an analysis by the preferred method: the LLM with a server, else the fixed rule."""
+    """The version of an analysis by the preferred method: the LLM if configured, or else the fixed rule."""
     return RULE_VERSION if server is None else f"{LLM_VERSION} {server.model}"[:100]
 
 
 def analyse_by_rule(
     stock: Stock, news: Sequence[NewsItem], wanted: str, *, fallback: str = "", usage: Usage | None = None
 ) -> Analysis:
-    """Analyse headlines by vaderSentiment, without saving; no headlines give no recommendation.
+    """Analyse headlines by vaderSentiment, without saving; without headlines, recommend nothing.
 
     `fallback` says why the rule replaces the LLM; `usage` holds the tokens of a useless LLM answer.
     """

@@ -1,7 +1,7 @@
 """The sentiment of headlines by vaderSentiment, and a fixed rule for BUY, HOLD or SELL.
 
-VADER knows words of social media, and nothing of companies. The rule adds up the sentiment of headlines; it does not
-predict prices, and triggers no trades.
+VADER knows words of social media, and nothing of companies. The rule adds up the sentiment of headlines. The rule does
+not predict prices, and triggers no trades.
 """
 
 import math

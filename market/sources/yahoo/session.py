@@ -111,7 +111,7 @@ def no_fundamentals(symbol: str) -> SymbolNotFound:
 
 
 def _is_page_of_refusal(content: bytes) -> bool:
-    """Whether a page or text refuses too many requests. Data would be JSON."""
+    """Whether an answer is a page or text about too many requests. Data would be JSON."""
     return content.lstrip()[:1] not in (b"{", b"[") and b"too many requests" in content.lower()
 
 

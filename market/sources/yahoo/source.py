@@ -115,7 +115,7 @@ class YahooFinance:
             return read_articles(self._ticker(symbol).get_news(count=count))
 
     def _ask_for_fundamentals(self, symbol: str) -> Fundamentals:
-        # One request. yfinance's own `Ticker.info` takes three of a scarce budget, with a quote and a series.
+        # A single request: yfinance's own `Ticker.info` takes three of a scarce budget, with a quote and a series.
         params = {"modules": ",".join(MODULES), "corsDomain": "finance.yahoo.com", "formatted": "false"}
         with self._naming_errors(symbol):
             url = SUMMARIES + quote(self._ticker(symbol).ticker, safe="")
@@ -162,8 +162,8 @@ class YahooFinance:
         return ""
 
     def _forget_memoised_answers(self) -> None:
-        # yfinance keeps the first answer to a time zone look-up for the life of the process, even a bad answer. It
-        # also keeps answers for ranges in the past, which change with the next split.
+        # yfinance keeps the first answer to a time zone look-up for the life of the process, even a bad answer.
+        # yfinance also keeps answers for ranges in the past, which change with the next split.
         YfData.cache_get.cache_clear()
 
 
@@ -177,7 +177,7 @@ def _whatever_the_cache(ask: Callable[[], _Answer]) -> _Answer:
 
 
 _WITHOUT_NEEDLESS_PASSES: Any = {"actions": True, "keepna": True}
-"""Spares yfinance two passes over its table, a fifth of its time: the removed rows are ignored here anyway."""
+"""Spares yfinance two passes over its table, a fifth of its time: the passes remove only data ignored here."""
 
 
 def _bars(frame: pd.DataFrame) -> list[Bar]:
