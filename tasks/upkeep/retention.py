@@ -146,7 +146,7 @@ def _ended(before: datetime) -> QuerySet[Job]:
 
 
 def _unpublished(job_ids: list[Any]) -> set[Any]:
-    return set(JobEvent.objects.filter(UNPUBLISHED).filter(job__in=job_ids).values_list("job_id", flat=True))
+    return set(JobEvent.objects.filter(UNPUBLISHED, job__in=job_ids).values_list("job_id", flat=True))
 
 
 def _kept(before: datetime) -> QuerySet[Job]:
@@ -156,7 +156,7 @@ def _kept(before: datetime) -> QuerySet[Job]:
 def _groups(before: datetime) -> QuerySet[JobGroup]:
     """Old groups without a remaining job."""
     young = Job.objects.filter(Q(finished_at=None) | Q(finished_at__gte=before), groups=OuterRef("pk"))
-    unpublished = JobEvent.objects.filter(UNPUBLISHED).filter(job__groups=OuterRef("pk"))
+    unpublished = JobEvent.objects.filter(UNPUBLISHED, job__groups=OuterRef("pk"))
     return JobGroup.objects.filter(~Exists(young), ~Exists(unpublished), created_at__lt=before)
 
 
