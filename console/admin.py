@@ -1,4 +1,4 @@
-"""Django imports this module to find the admin classes; each of these modules registers its own."""
+"""Django imports this module to find the admin classes; each module imported here registers its own."""
 
 from console import alerts, fetch_page, market_data, mqtt, portfolios, stocks, third_party  # noqa: F401
 from console.dashboard import register as _dashboard  # noqa: F401

@@ -12,7 +12,7 @@ from operations.monitoring.alerts import acknowledge
 
 @admin.register(Alert)
 class AlertAdmin(ReadOnly, ModelAdmin):
-    """What is out of bounds, and what was. Whoever acknowledges one tells the others that somebody looks after it."""
+    """Open and cleared alerts. Acknowledging an alert shows everybody that a person is looking after it."""
 
     list_display = (
         "text",

@@ -1,4 +1,4 @@
-"""A backfill, as the admin asks for it: its days, what they will cost, and a confirmation of just that."""
+"""The form of a backfill in the admin: its days, a preview of their cost, and the confirmation of the preview."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _MODES = {
 
 
 class BackfillForm(forms.Form):
-    """First and last day, and the mode."""
+    """The first and last day of a backfill, and its mode."""
 
     start = forms.DateField(label="First day", widget=UnfoldAdminSingleDateWidget)
     end = forms.DateField(
@@ -42,15 +42,15 @@ class BackfillForm(forms.Form):
         return given
 
     def range(self) -> tuple[date, date | None, Mode]:
-        """What a valid form has been given."""
+        """The days and the mode of a valid form."""
         return self.cleaned_data["start"], self.cleaned_data["end"], Mode(self.cleaned_data["mode"])
 
     def is_confirmed(self, stocks: Sequence[Stock]) -> bool:
-        """Whether a preview of just these stocks and days was shown, and "Queue it" pressed on it."""
+        """Whether the user pressed "Queue it" on a preview of exactly these stocks and days."""
         return self.data.get("confirmed") == self._fingerprint(stocks)
 
     def shown(self, stocks: Sequence[Stock]) -> dict[str, Any]:
-        """What the template of the preview needs. `has_changed`: another one was confirmed."""
+        """The preview's template context. `has_changed`: the user confirmed a different preview."""
         return {
             "cost": preview(stocks, *self.range(), now=timezone.now()),
             "fingerprint": self._fingerprint(stocks),

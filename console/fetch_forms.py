@@ -1,4 +1,4 @@
-"""What the page "Fetch" asks for: a symbol, a portfolio, or a range of days of either."""
+"""The forms of the page "Fetch": a symbol, a portfolio, or a range of days for either."""
 
 import re
 from typing import TYPE_CHECKING, Any
@@ -21,16 +21,16 @@ from portfolio.models import Holding, Portfolio
 from stockqueue.wording import name_some
 
 LONGEST_TEXT = 20_000
-"""Characters of several symbols: some thousands of them."""
+"""Characters of the symbols field: room for some thousand symbols."""
 NAMED = 5
-"""Symbols that an error names."""
+"""Symbols named in an error at most."""
 
 _HOW_TO_TYPE = {"autocapitalize": "characters", "autocomplete": "off", "spellcheck": "false"}
 _PORTFOLIO = Holding._meta.get_field("portfolio")
 
 
 class SymbolsField(forms.CharField):
-    """Symbols with commas or spaces between them; becomes a list, each once and in its one spelling."""
+    """Symbols separated by commas or spaces. The value is a list of distinct symbols in their canonical spelling."""
 
     def to_python(self, value: Any) -> Any:
         text = super().to_python(value) or ""
@@ -47,12 +47,12 @@ class SymbolsField(forms.CharField):
         return list(symbols)
 
     def run_validators(self, value: Any) -> None:
-        """Those of the text are for what was typed."""
+        """Run the validators of the text field on the symbols, joined to a text."""
         super().run_validators(", ".join(value))
 
 
 class PortfolioSelect(KeySelect):
-    """Finds portfolios by their names and their users' names, and shows both."""
+    """A select that finds portfolios by their names and their users' names, and shows both."""
 
     url_name = "%s:operations_fetch_portfolios"
 
@@ -79,10 +79,10 @@ class PortfolioField(_ModelChoiceField):
 
 
 class PortfolioChoices(AutocompleteJsonView):
-    """What `PortfolioSelect` asks for."""
+    """The JSON view behind `PortfolioSelect`."""
 
     def process_request(self, request: HttpRequest) -> tuple[str, Any, Any, str]:
-        """Whatever the request names: it is about portfolios."""
+        """Search among portfolios, regardless of the model in the request."""
         return request.GET.get("term", ""), admin.site.get_model_admin(Portfolio), _PORTFOLIO, "id"
 
     def has_perm(self, request: HttpRequest, obj: object = None) -> bool:
@@ -121,7 +121,7 @@ class PortfolioForm(forms.Form):
 
 
 class RangeForm(BackfillForm):
-    """A backfill of symbols or of a portfolio."""
+    """The form of a backfill of symbols or of a portfolio."""
 
     field_order = ("symbols", "portfolio")
     symbols = SymbolsField(
@@ -155,13 +155,13 @@ class RangeForm(BackfillForm):
         return given
 
     def chosen_portfolio(self) -> Portfolio | None:
-        """None where symbols were typed."""
+        """The chosen portfolio, or None for symbols."""
         portfolio: Portfolio | None = self.cleaned_data.get("portfolio")
         return portfolio
 
     @cached_property
     def stocks(self) -> list[Stock]:
-        """What was chosen. Stocks that are not known yet are not saved."""
+        """The chosen stocks. New stocks are not saved."""
         portfolio = self.chosen_portfolio()
         if portfolio is not None:
             return stocks_of([portfolio])
@@ -171,7 +171,7 @@ class RangeForm(BackfillForm):
 
 
 def refuse_unknown(symbols: list[str]) -> None:
-    """ValidationError for those that no stock has, of somebody who may not add any."""
+    """Raise ValidationError for symbols without a stock. For users without the permission to add stocks."""
     known = set(Stock.objects.filter(symbol__in=symbols).values_list("symbol", flat=True))
     if unknown := [symbol for symbol in symbols if symbol not in known]:
         names = name_some(unknown, NAMED)

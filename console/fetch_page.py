@@ -1,4 +1,4 @@
-"""The page "Fetch" in the admin: one symbol now, a portfolio now, or a backfill, without a shell."""
+"""The page "Fetch" in the admin: fetches a symbol or a portfolio now, or queues a backfill."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ from operations.models import Fetch
 
 @admin.register(Fetch)
 class FetchAdmin(ReadOnly, ModelAdmin):
-    """A page in place of a list. What is asked for leads to its progress, so that a reload asks for nothing."""
+    """A page in place of the model's list. A post redirects to its progress, so a reload enqueues nothing."""
 
     def has_view_permission(self, request: HttpRequest, _obj: object = None) -> bool:
         return may_request_jobs(request.user)
@@ -66,7 +66,7 @@ class FetchAdmin(ReadOnly, ModelAdmin):
 
 
 def _forms(request: HttpRequest) -> dict[str, forms.Form]:
-    """Those that the user may use, by name; what was posted is in the one that it names."""
+    """The user's available forms by name; the posted form holds the posted data."""
     posted = request.POST.get("form")
     may_add_stocks = request.user.has_perm("market.add_stock")
     may_choose_portfolio = may_fetch_portfolios(request)
@@ -84,7 +84,7 @@ def _forms(request: HttpRequest) -> dict[str, forms.Form]:
 
 
 def _queue(request: HttpRequest, form: forms.Form) -> HttpResponse | None:
-    """Ask for what the valid form says; None where there is nothing to fetch any more."""
+    """Enqueue the fetches of a valid form. None if no stock is left to fetch."""
     with transaction.atomic():
         match form:
             case SymbolForm():
@@ -105,7 +105,7 @@ def _queue_range(request: HttpRequest, form: RangeForm) -> HttpResponse | None:
 
 
 def _find_or_create(request: HttpRequest, symbols: Sequence[str]) -> list[Stock]:
-    """The stocks; those that are new are in the admin's log."""
+    """The stocks with these symbols. New stocks are created and logged in the admin's log."""
     known = set(Stock.objects.filter(symbol__in=symbols).values_list("symbol", flat=True))
     stocks = Stock.objects.find_or_create(symbols)
     new = [stock for stock in stocks if stock.symbol not in known]

@@ -1,4 +1,4 @@
-"""The filter of stocks by who holds them. Figures of the page "Stock data" lead to it."""
+"""The filter of held stocks by freshness. Figures of the page "Stock data" link to this filter."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from operations.monitoring.holdings_freshness import held_stocks
 
 
 class HeldFilter(admin.SimpleListFilter):
-    """The stocks that somebody holds, by how fresh they are."""
+    """Filter the stocks of all portfolios by freshness."""
 
     title = "held stocks"
     parameter_name = "held"

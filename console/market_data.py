@@ -14,7 +14,7 @@ from market.symbols import InvalidSymbol, parse_symbol
 
 
 class OfStocks(ReadOnly, KeysetList):
-    """What is known of stocks, found by their symbols. `is_in_order`: an index has a stock's rows as the list has."""
+    """Rows about stocks, found by symbol. `is_in_order`: an index has a stock's rows in the list's order."""
 
     is_in_order = True
     list_select_related = ("stock",)
@@ -32,7 +32,7 @@ class OfStocks(ReadOnly, KeysetList):
 
 @admin.register(PriceBar)
 class PriceBarAdmin(OfStocks):
-    """Stock by stock, those that were added last first; of each the newest day first."""
+    """Bars by stock, the last added stock first; within a stock, the newest day first."""
 
     key = ("stock_id", "date")
     nothing_yet = "They come with the first fetch of a stock."

@@ -1,4 +1,4 @@
-"""The MQTT bridge in the admin: events that the broker refused, and the bridge that publishes."""
+"""The MQTT bridge in the admin: dead letters, and the publishing bridge."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ from stockqueue.wording import describe_duration
 
 @admin.register(SetAsideEvent)
 class SetAsideEventAdmin(ReadOnly, KeysetList):
-    """What the MQTT broker does not have, and why. Once the cause is mended, people have it sent again."""
+    """Dead letters with their reasons. After the cause is fixed, a person sends them again."""
 
     list_display = ("id", "job_link", "symbol", "event", "created_at", "error")
     list_filter = ("event",)

@@ -1,4 +1,4 @@
-"""Filters of the admin's lists by what is not a column."""
+"""Filters of the admin's portfolio lists by values outside their columns."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from portfolio.tracking import WORDS
 
 
 class DataFilter(admin.SimpleListFilter):
-    """Tracked stocks by how fresh their data is."""
+    """Filter tracked stocks by freshness."""
 
     title = "data"
     parameter_name = "data"

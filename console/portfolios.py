@@ -41,7 +41,7 @@ IMPORT_PERMISSIONS = (
     *("portfolio.add_holding", "portfolio.change_holding"),
 )
 LINES_SHOWN = 1_000
-"""Of each kind of change, and of problems, on the page of an import; the others are counted."""
+"""Lines shown of each kind of change, and of problems, on an import's page; the rest is counted."""
 
 
 class HoldingInline(TabularInline):
@@ -84,7 +84,7 @@ class PortfolioAdmin(ModelAdmin):
 
     @action(description="Import", url_path="import", icon="upload", permissions=["import"])
     def import_file(self, request: HttpRequest) -> HttpResponse:
-        """Asks for a file, shows what it would do, and does that when it is confirmed."""
+        """Show the upload form, then a preview of the import, and import after the confirmation."""
         user = signed_in(request)
         form = UploadForm(request.POST or None, request.FILES or None)
         confirmed = None
@@ -115,7 +115,7 @@ class PortfolioAdmin(ModelAdmin):
                 self._log_import(user, upload, imported)
                 done = f"Imported {upload.file_name} into {upload.portfolio} of {upload.user}: {imported}."
                 self.message_user(request, done, messages.SUCCESS)
-                # A portfolio's own page would take long where thousands were imported.
+                # A portfolio's own page is slow after an import of thousands of holdings.
                 return redirect("admin:portfolio_portfolio_changelist")
         if confirmed and not is_as_confirmed and imported.changes_something:
             changed = "The portfolio has changed since the preview, and nothing was imported. This is the new preview."
@@ -125,7 +125,7 @@ class PortfolioAdmin(ModelAdmin):
     def _ask_for_file(
         self, request: HttpRequest, form: UploadForm, file_name: str = "", problems: Sequence[str] = ()
     ) -> HttpResponse:
-        """The form; with `problems`, which are why the file is not imported."""
+        """The upload form; `problems` are the errors of a refused file."""
         context = {
             **self.admin_site.each_context(request),
             "title": "Import a portfolio",
@@ -207,14 +207,14 @@ class TrackedList(ChangeList):
     result_list: list[PortfolioPriority]
 
     def get_results(self, request: HttpRequest) -> None:
-        """What the page shows of stocks is looked up for all its rows together."""
+        """Look up the stocks of all rows of the page together."""
         super().get_results(request)
         self.result_list = look_up(self.result_list, timezone.now())
 
 
 @admin.register(PortfolioPriority)
 class PortfolioPriorityAdmin(ModelAdmin):
-    """How much users care about their stocks, and whether these are looked after."""
+    """The priority scores of users' stocks, and the state of their data."""
 
     list_display = ("user", "stock", "priority_score", "is_active", "last_fetch", "analysed", "data")
     list_select_related = ("user", "stock")
@@ -231,7 +231,7 @@ class PortfolioPriorityAdmin(ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[PortfolioPriority], search_term: str
     ) -> tuple[QuerySet[PortfolioPriority], bool]:
-        """By keys that are found first: a condition on two other tables at once could use no index."""
+        """Look up users and stocks first, because a condition on two joined tables could use no index."""
         for word in search_term.split():
             users = list(User.objects.filter(username=word).values_list("pk", flat=True))
             queryset = queryset.filter(Q(user__in=users) | Q(stock__in=_stocks_named(word)))
@@ -256,20 +256,20 @@ def _shown(moment: datetime | None) -> str | None:
 
 
 def _stocks_named(text: str) -> list[int]:
-    """The keys of the one that has this symbol; none where it cannot be one."""
+    """The ids of the stock with this symbol; empty for a text that is not a symbol."""
     with suppress(InvalidSymbol):
         return list(Stock.objects.filter(symbol=parse_symbol(text)).values_list("pk", flat=True))
     return []
 
 
 def may_fetch_portfolios(request: HttpRequest) -> bool:
-    """Who may ask for what a portfolio holds, and be told what that is."""
+    """Whether the user may fetch a portfolio's stocks and see its holdings."""
     may_see = admin.site.get_model_admin(Portfolio).has_view_permission(request) and _may_see_holdings(request)
     return may_see and may_request_jobs(request.user)
 
 
 def queue_portfolios(request: HttpRequest, portfolios: Sequence[Portfolio]) -> HttpResponse | None:
-    """Ask for all that the portfolios hold, and lead to the progress; None where they hold nothing."""
+    """Enqueue a fetch of all held stocks and redirect to the progress; None for empty portfolios."""
     user = signed_in(request)
     with transaction.atomic():
         requested = fetch_portfolios(portfolios, user)
@@ -286,7 +286,7 @@ def _may_see_holdings(request: HttpRequest) -> bool:
 
 
 def _missing_permissions(editor: User, imported: Imported) -> list[str]:
-    """What the import would do that its editor may not do, each with the permission for it."""
+    """The import's changes that its editor has no permission for, each with the permission."""
     needs = (
         ("add stocks that are not known yet", "market.add_stock", imported.new_stocks),
         ("remove holdings", "portfolio.delete_holding", imported.removed),

@@ -1,4 +1,4 @@
-"""Stocks in the admin, and what can be fetched and found out of them."""
+"""Stocks in the admin, with their fetches, backfills and analyses."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ from tasks.models import Job
 
 
 def queue_fetch(request: HttpRequest, stocks: Sequence[Stock]) -> HttpResponse | None:
-    """Ask for the stocks now, and lead to the progress; None where there are none."""
+    """Enqueue fetches of the stocks and redirect to the progress; None without stocks."""
     user = signed_in(request)
     with transaction.atomic():
         requested = request_fetches(stocks, Job.Trigger.USER_REQUEST, user)
@@ -32,7 +32,7 @@ def queue_fetch(request: HttpRequest, stocks: Sequence[Stock]) -> HttpResponse |
 def queue_backfill(
     request: HttpRequest, form: BackfillForm, subject: str, stocks: Sequence[Stock], about: Sequence[Model]
 ) -> HttpResponse | None:
-    """Ask for the days of the valid form, and lead to the progress. `subject` and `about` are what was chosen."""
+    """Enqueue the backfill of a valid form and redirect to the progress. `subject` names the chosen `about`."""
     user = signed_in(request)
     start, end, mode = form.range()
     with transaction.atomic():
@@ -58,7 +58,7 @@ class StockAdmin(ModelAdmin):
 
     @admin.action(description="Backfill", permissions=["fetch"])
     def backfill(self, request: HttpRequest, stocks: QuerySet[Stock]) -> HttpResponse | None:
-        """Asks for the days, shows what they would cost, and queues them when that is confirmed."""
+        """Show the form of days, then a preview of the cost, and enqueue after the confirmation."""
         chosen = self._few(request, stocks)
         if not chosen:
             return None
@@ -80,7 +80,7 @@ class StockAdmin(ModelAdmin):
 
     @admin.action(description="Analyse now", permissions=["fetch"])
     def analyse_now(self, request: HttpRequest, stocks: QuerySet[Stock]) -> HttpResponse | None:
-        """Asks for all that can be found out; what still holds is not done again."""
+        """Enqueue analyses of all kinds; an analysis that is still valid is not repeated."""
         user = signed_in(request)
         chosen = self._few(request, stocks)
         if not chosen:
@@ -90,7 +90,7 @@ class StockAdmin(ModelAdmin):
             return follow(request, describe_analysis(name_stocks(chosen)), requested, chosen)
 
     def _few(self, request: HttpRequest, stocks: QuerySet[Stock]) -> list[Stock]:
-        """The chosen stocks; none, and an error, where they are more than AT_ONCE."""
+        """The chosen stocks; for more than AT_ONCE, an empty list and an error message."""
         chosen = list(stocks[: AT_ONCE + 1])
         if len(chosen) <= AT_ONCE:
             return chosen

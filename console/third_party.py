@@ -1,7 +1,7 @@
-"""Tables of Django, django-celery-results, django-celery-beat and django-axes, in the look of the admin.
+"""Tables of Django, django-celery-results, django-celery-beat and django-axes in the admin.
 
-The first three packages register admin classes of their own, which this module replaces. It removes the tables that
-stockqueue does not use: groups of tasks, and schedules at one moment or by the sun.
+This module replaces the admin classes of the first three packages. It removes the tables that stockqueue does not use:
+groups of tasks, and schedules at one moment or by the sun.
 """
 
 from datetime import datetime
@@ -56,7 +56,7 @@ class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
 
 @admin.register(TaskResult)
 class TaskResultAdmin(KeysetList, PlainTaskResultAdmin):
-    """What Celery keeps of each task; its id is the job's."""
+    """Celery's result of each task; the task id is the job's id."""
 
     moment = "date_created"
     nothing_yet = "Celery keeps here what came of the tasks of a day."
@@ -74,7 +74,7 @@ class TaskSelectWidget(UnfoldAdminSelectWidget, PlainTaskSelectWidget):
 
 
 class PeriodicTaskForm(PlainPeriodicTaskForm):
-    # Beat cannot send to a queue that does not exist, and says so in its log only.
+    # Beat cannot send to an unknown queue, and reports the error only in its log.
     queue = forms.ChoiceField(
         choices=[("", "The task's own"), *Job.Queue.choices], required=False, widget=UnfoldAdminSelectWidget
     )
@@ -87,13 +87,13 @@ class PeriodicTaskForm(PlainPeriodicTaskForm):
 
 @admin.register(PeriodicTask)
 class PeriodicTaskAdmin(PlainPeriodicTaskAdmin, ModelAdmin):
-    """When beat sends which task. Beat takes a change up within seconds."""
+    """The schedules of beat. Beat follows a change within seconds."""
 
     form = PeriodicTaskForm
     date_hierarchy = None
     list_display = ("name", "enabled", "scheduler", "last_run_at", "total_run_count")
     list_filter = ("enabled", "task")
-    # A priority would be the broker's number: tasks have their own. Routing by hand is left out.
+    # A priority here would be the broker's number, but tasks have their own. Manual routing is left out.
     fieldsets = (
         (None, {"fields": ("name", "regtask", "task", "enabled", "description")}),
         (
@@ -105,7 +105,7 @@ class PeriodicTaskAdmin(PlainPeriodicTaskAdmin, ModelAdmin):
     )
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """django-celery-beat lets everybody who sees schedules disable and run them."""
+        """No actions without the permission to change schedules; django-celery-beat would offer them to all viewers."""
         actions: dict[str, Any] = super().get_actions(request)
         return actions if self.has_change_permission(request) else {}
 
@@ -126,7 +126,7 @@ class CrontabScheduleAdmin(PlainCrontabScheduleAdmin, ModelAdmin):
 
 @admin.register(AccessAttempt)
 class AccessAttemptAdmin(ReadOnly, ModelAdmin):
-    """Failed logins that count, and who is locked out by them."""
+    """Failed logins that count towards a lockout, and the locked-out users."""
 
     list_display = ("username", "ip_address", "failures_since_start", "attempt_time", "locked_until", "user_agent")
     search_fields = ("username", "ip_address")
@@ -149,7 +149,7 @@ class AccessAttemptAdmin(ReadOnly, ModelAdmin):
 
     @admin.action(description="Unlock", permissions=["unlock"])
     def unlock(self, request: HttpRequest, chosen: QuerySet[Any]) -> None:
-        """Forget the failures of these users from these addresses."""
+        """Delete the counted failures of the chosen users and addresses."""
         unlocked = dict.fromkeys((attempt.username, attempt.ip_address) for attempt in chosen)
         for username, address in unlocked:
             forget(username, address)

@@ -1,7 +1,7 @@
-"""A portfolio's file on its way through the admin: uploaded, shown as a preview, and imported when that is confirmed.
+"""An uploaded portfolio in the admin: a file, its preview, and the confirmed import.
 
-In between, the browser keeps the file, and not this process or a folder of its host: several processes and hosts may
-answer. It is signed, together with what was previewed, and read anew.
+The browser keeps the file until the confirmation, because another process or host may answer then. The file is signed
+together with its preview, and read again.
 """
 
 import base64
@@ -21,7 +21,7 @@ from portfolio.imports import PORTFOLIO, Imported
 from portfolio.models import Portfolio
 
 LARGEST_UPLOAD = 1_800_000
-"""Bytes. In the worst case the signed text is a third longer, and a form may have 2.5 MiB (Django's default)."""
+"""In bytes. The signed text is at worst a third longer, and a form may have 2.5 MiB (Django's default)."""
 PREVIEW_LASTS = 3_600
 """Seconds from a preview to its confirmation."""
 
@@ -30,7 +30,7 @@ _SALT = "portfolio.uploads"
 
 @dataclass(frozen=True)
 class Upload:
-    """A file, and the portfolio that it is for."""
+    """A file, and the portfolio for its import."""
 
     user: User
     portfolio: str
@@ -67,13 +67,13 @@ class UploadForm(forms.Form):
         return file
 
     def upload(self) -> Upload:
-        """What a valid form has been given."""
+        """The upload of a valid form."""
         given = self.cleaned_data
         return Upload(given["user"], given["portfolio"], given["file"].name, given["file"].read())
 
 
 def seal(upload: Upload, preview: Imported, editor: User) -> str:
-    """The upload as signed text, for `editor` to send back with a confirmation of what the preview says."""
+    """Sign the upload and its preview as a text that `editor` sends back with the confirmation."""
     parts = {
         "user": upload.user.pk,
         "portfolio": upload.portfolio,
@@ -86,8 +86,11 @@ def seal(upload: Upload, preview: Imported, editor: User) -> str:
 
 
 def unseal(sealed: str, editor: User) -> tuple[Upload, str]:
-    """The upload, and the fingerprint of its preview. BadSignature where seal() has not written that for this editor,
-    or more than an hour ago, or the user of the portfolio is gone."""
+    """Read a sealed upload and the fingerprint of its preview.
+
+    Raises BadSignature if the text is not from seal() for this editor, is over an hour old, or the portfolio's user is
+    gone.
+    """
     parts = signing.loads(sealed, salt=_SALT, max_age=PREVIEW_LASTS)
     user = User.objects.filter(pk=parts["user"]).first()
     if user is None or parts["editor"] != editor.pk:
@@ -97,6 +100,6 @@ def unseal(sealed: str, editor: User) -> tuple[Upload, str]:
 
 
 def fingerprint(imported: Imported) -> str:
-    """Differs where an import would do something else to the portfolio."""
+    """A text that differs for any import with other changes to the portfolio."""
     done = [imported.new_portfolio, imported.added, imported.changed, imported.removed]
     return hashlib.sha256(json.dumps(done).encode()).hexdigest()

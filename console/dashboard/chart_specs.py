@@ -1,4 +1,4 @@
-"""What the charts of the page "Stock data" are about: figures of the readings, and the lists that they lead to."""
+"""The charts of the page "Stock data": for each line a figure of the readings and a link to a list."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Link = Callable[[Reading], str]
 
 @dataclass(frozen=True)
 class Series:
-    """A figure of the readings by its name, and the list of what it is about in one of them."""
+    """A figure of the readings, by name, and the link from a reading to the list of the counted rows."""
 
     label: str
     name: str
@@ -26,7 +26,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Subject:
-    """What one chart shows. `over` is drawn over the others, with an axis of its own for times."""
+    """The content of one chart. `over` is a series of times, drawn on top with its own axis."""
 
     key: str
     title: str
@@ -37,7 +37,7 @@ class Subject:
 
 
 def subjects() -> list[Subject]:
-    """All of them, in the order in which they are shown."""
+    """All charts of the page, in display order."""
     types = [str(job_type) for job_type in Job.Type]
     return [
         Subject(
@@ -98,7 +98,7 @@ def _waiting(queue: str) -> Link:
 
 
 def _oldest(reading: Reading) -> str:
-    """The one that had waited so long then, and any older one; the figure is rounded to a millisecond."""
+    """Link to the job behind the figure and to older jobs; the figure is rounded to a millisecond."""
     asked_for = reading.at - timedelta(seconds=(reading.oldest_waiting or 0) - 0.001)
     return links.active_jobs(status__in=",".join(Job.WAITING), created_at__lte=asked_for.isoformat())
 

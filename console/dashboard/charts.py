@@ -16,21 +16,21 @@ from operations.monitoring import readings
 from operations.monitoring.readings import Period, Point
 
 JUST_NOW = timedelta(minutes=3)
-"""What was measured longer ago is the latest value of nothing: nobody measures."""
+"""The age at which a reading no longer counts as the latest value, because measuring has stopped."""
 
 _SPLIT: Mapping[Period, Callable[[datetime], object]] = {
     Period.HOUR: lambda moment: (moment.hour, moment.minute // 15),
     Period.DAY: lambda moment: moment.hour // 6,
     Period.WEEK: lambda moment: moment.day,
 }
-"""The axis of time has a tick where this changes."""
+"""The time axis has a tick at each change of the function's result."""
 _TICK = {Period.HOUR: "%H:%M", Period.DAY: "%H:%M", Period.WEEK: "%a"}
 _ROW = {Period.HOUR: "%H:%M", Period.DAY: "%a %H:%M", Period.WEEK: "%a %d %H:%M"}
 
 
 @dataclass(frozen=True)
 class Line:
-    """A series as it is drawn. `style` is its number from 1 on, or `over`; `sample` is its mark for the legend."""
+    """A drawn series. `style` is its number from 1 on, or `over`; `sample` is its mark for the legend."""
 
     label: str
     style: str
@@ -42,9 +42,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture, and the same in words and as a table: rows of a time and a text for each line, the newest first.
+    """A chart as a picture, in words and as a table of a time and a text for each line, the newest row first.
 
-    `times` are ticks, each with an x and a label; `gaps` have x and width, and are where nobody measured.
+    `times` are ticks (x, label). `gaps` are stretches without readings (x, width).
     """
 
     key: str
@@ -65,9 +65,9 @@ class Chart:
 
 @dataclass(frozen=True)
 class Charts:
-    """All charts of a period; none of them where they have still to be asked for.
+    """All charts of a period; `charts` is empty until the page has requested the charts.
 
-    `at` is when something was measured last, `trouble` why nothing is measured now.
+    `at` is the time of the last reading, `trouble` the reason why nothing is measured now.
     """
 
     period: Period
@@ -79,7 +79,7 @@ class Charts:
 
 @dataclass(frozen=True)
 class _Track:
-    """A series with the axis that it is drawn along."""
+    """A series with its axis."""
 
     series: Series
     axis: Axis
@@ -90,17 +90,17 @@ class _Track:
 
 
 def period_of(name: str) -> Period:
-    """The one that a page's address names, such as `day`; the hour where it names none."""
+    """The period with this name, such as `day`, from a page's address; otherwise the hour."""
     return next((period for period in Period if period.title == name), Period.HOUR)
 
 
 def awaited(period: Period) -> Charts:
-    """What a page shows until it has asked for the charts, which take a part of its time. No queries."""
+    """Charts without content, for a page that requests its charts separately. No queries."""
     return Charts(period=period, periods=list(Period), at=None, trouble="", charts=())
 
 
 def collect(period: Period) -> Charts:
-    """All charts, now. Two queries."""
+    """Draw all charts as of now. Two queries."""
     now = timezone.now()
     points, reading = readings.history(period, now), readings.latest()
     is_new = reading is not None and now - reading.at <= JUST_NOW
@@ -128,7 +128,7 @@ def _draw(subject: Subject, period: Period, points: Sequence[Point], reading: Re
     if subject.over is not None:
         axes.append(Axis.of(replace(TIME, title=subject.over.label), frame, _known([subject.over], points)))
         tracks.append(_Track(subject.over, axes[1], "over"))
-    is_measured = [*(bool(point.figures) for point in points[:-1]), True]  # the last one is not over yet
+    is_measured = [*(bool(point.figures) for point in points[:-1]), True]  # the last minute is not over yet
     return Chart(
         key=subject.key,
         title=subject.title,
@@ -158,13 +158,11 @@ def _line(track: _Track, points: Sequence[Point], xs: Sequence[float], reading: 
 
 
 def _known(series: Sequence[Series], points: Sequence[Point]) -> list[float]:
-    """All values that there are."""
     found = (point.figures.get(one.name) for one in series for point in points)
     return [value for value in found if value is not None]
 
 
 def _describe(tracks: Sequence[_Track], period: Period, points: Sequence[Point], missing: int) -> str:
-    """The chart in words."""
     parts = []
     for track in tracks:
         values, say = _known([track.series], points), track.axis.unit.say

@@ -1,4 +1,4 @@
-"""The admin's lists that figures lead to. A list has exactly the rows that its figure counts."""
+"""Links from figures to the admin's lists. A list has exactly the rows counted by its figure."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from django.urls import reverse
 
 @dataclass(frozen=True)
 class Figure:
-    """Something that was counted or measured, and the list of what it is about."""
+    """The text of a count or measurement, and a link to the list behind the number."""
 
     text: str
     link: str
@@ -20,7 +20,7 @@ def jobs(**lookups: object) -> str:
 
 
 def active_jobs(**lookups: object) -> str:
-    # Said in these words, so that the database finds them by a partial index.
+    # With this condition the database uses a partial index.
     return jobs(finished_at__isnull=True, **lookups)
 
 

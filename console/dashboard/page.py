@@ -1,4 +1,4 @@
-"""What the page "Stock data" shows, collected when it is asked for: figures, and where each of them leads to."""
+"""The figures of the page "Stock data", collected at each request, each with a link to a list."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ PACE = timedelta(minutes=5)
 _AGES = ("under 5 minutes", "5 to 30 minutes", "30 to 60 minutes", "1 to 6 hours", "6 to 24 hours", "1 to 7 days")
 """Names of the bands of the histogram, each up to one of `operations.monitoring.holdings_freshness.AGES`."""
 _OLDER = "over 7 days"
-"""The last one, which goes up to any."""
+"""The name of the last band, without an upper limit."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A row of a chart; `shares` are the lengths of its parts, in per cent of the longest bar."""
+    """A row of a bar chart; `shares` are the lengths of its parts, in per cent of the longest bar."""
 
     label: str
     figures: Sequence[Figure]
@@ -45,7 +45,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class QueueCard:
-    """A queue; `empty` says when nothing will wait in it any more."""
+    """A queue; `empty` tells when the last waiting job will have ended."""
 
     queue: str
     bars: Sequence[Bar]
@@ -57,9 +57,9 @@ class QueueCard:
 
 @dataclass(frozen=True)
 class WorkerRow:
-    """A worker, or a process that does jobs itself, whose `state` is empty. One that is gone may be `replaced`.
+    """A worker, or a process with direct processing (empty `state`). A gone worker may be `replaced`.
 
-    `use` and `efficiency` are None where they cannot be said.
+    `use` and `efficiency` are None if unknown.
     """
 
     worker: Figure
@@ -72,7 +72,7 @@ class WorkerRow:
 
 @dataclass(frozen=True)
 class LoginTimes:
-    """What became of the logins of the last hour; `seconds` are the median and the 95th percentile."""
+    """The results of the last hour's logins; `seconds` has the median and the 95th percentile."""
 
     results: Sequence[tuple[str, Figure]]
     seconds: Sequence[tuple[str, Figure]]
@@ -108,7 +108,7 @@ class AlertRow:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything, at `at`. `summary` is what has to be said aloud when it changes."""
+    """All figures at the time `at`. A screen reader speaks each new `summary`."""
 
     at: datetime
     summary: str
@@ -133,7 +133,7 @@ class Page:
 
 
 def collect(readiness: Readiness) -> Page:
-    """Everything, now; the number of queries does not depend on what is in the database."""
+    """Collect all figures; the number of queries does not depend on the number of rows."""
     with plain_plans():
         return _collect(readiness, timezone.now())
 
@@ -218,7 +218,7 @@ def _waiting(queue: str, **lookups: object) -> str:
 
 
 def _empty(waiting: int, ended: int) -> str:
-    """When nothing will wait any more, if jobs go on to end as they did lately, and no new ones come."""
+    """The time until no job waits, at the recent pace and without new jobs."""
     if not waiting:
         return "now"
     if not ended:
@@ -263,7 +263,7 @@ def _logins(now: datetime) -> LoginTimes:
 
 
 def _ages(held: HeldStocks, now: datetime) -> list[Bar]:
-    """How many of the stocks, without parked ones, were checked how long ago."""
+    """Counts of held stocks by the age of their last check, without parked stocks."""
     counted = [("never", held.never, links.stocks(held="never"))]
     younger: dict[str, object] = {}
     before = 0
@@ -277,7 +277,6 @@ def _ages(held: HeldStocks, now: datetime) -> list[Bar]:
 
 
 def _checked(**lookups: object) -> str:
-    """Held stocks that are not parked, by their check."""
     return links.stocks(held="any", status__exact=Stock.Status.ACTIVE, **lookups)
 
 
@@ -304,7 +303,7 @@ def _alert(alert: Alert) -> AlertRow:
 
 
 def _summary(banner: str, found: Iterable[Light], alerts: Iterable[Alert]) -> str:
-    """Without ages, which would change it all the time."""
+    """The state in words, without ages, because the text would otherwise change all the time."""
     out_of_order, names = [one.name for one in found if one.state == BAD], [alert.name for alert in alerts]
     parts = [
         banner,
@@ -315,7 +314,7 @@ def _summary(banner: str, found: Iterable[Light], alerts: Iterable[Alert]) -> st
 
 
 def _share(part: int, whole: int) -> float:
-    """In per cent; 0 of nothing."""
+    """Share in per cent; 0 if `whole` is 0."""
     return round(100 * (share(part, whole) or 0), 1)
 
 

@@ -20,7 +20,7 @@ from operations.monitoring.readings import Period
 
 @admin.register(StockData)
 class StockDataAdmin(ReadOnly, ModelAdmin):
-    """A page in place of a list. It asks for its figures anew every few seconds."""
+    """A page in place of the model's list. The page refreshes its figures every few seconds."""
 
     def get_urls(self) -> list[URLPattern]:
         page = needs_database(self.admin_site.admin_view(self.page), "away_page.html")
@@ -47,13 +47,13 @@ class StockDataAdmin(ReadOnly, ModelAdmin):
         return render(request, f"{FOLDER}/page.html", context)
 
     def figures(self, request: HttpRequest, readiness: Readiness) -> HttpResponse:
-        """The part of the page that changes. Who may not see it any more is led to the login by the whole page."""
+        """The page's changing part. Without the permission to view, the whole page reloads and shows the login."""
         if not self._may_see(request):
             return HttpResponseClientRefresh()
         return render(request, f"{FOLDER}/figures.html", {"page": collect(readiness)})
 
     def charts(self, request: HttpRequest, readiness: Readiness) -> HttpResponse:
-        """The same of the charts."""
+        """The page's charts, with the same permission as the figures."""
         if not self._may_see(request):
             return HttpResponseClientRefresh()
         return render(request, f"{FOLDER}/charts.html", {"charts": charts.collect(_period(request))})

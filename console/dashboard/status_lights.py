@@ -1,4 +1,4 @@
-"""Lights for what has to work, and whether jobs are done without the broker."""
+"""Status lights of the services, and the state of direct processing."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from stockqueue.wording import describe_duration
 from tasks.models import Job
 
 DIRECT = "direct@"
-"""What the ids of processes begin with that do jobs themselves (`tasks.delivery.direct.worker_id`)."""
+"""Prefix of the worker ids of direct processing (`tasks.delivery.direct.worker_id`)."""
 
 GOOD, BAD, UNKNOWN = "good", "bad", "unknown"
 
 
 @dataclass(frozen=True)
 class Light:
-    """Whether something works; `state` is GOOD, BAD or UNKNOWN, and `text` says the same in words."""
+    """The status of a service; `state` is GOOD, BAD or UNKNOWN, and `text` the same in words."""
 
     name: str
     state: str
@@ -34,7 +34,7 @@ class Light:
 
 
 def lights(readiness: Readiness, now: datetime) -> Iterator[Light]:
-    """One for each of what has to work."""
+    """Yield a light for the broker, the database, beat, the MQTT bridge and each source."""
     yield _broker(readiness.checks["broker"])
     yield Light("Database", GOOD, "answers")
     signs = signs_of_life(now)
@@ -97,7 +97,7 @@ def _source(name: str, now: datetime) -> Light:
 
 
 def direct_processing(readiness: Readiness, uses: Iterable[WorkerUse]) -> tuple[str, Figure | None]:
-    """Why jobs are done without the broker, and how many are just now; empty where they are not."""
+    """The reason for direct processing and its running jobs; an empty text and None if it is off."""
     broker, rollout = readiness.checks["broker"], settings.JOB_PROCESSOR.integration.rollout_percent
     direct = sum(use.running for use in uses if use.worker_id.startswith(DIRECT))
     if broker == health.NOT_NEEDED:

@@ -1,6 +1,6 @@
-"""How values become a picture: axes with round numbers, lines that break where there is no value, and marks.
+"""Drawing of values as SVG: axes with round numbers, lines with breaks at missing values, and marks.
 
-All places are in the units of the SVG's `viewBox`.
+All coordinates are in the units of the SVG's `viewBox`.
 """
 
 import math
@@ -12,9 +12,9 @@ from itertools import groupby
 from stockqueue.wording import describe_duration
 
 MOST_STEPS = 4
-"""An axis has so many steps at most."""
+"""Steps of an axis at most."""
 MARKS = 4
-"""A line has about so many marks, which tell it from the others where colours do not."""
+"""Approximate number of marks on a line; marks distinguish lines for readers who see no colours."""
 
 _SHAPES = (
     "m-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0z",
@@ -27,7 +27,7 @@ _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 
 @dataclass(frozen=True)
 class Frame:
-    """Where the plot is in the picture. It is as wide as on a telephone, so that its text can be read there."""
+    """The place of the plot in the picture. The width is a telephone's, to keep the text readable there."""
 
     right: int
     left: int = 46
@@ -45,15 +45,15 @@ class Frame:
         return (self.left + self.right) // 2
 
     def columns(self, count: int) -> list[float]:
-        """The x of each of so many points: in the middle of the room that it has."""
+        """The x of each of `count` points, in the middle of its column."""
         return [round(self.left + (number + 0.5) * self._room(count), 1) for number in range(count)]
 
     def place(self, share: float) -> float:
-        """The y of a value that is such a share of its axis."""
+        """The y of a value at this share of the axis."""
         return round(self.bottom - share * self.depth, 1)
 
     def gaps(self, is_there: Sequence[bool]) -> list[tuple[float, float]]:
-        """Where points are missing: x and width of each stretch."""
+        """The stretches without points, as x and width."""
         room, number, found = self._room(len(is_there)), 0, []
         for there, run in groupby(is_there):
             length = len(list(run))
@@ -71,9 +71,9 @@ ONE_AXIS, TWO_AXES = Frame(right=330), Frame(right=292)
 
 @dataclass(frozen=True)
 class Unit:
-    """What an axis counts: its title, the distances that ticks may have, and how values are written.
+    """The unit of an axis: its title, the allowed distances of ticks, and the format of values.
 
-    `label` is for ticks, where there is little room. `whole` is the top of an axis that is always the same.
+    `label` is the short format, for ticks. `whole` is the top of an axis with a fixed range.
     """
 
     title: str
@@ -85,7 +85,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Axis:
-    """From 0 at the bottom of the plot to `highest` at its top; a tick has an y and a label."""
+    """An axis from 0 at the bottom of the plot to `highest` at its top; a tick has a y and a label."""
 
     unit: Unit
     frame: Frame
@@ -94,7 +94,7 @@ class Axis:
 
     @classmethod
     def of(cls, unit: Unit, frame: Frame, values: Sequence[float]) -> "Axis":
-        """As high as the values need it."""
+        """The lowest axis with room for all values."""
         most = unit.whole or max(values, default=0.0)
         step = next((one for one in unit.steps if most <= MOST_STEPS * one), most / MOST_STEPS)
         count = max(1, math.ceil(most / step))
@@ -102,12 +102,11 @@ class Axis:
         return cls(unit, frame, count * step, ticks)
 
     def place(self, value: float) -> float:
-        """The y of a value."""
         return self.frame.place(value / self.highest)
 
 
 def line(values: Sequence[float | None], xs: Sequence[float], axis: Axis) -> str:
-    """An SVG path through the values. It breaks where there is none; a value between two breaks is a dot."""
+    """An SVG path through the values. It breaks at None; a value between two breaks is a dot."""
     parts = []
     for run in _runs(values):
         places = [f"{xs[number]:g} {axis.place(value):g}" for number, value in run]
@@ -119,7 +118,7 @@ def marks(values: Sequence[float | None], xs: Sequence[float], axis: Axis, shape
     """An SVG path with marks on some of the values, the newest one included."""
     known = [(number, value) for number, value in enumerate(values) if value is not None]
     every = max(1, len(values) // MARKS)
-    first = shape * every // len(_SHAPES)  # lines that lie upon each other have theirs at different places
+    first = shape * every // len(_SHAPES)  # overlapping lines have marks at different places
     chosen = [one for one in known if one[0] % every == first or one == known[-1]]
     return "".join(mark(xs[number], axis.place(value), shape) for number, value in chosen)
 
@@ -130,7 +129,7 @@ def mark(x: float, y: float, shape: int) -> str:
 
 
 def _runs(values: Sequence[float | None]) -> Iterator[list[tuple[int, float]]]:
-    """Values that follow each other without a break, with their numbers."""
+    """Yield each run of values without a break, as pairs of index and value."""
     run: list[tuple[int, float]] = []
     for number, value in enumerate([*values, None]):
         if value is not None:
@@ -162,7 +161,7 @@ def _long_time(seconds: float) -> str:
 
 
 def counted(things: str) -> Unit:
-    """The unit of a number of things."""
+    """The unit of a count of `things`."""
     return Unit(things, _decades(0, 9), _short_count, lambda count: f"{count:,.0f}")
 
 

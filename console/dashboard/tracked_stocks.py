@@ -1,4 +1,4 @@
-"""The stocks that users care about most, and whether they are looked after."""
+"""The stocks with the highest priority scores, and the state of their data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ HIGHEST = 10
 
 @dataclass(frozen=True)
 class TrackedStock:
-    """A user's stock with its score; how its data is (`state`, in words `data`), when it was fetched and analysed."""
+    """A user's stock with its score, freshness (`state`, in words `data`), last fetch and last analysis."""
 
     user: str
     stock: Figure
@@ -26,7 +26,7 @@ class TrackedStock:
 
 
 def most_tracked(now: datetime) -> Sequence[TrackedStock]:
-    """Those with the highest scores."""
+    """The ten tracked stocks with the highest scores."""
     return [
         TrackedStock(
             user=row.user.get_username(),

@@ -1,4 +1,4 @@
-"""How the page "Stock data" answers: with the figures, or with the word that the database is away."""
+"""Wrapper of the views of the page "Stock data": an error page while the database is away."""
 
 import logging
 from collections.abc import Callable
@@ -16,17 +16,17 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "admin/operations/stockdata"
 EVERY = 5
-"""Seconds between two looks of an open page at its figures."""
+"""Seconds between two refreshes of the figures on an open page."""
 CHARTS_EVERY = 60
-"""The same at its charts."""
+"""Seconds between two refreshes of the charts."""
 
 
 def needs_database(
     view: Callable[[HttpRequest, Readiness], HttpResponse], away: str
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """The view, handed what the servers say; while the database is away, 503 with the template `away` instead.
+    """Pass the readiness of the servers to the view; while the database is away, render `away` with status 503.
 
-    Whoever asks is not known then, and is told nothing that /health/ready does not tell everybody.
+    The user is unknown without the database, so `away` shows only the public facts of /health/ready.
     """
 
     @never_cache

@@ -1,4 +1,4 @@
-"""What people do to jobs in the admin: actions on the list, buttons on a job's page."""
+"""A person's actions on jobs in the admin: actions of the list and buttons of a job's page."""
 
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -54,7 +54,7 @@ _HINTS = {
 
 
 class JobActions(ModelAdmin):
-    """Cancel, run again, change the priority: each with a permission of its own, and in the job's history."""
+    """Cancel, rerun and re-prioritise jobs. Each action has its own permission and is in the job's history."""
 
     actions = ("cancel_jobs", "run_jobs_again", "reprioritise_jobs")
     actions_detail = ("run_again", "cancel", "reprioritise")
@@ -94,7 +94,7 @@ class JobActions(ModelAdmin):
             return None
         return self._confirm(request, "Change the priority", chosen, form=form, action_name="reprioritise_jobs")
 
-    # A link leads to each of these: a GET asks, and only a POST acts.
+    # The buttons are links: a GET shows a confirmation, and only a POST acts.
 
     @action(description="Run again", url_path="run-again", icon="replay", permissions=["retry"])
     def run_again(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -121,7 +121,7 @@ class JobActions(ModelAdmin):
         return self._confirm(request, "Change the priority", [job], form=form)
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
-        """The buttons of a job's page: those that its status allows."""
+        """The buttons of a job's page, as allowed by the job's status."""
         job = self.get_object(request, str(object_id))
         allowed = set()
         if job is not None:
@@ -133,7 +133,7 @@ class JobActions(ModelAdmin):
     def _act_on_all(
         self, request: HttpRequest, jobs: QuerySet[Job], kind: BulkAction.Kind, form: PriorityForm | None = None
     ) -> HttpResponse | None:
-        """Ask first: how many match, and by what. Then it goes on in the background."""
+        """Confirm the number of matching jobs and the filters, then begin a bulk action in the background."""
         user = signed_in(request)
         matched = count(jobs)
         if not matched:
@@ -188,7 +188,7 @@ class JobActions(ModelAdmin):
         return came
 
     def _reprioritise(self, request: HttpRequest, jobs: Collection[Job], form: PriorityForm) -> bool:
-        """Whether that was possible; the form says why it was not."""
+        """Change the priority of the jobs. False, with an error in the form, if the priority is not possible."""
         priority = form.cleaned_data["priority"]
         try:
             with transaction.atomic():
@@ -205,7 +205,7 @@ class JobActions(ModelAdmin):
         LogEntry.objects.log_actions(request.user.pk, list(jobs), CHANGE, message)  # type: ignore[arg-type]
 
     def _tell(self, request: HttpRequest, what: str, done: Collection[Job], asked: Collection[Job], hint: str) -> None:
-        """Say which of the jobs were changed, and how the others are that were not."""
+        """Show messages with the changed jobs, and with the status of each unchanged job."""
         if done:
             self.message_user(request, f"{what}: {name_some((job.subject for job in done), NAMED)}.", messages.SUCCESS)
         changed: set[UUID] = {job.pk for job in done}
@@ -224,9 +224,9 @@ class JobActions(ModelAdmin):
         action_name: str = "",
         **about_all: Any,
     ) -> HttpResponse:
-        """The page that asks first. With `action_name`, its form repeats that action of the list.
+        """The confirmation page. With `action_name`, its form repeats this action of the list.
 
-        Where that is about all that match, the page tells of these instead of `jobs`.
+        `about_all` describes an action on all matching jobs, in place of `jobs`.
         """
         context = {
             **self.admin_site.each_context(request),
@@ -244,5 +244,5 @@ class JobActions(ModelAdmin):
 
 
 def _is_about_all(request: HttpRequest) -> bool:
-    """Whether "all that match" are chosen, on whatever page they are."""
+    """Whether the user chose all matching jobs, on every page of the list."""
     return request.POST.get("select_across") == "1"

@@ -1,4 +1,4 @@
-"""Actions on many jobs in the admin: a list, and for each a page that follows it and can stop it."""
+"""Bulk actions in the admin: a list, and a page for each action with its progress and a stop button."""
 
 from collections import Counter
 from typing import Any
@@ -26,17 +26,17 @@ from tasks.bulk import runner
 from tasks.models import BulkAction, Job
 
 MOST_COUNTED = 100_000
-"""More matching jobs than that are not counted: that they are many is what matters."""
+"""Limit of the count of matching jobs; a larger number has no use."""
 REASONS_SHOWN = 5
 
 
 def count(jobs: QuerySet[Job]) -> int:
-    """How many these are, as far as they are counted."""
+    """Count the jobs, up to MOST_COUNTED + 1."""
     return jobs.order_by()[: MOST_COUNTED + 1].count()
 
 
 def count_in_words(matched: int) -> str:
-    """`1 job`, `1,200 jobs`, or `over 100,000 jobs` where no more are counted."""
+    """`1 job`, `1,200 jobs`, or `over 100,000 jobs` beyond MOST_COUNTED."""
     if matched > MOST_COUNTED:
         return f"over {MOST_COUNTED:,} jobs"
     return f"{matched:,} job{'' if matched == 1 else 's'}"
@@ -44,7 +44,7 @@ def count_in_words(matched: int) -> str:
 
 @admin.register(BulkAction)
 class BulkActionAdmin(ReadOnly, LivePage):
-    """Who may do the same to one job sees these and may stop them; with `view_bulkaction`, one sees all."""
+    """A user with the permission for one job sees and stops such bulk actions; `view_bulkaction` shows all."""
 
     part_template = "admin/tasks/bulkaction/part.html"
     list_display = ("__str__", "which", "user", "created_at", "shown_state", "progress", "finished_at")
@@ -128,12 +128,12 @@ def log_end(action: BulkAction, user: User, what: str) -> None:
 
 
 def link_to(action: BulkAction, words: str) -> str:
-    """A link to the page that follows it."""
+    """A link to the action's page."""
     return format_html(
         '<a href="{}" class="underline">{}</a>', reverse("admin:tasks_bulkaction_change", args=[action.pk]), words
     )
 
 
 def _kinds_of(request: HttpRequest) -> list[str]:
-    """What the user may do to jobs."""
+    """The kinds of actions that the user has the permission for."""
     return [kind for kind, permission in BulkAction.PERMISSIONS.items() if request.user.has_perm(permission)]

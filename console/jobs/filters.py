@@ -1,4 +1,4 @@
-"""Filters of the admin's lists by what is not a column."""
+"""Filters of the admin's lists by values outside their columns."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ReasonFilter(admin.SimpleListFilter):
-    """Jobs with one error, whatever symbol it names. The list does not offer any: links lead here."""
+    """Jobs with the same error, for any symbol. The list shows no choices; only links use this filter."""
 
     title = "reason"
     parameter_name = "reason"
@@ -34,7 +34,7 @@ class ReasonFilter(admin.SimpleListFilter):
 
 
 class LoginFilter(admin.SimpleListFilter):
-    """The logins of the last hour that asked for something, by what came of them: of each the request that decided."""
+    """The last hour's logins with requests, by result. A row is the request that decided the login's result."""
 
     title = "logins of the last hour"
     parameter_name = "login"
@@ -50,7 +50,7 @@ class LoginFilter(admin.SimpleListFilter):
 
 
 class PriorityFilter(admin.SimpleListFilter):
-    """Jobs of one priority. Django's own filter would look which ones there are, through all jobs."""
+    """Jobs of one priority. Django's own filter would read all jobs to find the existing priorities."""
 
     title = "priority"
     parameter_name = "priority__exact"
@@ -71,7 +71,7 @@ _MISSING = "missing"
 
 
 class StateFilter(admin.SimpleListFilter):
-    """Workers by `tasks.celery_worker.registry`'s state, and those that are gone and were not replaced."""
+    """Workers by the state in `tasks.celery_worker.registry`, and gone workers without a replacement."""
 
     title = "state"
     parameter_name = "state"

@@ -1,4 +1,4 @@
-"""Which jobs the admin's list has under an address's filters and search: all of them, and without a request."""
+"""The jobs of the admin's list under an address's filters and search: all pages, without a request."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -17,7 +17,7 @@ from tasks.models import Job
 
 
 def matching_jobs(filters: str, user: User) -> QuerySet[Job]:
-    """All jobs of the list that `user` sees under `filters`, which are as in its address. BrokenFilters."""
+    """All jobs that `user` sees under `filters`, the query string of the list. Raises BrokenFilters."""
     request = HttpRequest()
     request.method = "GET"
     request.GET = QueryDict(filters)
@@ -31,13 +31,13 @@ def matching_jobs(filters: str, user: User) -> QuerySet[Job]:
 
 
 def filters_of(changelist: Any) -> str:
-    """The filters and the search of a list that is shown, in one order whatever the address has."""
+    """The filters and the search of a shown list as a query string, in canonical order."""
     given = QueryDict(changelist.get_query_string().removeprefix("?"))
     return urlencode(sorted((name, value) for name, values in given.lists() for value in values))
 
 
 def describe_filters(filters: str) -> list[str]:
-    """Filters in words: `status is failed`, `search: AAPL`; none where there are none."""
+    """Describe the filters in words, such as `status is failed` and `search: AAPL`."""
     return [_describe(name, values) for name, values in QueryDict(filters).lists()]
 
 

@@ -1,4 +1,4 @@
-"""What people asked for at once, in the admin: a list, and a page for each that follows it to its end."""
+"""Job groups in the admin: a list, and a page for each group with its progress."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,19 +25,19 @@ from tasks.groups import group_jobs
 from tasks.models import Job, JobGroup
 
 EVERY = 2
-"""Seconds between two looks of an open page."""
+"""Seconds between two refreshes of an open page."""
 
 
 def may_request_jobs(user: Any) -> bool:
-    """Who may cause jobs from the admin: the permission to add a job."""
+    """Whether the user may enqueue jobs from the admin: the permission to add a job."""
     return bool(user.has_perm("tasks.add_job"))
 
 
 def follow(request: HttpRequest, what: str, requested: EnqueueResult, about: Sequence[Model]) -> HttpResponse | None:
-    """Keep together and log what was requested, say what came of it, and lead to its progress.
+    """Group and log the requested jobs, show a message, and redirect to their progress.
 
-    `about`: whose histories have it too. None where there is nothing to fetch. Belongs into the transaction of the
-    request.
+    `about` are the objects whose histories get an entry too. None if there is nothing to fetch. Call it in the
+    transaction of the request.
     """
     user = signed_in(request)
     if not requested.jobs:
@@ -52,7 +52,7 @@ def follow(request: HttpRequest, what: str, requested: EnqueueResult, about: Seq
 
 @admin.register(JobGroup)
 class JobGroupAdmin(ReadOnly, ModelAdmin):
-    """Who may see jobs sees all; others see what they asked for themselves."""
+    """A user with the permission to view jobs sees all groups, any other user only their own groups."""
 
     list_display = ("what", "user", "created_at", "progress")
     list_select_related = ("user",)
@@ -86,7 +86,7 @@ class JobGroupAdmin(ReadOnly, ModelAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The page that follows it, in place of a form."""
+        """The progress page of the group, in place of a form."""
         group = self._group(request, object_id)
         context = {
             **self.admin_site.each_context(request),
@@ -98,7 +98,7 @@ class JobGroupAdmin(ReadOnly, ModelAdmin):
         return TemplateResponse(request, "admin/tasks/jobgroup/progress.html", context)
 
     def figures(self, request: HttpRequest, group_id: int) -> HttpResponse:
-        """The part of the page that changes. Whose session is over is led to the login by the whole page."""
+        """The page's changing part. After the end of the session, the whole page reloads and shows the login."""
         if not self.admin_site.has_permission(request):
             return HttpResponseClientRefresh()
         context = self._shown(request, self._group(request, str(group_id)))
@@ -106,7 +106,7 @@ class JobGroupAdmin(ReadOnly, ModelAdmin):
 
     def _group(self, request: HttpRequest, group_id: str) -> JobGroup:
         group: JobGroup | None = self.get_object(request, group_id)
-        if group is None:  # or somebody else's
+        if group is None:  # or another user's group
             raise Http404
         return group
 
@@ -119,6 +119,6 @@ def _may_see_jobs(request: HttpRequest) -> bool:
 
 
 def _count_jobs(count: Count) -> Subquery:
-    """Counted for the rows of a page alone, and not for all that there are."""
+    """A count as a subquery, so only the rows of the current page are counted."""
     jobs = JobGroup.objects.filter(pk=OuterRef("pk")).order_by().values("pk").annotate(jobs_counted=count)
     return Subquery(jobs.values("jobs_counted"), output_field=IntegerField())

@@ -1,4 +1,4 @@
-"""The admin's list of jobs: its columns, its filters, what can be searched, and the indexes that lead to the rows."""
+"""The admin's list of jobs: its columns, filters, search, and the indexes of its rows."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,7 +19,7 @@ from tasks.models import Job
 from tasks.priority import level_of
 
 NAMES_SHOWN = 3
-"""Requesters that a row names; a job's page has them all."""
+"""Requesters named in a row; a job's page names all."""
 
 _LEVEL_COLOURS = {"high": "primary", "normal": "info", "low": ""}
 _STATUS_COLOURS: dict[str, str] = {
@@ -33,7 +33,7 @@ _UNSUCCESSFUL = Q(status__in=Job.UNSUCCESSFUL)
 
 
 class JobList(KeysetList):
-    """Jobs, the newest first."""
+    """The list of jobs, the newest first."""
 
     key = ("created_at", "id")
     nothing_yet = (
@@ -68,7 +68,7 @@ class JobList(KeysetList):
         return job_search.paths_to_jobs(text)
 
     def paths(self, lookups: Lookups) -> Iterator[Path]:
-        """By end, for unsuccessful jobs, active ones, a stock's, and those that are named."""
+        """Paths by end, for unsuccessful jobs, for active jobs, by id and by symbol."""
         statuses, end = values_of(lookups, "status"), bounds_of(lookups, "finished_at")
         if statuses and statuses <= set(Job.UNSUCCESSFUL):
             if end:

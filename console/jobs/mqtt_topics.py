@@ -12,8 +12,8 @@ def topics_of(job: Job, events: Sequence[JobEvent], requests: Sequence[JobReques
 
 
 def _topics(job: Job, event: JobEvent, requests: Sequence[JobRequest]) -> Sequence[str]:
-    """As the bridge publishes it: also to those who had asked by logging in when it did."""
-    event.job = job  # it is the one that it came with
+    """The topics of the bridge, with a topic for each user whose login had requested the job by then."""
+    event.job = job  # the same job, without a query
     logins = {
         request.user_id: None
         for request in requests

@@ -1,4 +1,4 @@
-"""A job's page in the admin: everything about one job, kept up to date until it has ended."""
+"""A job's page in the admin, refreshed until the job has ended."""
 
 import json
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ from tasks.models import Job
 from tasks.priority import explain
 
 LINGER = timedelta(seconds=3)
-"""The page is kept up to date for so long after the end: MQTT and Celery hear of it a moment later."""
+"""Time of refreshes after a job's end: its events reach MQTT and Celery a moment later."""
 MOST_SHOWN = 20
-"""Requesters, and jobs that ran this one again, of which the page shows more only as a number."""
+"""Requesters and reruns that the page shows; the rest is a number."""
 
 
 class JobPage(LivePage):
@@ -77,7 +77,7 @@ def _facts(job: Job, now: datetime) -> Iterator[tuple[str, str]]:
 
 
 def _changes(job: Job) -> Iterator[tuple[str, str]]:
-    """What it brought: of a fetch, what it found and stored; of others, the same in a sentence."""
+    """The job's result: the found and stored bars of a fetch, or a sentence for any other job."""
     result = job.result or {}
     if "days_fetched" not in result:
         if result:

@@ -1,4 +1,4 @@
-"""How far the jobs are that one user asked for at once."""
+"""The progress of a group's jobs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from tasks.describe import describe_end, describe_wait, run_time_of, wait_of
 from tasks.models import Job, JobGroup
 
 SHOWN = 50
-"""Jobs that are shown one by one; the others are counted."""
+"""Jobs shown as rows; the rest is only counted."""
 
 _IN_ORDER = (*Job.UNSUCCESSFUL, Job.Status.RUNNING, Job.Status.QUEUED, Job.Status.PENDING, Job.Status.COMPLETED)
-"""What people look for first, first."""
+"""The order of rows, the most interesting first."""
 
 
 @dataclass(frozen=True)
 class JobRow:
-    """A job; `details` are what came of it, or what it waits for. Times in words, of the latest attempt."""
+    """A job; `details` is its result, its error or the reason of its wait. Times are of the latest attempt."""
 
     job: Job
     details: str
@@ -30,7 +30,7 @@ class JobRow:
 
 @dataclass(frozen=True)
 class Progress:
-    """`counts` has those states of jobs that there are; `rows` some of the jobs, failures first."""
+    """The progress of a group; `counts` has only states with jobs, `rows` at most SHOWN jobs, failures first."""
 
     at: datetime
     counts: Mapping[Job.Status, int]
@@ -46,7 +46,7 @@ class Progress:
 
     @property
     def not_done(self) -> int:
-        """Those that ended and did not succeed."""
+        """The number of jobs that ended without success."""
         return sum(self.counts.get(status, 0) for status in Job.UNSUCCESSFUL)
 
     @property
@@ -55,13 +55,13 @@ class Progress:
 
     @property
     def more(self) -> int:
-        """Those that have no row."""
+        """The number of jobs without a row."""
         return self.total - len(self.rows)
 
 
 def progress_of(group: JobGroup) -> Progress:
-    """Takes two queries, however many jobs there are."""
-    # Counted first: where all have ended then, the rows are those of ended jobs too.
+    """The group's progress, with two queries for any number of jobs."""
+    # Counted first: if all jobs have ended by then, the rows show ended jobs too.
     found = dict(group.jobs.order_by().values_list("status").annotate(jobs=Count("pk")))
     now = timezone.now()
     return Progress(

@@ -25,12 +25,12 @@ from tasks.models import UNPUBLISHED, Job, JobEvent, JobRequest, ScheduleRun, Wo
 
 @admin.register(Job)
 class JobAdmin(ReadOnly, JobActions, JobPage, JobList):
-    """Jobs are written by the program, and people act on them."""
+    """Jobs in the admin: not editable, with actions."""
 
 
 @admin.register(JobRequest)
 class JobRequestAdmin(ReadOnly, KeysetList):
-    """Who asked for which job: by a login, say, which may have joined a job that others made."""
+    """Requests for jobs. A request, such as a login, may have joined an existing job."""
 
     nothing_yet = "Somebody who logs in, presses “Fetch now” or has a schedule asks for jobs."
     list_display = ("job", "user", "trigger", "created", "status", "ended")
@@ -63,7 +63,7 @@ class JobRequestAdmin(ReadOnly, KeysetList):
 
 @admin.register(JobEvent)
 class JobEventAdmin(ReadOnly, KeysetList):
-    """What happened to jobs, and what the MQTT broker has of it."""
+    """Events of jobs, with the state of their publication on MQTT."""
 
     list_display = ("id", "job", "seq", "event", "created_at", "published_at", "error")
     list_filter = (

@@ -1,6 +1,6 @@
-"""What a text that people search for finds: jobs by symbol, by the name of a user who asked, or by id.
+"""Search for jobs by symbol, by a requester's name, or by id.
 
-Each is looked up in an index; nothing is searched for a text within it.
+Each look-up uses an index. There is no search for a part of a text.
 """
 
 import re
@@ -22,23 +22,23 @@ _LENGTH_OF_ID = 32
 _ID = re.compile(rf"[0-9a-f]{{8,{_LENGTH_OF_ID}}}", re.ASCII)
 
 _Found = tuple[QuerySet[Any], dict[str, Any]]
-"""Rows that are as many as the jobs that are found, in the order of an index, and the lookups that find these."""
+"""Rows as numerous as the found jobs, in the order of an index, and the lookups of the jobs."""
 
 
 def paths_to_jobs(text: str) -> list[Path]:
-    """Jobs that the user of this name asked for, those whose ids begin so, and those of the stock with this symbol.
+    """Paths to the jobs of a user with this name, of ids with this beginning, and of the stock with this symbol.
 
-    Where no job has the symbol, those of the stocks whose symbols begin so.
+    If no job has the symbol, paths to the jobs of all stocks with this beginning of their symbol.
     """
     paths = [Path(rows, Q(**lookups), is_scattered=True) for rows, lookups in (*_by_id(text), *_by_user(text))]
     for rows, lookups in _by_symbol(text):
-        # Its index has the order of the list.
+        # The index of a symbol's jobs has the order of the list.
         paths.append(Path(rows, Q(**lookups), is_in_order="symbol" in lookups, is_scattered=True))
     return paths
 
 
 def paths_to_requests(text: str) -> list[Path]:
-    """The user's requests, and those for the other jobs."""
+    """Paths to the user's requests, and to the requests for jobs found by id or symbol."""
     by_user = [Path(rows, Q(user=user), is_scattered=True) for user, rows in _requests_of(text)]
     return by_user + [_of_jobs(found) for found in (*_by_id(text), *_by_symbol(text))]
 
@@ -48,7 +48,7 @@ def paths_to_events(text: str) -> list[Path]:
 
 
 def _of_jobs(found: _Found) -> Path:
-    """A path to what belongs to the jobs that are found."""
+    """A path to the requests or events of the found jobs."""
     rows, lookups = found
     return Path(rows, Q(**{f"job__{lookup}": value for lookup, value in lookups.items()}), is_scattered=True)
 

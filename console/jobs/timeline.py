@@ -1,4 +1,4 @@
-"""What happened to one job, put together from its events: steps, the time between them, and attempts."""
+"""The timeline of a job, computed from its events: steps, phases and attempts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from tasks.describe import describe_event
 from tasks.models import Job, JobEvent
 
 MOST_STEPS = 200
-"""The newest events that are shown, besides those of progress."""
+"""Events shown, the newest, not counting progress events."""
 PROGRESS_SHOWN = 10
-"""The newest steps of a batch; it may have thousands."""
+"""Progress events shown, the newest; a batch may have thousands."""
 
 Event = JobEvent.Event
 
@@ -22,13 +22,13 @@ _PHASES: dict[str, str] = {
     Event.STARTED: "runs",
     Event.RETRIED: "waits for its next attempt",
 }
-"""What a job does after these events."""
+"""A job's activity after each event."""
 _FAILURES = (Event.RETRIED, Event.FAILED, Event.EXPIRED, Event.CANCELLED)
 
 
 @dataclass(frozen=True)
 class Step:
-    """An event; `after` is the time since the one before, and `missing` how many are left out in between."""
+    """An event; `after` is the time since the previous event, `missing` the number of hidden events between."""
 
     event: JobEvent
     after: str
@@ -44,7 +44,7 @@ class Step:
 
     @property
     def published(self) -> str:
-        """When MQTT had it, or why it does not."""
+        """The time of publication on MQTT, or the reason why the event is unpublished."""
         if self.event.error:
             return f"set aside: {self.event.error}"
         if self.event.published_at is None:
@@ -55,7 +55,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the job's time; `share` is its per cent of all."""
+    """A part of the job's time; `share` is in per cent of the whole."""
 
     state: str
     words: str
@@ -65,7 +65,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One start by a worker, and what came of it; `end` is empty while it runs."""
+    """One attempt with its worker, end and error; `end` is empty while the job runs."""
 
     number: int
     worker_id: str
@@ -76,14 +76,14 @@ class Attempt:
 
 
 def events_of(job: Job) -> list[JobEvent]:
-    """Its events in their order, as far as they are shown. Two queries, however many there are."""
+    """The shown events of a job in order. Two queries for any number of events."""
     others = job.events.exclude(event=Event.PROGRESS).order_by("-seq")[:MOST_STEPS]
     progress = job.events.filter(event=Event.PROGRESS).order_by("-seq")[:PROGRESS_SHOWN]
     return sorted([*others, *progress], key=lambda event: event.seq)
 
 
 def steps(events: Sequence[JobEvent]) -> list[Step]:
-    """Each event with the time since the one before."""
+    """Each event with the time since the previous event."""
     found = [Step(event, "", event.seq - 1) for event in events[:1]]
     for before, event in pairwise(events):
         found.append(Step(event, _between(before.created_at, event.created_at), event.seq - before.seq - 1))
@@ -91,8 +91,8 @@ def steps(events: Sequence[JobEvent]) -> list[Step]:
 
 
 def phases(job: Job, events: Sequence[JobEvent], now: datetime) -> list[Phase]:
-    """How its time from the first event to the last, or until now, was spent."""
-    begun = [event for event in events if event.event not in (Event.PROMOTED, Event.PROGRESS)]  # these change no state
+    """The phases of a job from its first event to its last, or until now."""
+    begun = [event for event in events if event.event not in (Event.PROMOTED, Event.PROGRESS)]  # no change of state
     ends = [event.created_at for event in begun[1:]] + ([] if job.finished_at else [now])
     spans = [(event, max(end - event.created_at, timedelta())) for event, end in zip(begun, ends, strict=False)]
     all_of_it = sum((took for _, took in spans), timedelta())
@@ -108,7 +108,7 @@ def phases(job: Job, events: Sequence[JobEvent], now: datetime) -> list[Phase]:
 
 
 def attempts(events: Sequence[JobEvent], now: datetime) -> list[Attempt]:
-    """Each start, with its worker and its end."""
+    """The attempts of a job, in order."""
     return list(_attempts(events, now))
 
 
@@ -132,7 +132,7 @@ def _between(start: datetime, end: datetime) -> str:
 
 
 def _describe(duration: timedelta) -> str:
-    """As elsewhere, but what is shorter than a second in milliseconds."""
+    """The duration in words, in milliseconds below a second."""
     if duration < timedelta(seconds=1):
         return f"{max(duration, timedelta()) / timedelta(milliseconds=1):.0f} ms"
     return describe_duration(duration)

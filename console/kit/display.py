@@ -1,4 +1,4 @@
-"""How the admin shows what several of its lists and pages have."""
+"""Columns, moments and badges of the admin's lists and pages."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,7 +19,7 @@ def format_duration(duration: timedelta | None) -> str | None:
 
 
 def moment_column(field: str, description: str) -> Callable[[Any, Any], str | None]:
-    """A column or field that shows a moment with its seconds, which Django's own format leaves out."""
+    """A column or field that shows a moment with seconds; Django's own format has none."""
 
     @admin.display(description=description, ordering=field)
     def show(_admin: Any, row: Any) -> str | None:
@@ -31,8 +31,8 @@ def moment_column(field: str, description: str) -> Callable[[Any, Any], str | No
 
 @cache
 def badge(text: str, colour: str) -> SafeString:
-    """A word of few, on unfold's `info`, `success`, `warning`, `danger` or `primary`; an empty `colour` is grey.
+    """A coloured word: unfold's `info`, `success`, `warning`, `danger` or `primary`; an empty `colour` is grey.
 
-    Rendered once: unfold's own labels, rendered for each row, took a third of the time of a list.
+    Each badge is rendered once and cached: unfold renders its labels for each row, a third of a list's time.
     """
     return render_to_string("unfold/helpers/label.html", {"text": text, "type": colour})

@@ -1,7 +1,7 @@
-"""Lists of the admin that stay fast however many rows there are: keyset paging, and a bounded look.
+"""Fast lists of the admin for any number of rows: keyset paging, and a limit on rows read.
 
-A page begins at a row, older or newer than which its rows are, and not at a number; nothing is counted. No page looks
-through more than LOOK_BACK rows: one that is not full by then says how far it looked, and a link looks further.
+A page begins at the key of a row, not at a number, and has older or newer rows; nothing is counted. A page reads at
+most LOOK_BACK rows. If it is not full by then, it shows how far it looked, and a link looks further.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,11 +23,11 @@ from unfold.views import ChangeList
 from console.kit.keyset_keys import Key, beyond, parse_key, write_key
 
 OLDER, NEWER = "older", "newer"
-"""Parameters of the address: the key that the page's rows are older, or newer, than."""
+"""Parameters of the address: a page has rows older, or newer, than this key."""
 LOOK_BACK = 20_000
-"""Rows that one page looks through at most, and those with the same first value of their key as the last of them."""
+"""Rows that a page reads at most, plus rows with the last row's first value of the key."""
 SCATTERED = 5_000
-"""The same where they are not beside each other."""
+"""The limit for rows scattered over the table."""
 
 Rows = QuerySet[Any]
 Lookups = Mapping[str, Sequence[str]]
@@ -53,11 +53,11 @@ def describe_lookup(lookup: str, values: Sequence[object]) -> str:
 
 @dataclass(frozen=True)
 class Path:
-    """An index that leads to what matches: `rows`, in the index's order, are all that match, and maybe others.
+    """An index for the matching rows. `rows`, in the index's order, have all matching rows and possibly more.
 
-    It is taken where they are few. With `is_in_order` the index has the order of the list, and they may be many. With
-    `is_scattered` they are all over the table, and each costs more than if it were beside the one before.
-    `condition` is what makes the database take the index, or in a search what is found.
+    The list uses the index if `rows` are few. With `is_in_order` the index has the order of the list, and `rows` may
+    be many. With `is_scattered` the rows are all over the table, and reading each costs more. `condition` makes the
+    database use the index; in a search it selects the found rows.
     """
 
     rows: Rows
@@ -67,7 +67,7 @@ class Path:
 
     @property
     def most(self) -> int:
-        """Rows that a page looks through."""
+        """Rows that a page reads at most."""
         return SCATTERED if self.is_scattered else LOOK_BACK
 
     def leads_to_few(self) -> bool:
@@ -76,9 +76,9 @@ class Path:
 
 @dataclass(frozen=True)
 class Page:
-    """Rows, and the addresses of other pages, empty where there is none.
+    """The rows of a page, and the addresses of other pages; an address is empty without such a page.
 
-    Where the look ended before the page was full, `looked` says how far it got, and `further` is where it goes on.
+    If the limit was reached before the page was full, `looked` tells how far it looked, and `further` continues.
     """
 
     rows: Sequence[Any]
@@ -91,20 +91,20 @@ class Page:
 
     @property
     def is_all(self) -> bool:
-        """Whether nothing else matches."""
+        """Whether the page has all matching rows."""
         return not (self.newest or self.older)
 
 
 class KeysetChangeList(ChangeList):
-    """`queryset` is everything that matches, `paginator` the page, and `result_list` the page's rows."""
+    """A change list: `queryset` has all matching rows, `paginator` is the page, `result_list` the page's rows."""
 
     model_admin: "KeysetList"
     queryset: Rows
     other_lookups: Lookups
-    """The filters that the page has no control for; links bring them."""
+    """Filters from links, without a control on the page."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Rows:
-        # No link or form carries on where the page was, and there is one order and no page of everything.
+        # Links and forms drop the place of the page. There is one order, and no page of all rows.
         for parameter in (OLDER, NEWER, ORDER_VAR, ALL_VAR, PAGE_VAR):
             self.params.pop(parameter, None)
             self.filter_params.pop(parameter, None)
@@ -122,8 +122,8 @@ class KeysetChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         self.paginator = page = self._page(request)
         self.result_list = page.rows
-        # A number, or the word that unfold needs for "Select all matching jobs" and "All matching selected". It shows
-        # the full count where that is another one.
+        # A number, or the word that unfold needs for "Select all matching jobs" and "All matching selected". unfold
+        # also shows the full count if the two differ.
         self.result_count = self.full_result_count = len(page.rows) if page.is_all else "matching"
         self.show_full_result_count = self.can_show_all = self.multi_page = False
         self.show_admin_actions = True
@@ -147,7 +147,7 @@ class KeysetChangeList(ChangeList):
         return self._older(None)
 
     def _older(self, key: Key | None) -> Page:
-        """The newest rows that are older than the key; without one, the newest of all."""
+        """The page of the newest rows before the key; without a key, the newest of all."""
         rows, walked = self._way()
         last = None
         if walked:
@@ -169,14 +169,14 @@ class KeysetChangeList(ChangeList):
         )
 
     def _newer(self, key: Key) -> Page:
-        """The oldest rows that are newer than the key; the first page where they do not fill one."""
+        """The page of the oldest rows after the key; the first page if these rows do not fill a page."""
         rows, walked = self._way()
         last = None
         if walked:
-            # What has the key's own first value does not count, so that each look gets on.
+            # Rows with the key's own first value do not count, so each look makes progress.
             last = self._end_of_look(walked, Q(**{f"{self._first}__gt": key[0]}), self._first)
             if last is not None:
-                is_whole = len(self.model_admin.key) == 1  # of a part, the next look begins with those that have it
+                is_whole = len(self.model_admin.key) == 1  # otherwise the next look begins with rows of this value
                 rows = rows.filter(**{f"{self._first}__{'lte' if is_whole else 'lt'}": last})
         rows = rows.filter(beyond(self.model_admin.key, key, "gt"))
         found, more = self._read(rows, is_descending=False, is_walked=bool(walked))
@@ -193,7 +193,7 @@ class KeysetChangeList(ChangeList):
         )
 
     def _way(self) -> tuple[Rows, Path | None]:
-        """What matches, said so that an index leads to it; and the path to walk for it, None where it leads to few."""
+        """The matching rows, filtered so that an index applies, and the path to walk, or None for few rows."""
         if text := self.query.strip():
             found = self.model_admin.search(text)
             if len(found) == 1 and found[0].is_in_order:
@@ -206,14 +206,14 @@ class KeysetChangeList(ChangeList):
         return self.queryset, Path(self.model._default_manager.all(), Q(), is_in_order=True)
 
     def _end_of_look(self, path: Path, place: Q, order: str) -> Any:
-        """The first value of the key that comes after as many rows as a page looks through; None: there are fewer."""
+        """The key's first value after the last row that a page may read; None if there are fewer rows."""
         rows = path.rows.filter(place, bounds_of(self.get_filters_params(), self._first))
         values = rows.order_by(order).values_list(self._first, flat=True)
         return next(iter(values[path.most : path.most + 1]), None)
 
     def _read(self, rows: Rows, *, is_descending: bool, is_walked: bool) -> tuple[list[Any], bool]:
-        """A page of the rows, and whether there are more."""
-        # Of what is not walked, the database must not think that walking all there is were the shorter way to a page.
+        """Read a page of the rows, and whether more rows follow."""
+        # Coalesce keeps the database from walking all rows in key order if few rows match.
         columns = [F(name) if is_walked else Coalesce(name, name) for name in self.model_admin.key]
         ordered = rows.order_by(*(column.desc() if is_descending else column.asc() for column in columns))
         found = list(ordered[: self.list_per_page + 1])
@@ -233,8 +233,8 @@ class KeysetChangeList(ChangeList):
 class KeysetList(ModelAdmin):
     """A list with keyset paging, the newest row first; no other order, no counts.
 
-    `key` are the fields that order the rows: together unique, never empty, never changed, with an index that begins
-    with the first one. `moment` tells people when a row came, and `nothing_yet` what an empty list waits for.
+    `key` are the fields of the order: together unique, never empty, never changed, with an index on the first field.
+    `moment` is the field with a row's time of creation, and `nothing_yet` the text of an empty list.
     """
 
     key: tuple[str, ...] = ("id",)
@@ -255,35 +255,35 @@ class KeysetList(ModelAdmin):
         return [f"-{name}" for name in self.key]
 
     def search(self, text: str) -> Sequence[Path]:
-        """What the text can mean: all that it finds is what one of the paths leads to, and matches its condition."""
+        """The paths for the meanings of a searched text. A row is found if it matches the condition of any path."""
         return ()
 
     def paths(self, lookups: Lookups) -> Iterator[Path]:
-        """The indexes that lead to what the filters leave, the best first. Without any, the newest rows are walked."""
+        """Yield the indexes for the filtered rows, the best first. Without an index, the newest rows are walked."""
         yield from ()
 
     def describe_place(self, first_value: Any) -> str:
-        """When the rows with this first value of the key came: where a look ended."""
+        """The time of the rows with this first value of the key, to tell how far a page looked."""
         if self.moment != self.key[0]:
             rows = self.model._default_manager.filter(**{self.key[0]: first_value})
             first_value = rows.values_list(self.moment, flat=True).first()
         return f"{first_value:%Y-%m-%d %H:%M:%S} UTC"
 
     def get_search_results(self, request: HttpRequest, queryset: Rows, search_term: str) -> tuple[Rows, bool]:
-        """Those that `search` finds; Django's own would read every row for a text within it."""
+        """The rows found by `search`; Django's own search would read every row."""
         text = search_term.strip()
         if not text:
             return queryset, False
         conditions = [path.condition for path in self.search(text)]
         if len(conditions) < 2:
             return queryset.filter(*conditions) if conditions else queryset.none(), False
-        # Of a union each part has its index. Conditions with "or" between them would have none together.
+        # Each part of a union uses its index. Conditions joined by OR would use none.
         first, *others = (self.model._default_manager.filter(one).order_by().values("pk") for one in conditions)
         return queryset.filter(pk__in=first.union(*others)), False
 
 
 def values_of(lookups: Lookups, field: str) -> set[str] | None:
-    """The values that the filters leave of a field; None where they say nothing of it."""
+    """The values of a field allowed by the filters; None without a filter of the field."""
     if values := lookups.get(f"{field}__exact"):
         return set(values)
     listed = lookups.get(f"{field}__in")
@@ -291,6 +291,6 @@ def values_of(lookups: Lookups, field: str) -> set[str] | None:
 
 
 def bounds_of(lookups: Lookups, field: str) -> Q:
-    """How the filters limit a field from above and below; an empty Q where they do not."""
+    """The upper and lower bounds of a field in the filters; an empty Q without bounds."""
     asked = ((f"{field}__{bound}", lookups.get(f"{field}__{bound}")) for bound in ("gt", "gte", "lt", "lte"))
     return Q(*(reduce(or_, (Q(**{lookup: value}) for value in values)) for lookup, values in asked if values))

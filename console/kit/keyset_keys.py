@@ -1,4 +1,4 @@
-"""Keys of rows in a list, as values, as text in an address, and as a condition for what is older or newer."""
+"""Keys of rows in a list: as values, as text in an address, and as a condition for older or newer rows."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Model, Q
 
 Key = tuple[Any, ...]
-"""Values of a row's key, or the first alone: the place between the rows that have it and the older ones."""
+"""Values of a row's key, or only the first value: the place between its rows and older rows."""
 
 
 def write_key(key: Key) -> str:
@@ -16,7 +16,7 @@ def write_key(key: Key) -> str:
 
 
 def parse_key(text: str, model: type[Model], names: Sequence[str]) -> Key:
-    """The key that `write_key` wrote. ValidationError for anything else."""
+    """Read a key from the text of `write_key`. Raises ValidationError for any other text."""
     values = text.split(",")
     if len(values) > len(names):
         raise ValidationError("There are more values than a key has.")
@@ -39,7 +39,7 @@ def _parse(field: Any, text: str) -> Any:
 
 
 def beyond(names: Sequence[str], key: Key, direction: Literal["lt", "gt"]) -> Q:
-    """The rows whose keys are older (`lt`) or newer (`gt`)."""
+    """The condition for rows with older (`lt`) or newer (`gt`) keys."""
     pairs = list(zip(names, key, strict=False))
     if direction == "gt" and len(key) < len(names):
         ((name, value),) = pairs
@@ -48,7 +48,7 @@ def beyond(names: Sequence[str], key: Key, direction: Literal["lt", "gt"]) -> Q:
 
 
 def _compare(pairs: Sequence[tuple[str, Any]], direction: str) -> Q:
-    """As tuples are compared; the first value by itself, too, which an index can take."""
+    """Compare like tuples, with an extra condition on the first value alone for an index."""
     (name, value), *others = pairs
     further = Q(**{f"{name}__{direction}": value})
     if not others:

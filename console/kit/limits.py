@@ -1,4 +1,4 @@
-"""Limits of what one request does."""
+"""Limits of one request."""
 
 AT_ONCE = 500
-"""Rows that one action is for; a form must not have more hidden fields than that."""
+"""Rows of one action at most, because a form must not have more hidden fields."""

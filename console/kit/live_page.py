@@ -1,4 +1,4 @@
-"""Pages of the admin that follow one row as long as it changes."""
+"""Admin pages of one row, refreshed while the row changes."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ from django_htmx.http import HttpResponseClientRefresh
 from unfold.admin import ModelAdmin
 
 EVERY = 2
-"""Seconds between two looks of an open page."""
+"""Seconds between two refreshes of an open page."""
 
 
 class LivePage(ModelAdmin):
-    """A row's page, in place of a form. Its `part_template` is asked for anew until the row is over.
+    """A row's page, in place of a form. The page refreshes its `part_template` until the row is over.
 
-    Then the whole page is loaded once more, so that its buttons are those of what is over.
+    Then the whole page loads once more, with the buttons of its final state.
     """
 
     change_form_template = "admin/tasks/live_page.html"
@@ -28,11 +28,11 @@ class LivePage(ModelAdmin):
     fields = ()
 
     def is_over(self, row: Any) -> bool:
-        """Whether nothing of the row will change."""
+        """Whether the row will not change any more."""
         raise NotImplementedError
 
     def describe(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """What `part_template` shows."""
+        """The context of `part_template`."""
         raise NotImplementedError
 
     def get_urls(self) -> list[URLPattern]:
@@ -55,11 +55,11 @@ class LivePage(ModelAdmin):
                 "title": str(row),
                 "subtitle": None,
             }
-        # Django says what to somebody who may not see it, or where there is none.
+        # Django answers a user without permission, or a missing row.
         return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})
 
     def part(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """The part that changes. The whole page is loaded anew where that says more: of a login, or of the end."""
+        """The page's changing part. For the login or the final state, the whole page reloads instead."""
         row = self._row(request, object_id) if self.admin_site.has_permission(request) else None
         if row is None or self.is_over(row):
             return HttpResponseClientRefresh()

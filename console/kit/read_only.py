@@ -1,10 +1,10 @@
-"""Admin classes of rows that only the program writes."""
+"""Read-only admin classes."""
 
 from django.http import HttpRequest
 
 
 class ReadOnly:
-    """For rows that only the program writes."""
+    """Mixin for rows that only the program writes."""
 
     def has_add_permission(self, request: HttpRequest, *_parent: object) -> bool:
         return False

@@ -7,8 +7,8 @@ from django.contrib.admin.widgets import AutocompleteSelect
 
 
 class KeySelect(AutocompleteSelect):
-    """Finds rows while somebody types, and takes their keys."""
+    """A select that finds rows as the user types. Its values are primary keys."""
 
     def optgroups(self, name: str, value: Any, attr: Any = None) -> Any:
-        """Without what is no key, which Django would look up all the same, and fail."""
+        """Drop invalid keys first, because Django would fail to look up a text that is not a key."""
         return super().optgroups(name, [one for one in value if re.fullmatch("[0-9]{1,18}", str(one))], attr)

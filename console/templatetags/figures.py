@@ -1,4 +1,4 @@
-"""How figures are written on the page "Stock data"."""
+"""Template tags for the figures of the page "Stock data"."""
 
 from django import template
 from django.utils.html import format_html
@@ -11,5 +11,5 @@ register = template.Library()
 
 @register.simple_tag
 def figure(one: Figure) -> SafeString:
-    """The text as a link to what it is about."""
+    """The figure's text as a link to its list."""
     return format_html('<a href="{}">{}</a>', one.link, one.text)
