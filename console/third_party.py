@@ -105,7 +105,7 @@ class PeriodicTaskAdmin(PlainPeriodicTaskAdmin, ModelAdmin):
     )
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """No actions without the permission to change schedules; django-celery-beat would offer them to all viewers."""
+        """Offer actions only to users who may change schedules; django-celery-beat offers them to all viewers."""
         actions: dict[str, Any] = super().get_actions(request)
         return actions if self.has_change_permission(request) else {}
 
