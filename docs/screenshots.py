@@ -1,6 +1,6 @@
-"""Takes the pictures of the README: the whole system with sample prices, in a folder of its own, seen by Chromium.
+"""Takes the README's pictures in Chromium, of the whole system with sample prices in its own folder.
 
-`make screenshots` runs it; docs/images has what it makes.
+`make screenshots` runs it; the pictures are in docs/images.
 """
 
 import os
@@ -47,7 +47,7 @@ def _running(folder: Path) -> Iterator[str]:
 
 
 def _log_in(browser: Browser, address: str, name: str, **look: Any) -> Page:
-    """A page of a user whose password is the name, as in the demo data."""
+    """A browser page with a logged-in user. The password equals the name, as in the demo data."""
     page: Page = browser.new_context(base_url=address, **look).new_page()
     page.set_default_timeout(PATIENCE * 1000)
     page.goto("/accounts/login/")
@@ -64,7 +64,7 @@ def _take(page: Page, name: str) -> None:
 
 
 def main() -> None:
-    """Take them all."""
+    """Take all pictures."""
     program = shutil.which("chromium")
     if program is None:
         sys.exit("chromium is not installed; `make servers` installs it")
