@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.configuration import write_configuration
-from tests.rabbit import RabbitServer
-from tests.servers import PostgresServer, RedisServer, Server
+from tests.support.configuration import write_configuration
+from tests.support.rabbit import RabbitServer
+from tests.support.servers import PostgresServer, RedisServer, Server
 
 NAMES = ("login", "dispatch", "fetch", "store", "week", "bridge", "analysis", "operations")
 DATABASES = ("sqlite", "postgresql")

@@ -44,7 +44,7 @@ from operations.local.mqtt_subscriber import Subscriber
 from tasks.delivery import direct
 from tasks.models import UNPUBLISHED, Job, JobEvent
 from tasks.state import lifecycle
-from tests.servers import MosquittoServer
+from tests.support.servers import MosquittoServer
 
 ROOT = Path(__file__).parents[1]
 RATE = 50

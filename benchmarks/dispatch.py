@@ -65,7 +65,7 @@ from tasks.delivery import direct
 from tasks.delivery.dispatch import dispatch
 from tasks.enqueue import JobSpec, enqueue
 from tasks.models import Job
-from tests.yahoo import YahooStandIn, daily_bars
+from tests.support.standins.yahoo import YahooStandIn, daily_bars
 
 ANALYSIS = Job.Queue.BACKGROUND_ANALYSIS
 BROKER = settings.CELERY_BROKER_URL.partition(":")[0]

@@ -34,7 +34,7 @@ from tasks.delivery import direct
 from tasks.delivery.dispatch import dispatch
 from tasks.enqueue import JobSpec, enqueue
 from tasks.models import Job
-from tests.yahoo import YahooStandIn, daily_bars
+from tests.support.standins.yahoo import YahooStandIn, daily_bars
 
 ROOT = Path(__file__).parents[1]
 LATENCY = 0.2

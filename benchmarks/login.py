@@ -27,7 +27,7 @@ from operations.local.http_client import Browser
 from operations.local.process_plan import plan
 from portfolio.models import Holding, Portfolio
 from tasks.models import Job
-from tests.yahoo import YahooStandIn, daily_bars
+from tests.support.standins.yahoo import YahooStandIn, daily_bars
 
 HOLDINGS = 10
 LATENCY = 0.2

@@ -35,13 +35,13 @@ from tasks.delivery import direct
 from tasks.models import Job
 from tasks.running import execute
 from tasks.upkeep import sweeper
-from tests.openai_standin import KEY, MODEL, OpenAIStandIn
-from tests.rabbit import RabbitServer
-from tests.sentiment_jobs import BAD_TITLES
-from tests.servers import MosquittoServer, RedisServer
-from tests.yahoo import ANY_SYMBOL, YahooStandIn, daily_bars
-from tests.yahoo_news import article
-from tests.yahoo_summary import Modules, summary
+from tests.support.rabbit import RabbitServer
+from tests.support.sentiment_jobs import BAD_TITLES
+from tests.support.servers import MosquittoServer, RedisServer
+from tests.support.standins.openai_standin import KEY, MODEL, OpenAIStandIn
+from tests.support.standins.yahoo import ANY_SYMBOL, YahooStandIn, daily_bars
+from tests.support.standins.yahoo_news import article
+from tests.support.standins.yahoo_summary import Modules, summary
 
 ROOT = Path(__file__).parents[1]
 # The settings restricted it. Servers that run as users of their own read what tests write for them.

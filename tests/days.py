@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 
-from tests.servers import MissingServer
+from tests.support.servers import MissingServer
 
 ROOT = Path(__file__).parents[1]
 PASSED = ROOT / "var" / "test-days"

@@ -13,11 +13,11 @@ from market.models import Stock
 from operations.local.child_processes import wait_until
 from tasks.models import Job
 from tests.conftest import WORKER, Yahoo
-from tests.invariants import ENDS
+from tests.support.invariants import ENDS
 
 BEAT = ("-m", "celery", "-A", "stockqueue", "beat", "--pidfile", "")
-EVERY_QUEUE = (*WORKER, "-Q", "foreground,background_fetch,background_analysis", "-I", "tests.works")
-"""A worker that does `tests.works` in place of analyses."""
+EVERY_QUEUE = (*WORKER, "-Q", "foreground,background_fetch,background_analysis", "-I", "tests.support.works")
+"""A worker that does `tests.support.works` in place of analyses."""
 
 
 def fetch(*symbols: str, trigger: Job.Trigger = Job.Trigger.USER_REQUEST) -> list[Job]:

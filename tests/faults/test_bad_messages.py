@@ -16,7 +16,7 @@ from market.models import Stock
 from operations.local.child_processes import wait_until
 from tasks.models import Job
 from tests.conftest import WORKER, output_of
-from tests.invariants import ENDS, check_jobs
+from tests.support.invariants import ENDS, check_jobs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

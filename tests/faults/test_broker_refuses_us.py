@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from operations.local.child_processes import wait_until
-from tests.certificates import EXPIRED, Authority
 from tests.conftest import BRIDGE, output_of
-from tests.outbox import wait_until_all_is_published, worked
-from tests.servers import MosquittoServer
+from tests.support.certificates import EXPIRED, Authority
+from tests.support.outbox import wait_until_all_is_published, worked
+from tests.support.servers import MosquittoServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

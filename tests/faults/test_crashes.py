@@ -18,8 +18,8 @@ from tasks.models import Job, JobEvent, JobRequest
 from tasks.upkeep.sweeper import sweep
 from tests.conftest import ROOT, WORKER, database_url, output_of
 from tests.faults.steps import BEAT, counts, fetch, fetched, let_pass, wait_for_end
-from tests.invariants import check_jobs
-from tests.stalling_proxy import StallingProxy
+from tests.support.invariants import check_jobs
+from tests.support.stalling_proxy import StallingProxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

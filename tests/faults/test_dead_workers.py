@@ -13,13 +13,13 @@ from market.models import Stock
 from operations.local.child_processes import kill_group, wait_until
 from tasks.models import Job
 from tests.conftest import WORKER, output_of
-from tests.invariants import ENDS, check_jobs
-from tests.works import Gate, effect_of, request_deadly
+from tests.support.invariants import ENDS, check_jobs
+from tests.support.works import Gate, effect_of, request_deadly
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 # Mingling only costs a second here: it asks the other workers which tasks were revoked.
-ANALYST = (*WORKER, "-Q", "foreground,background_analysis", "-I", "tests.works", "--without-mingle")
+ANALYST = (*WORKER, "-Q", "foreground,background_analysis", "-I", "tests.support.works", "--without-mingle")
 
 BEAT = ("-m", "celery", "-A", "stockqueue", "beat", "--pidfile", "")
 
@@ -181,7 +181,7 @@ def test_wherever_a_process_dies_there_is_the_whole_effect_or_none(
 
 def test_a_job_that_outlives_the_visibility_timeout_has_one_effect(new_redis, point_to, start, gate):
     point_to(new_redis.url)
-    impatient = (*ANALYST, "-c", "1", "-I", "tests.works,tests.faults.short_visibility")
+    impatient = (*ANALYST, "-c", "1", "-I", "tests.support.works,tests.faults.short_visibility")
     with start(*impatient, ready=" ready.", CELERY_BROKER_URL=new_redis.url):
         (job,) = gate.request("AAPL")
         gate.wait_for(job, 1)

@@ -10,8 +10,8 @@ from tasks.models import Job
 from tasks.upkeep.sweeper import sweep
 from tests.conftest import WORKER
 from tests.faults.steps import fetch, fetched, log_in, wait_for_end
-from tests.invariants import check_jobs
-from tests.promptly import promptly
+from tests.support.invariants import check_jobs
+from tests.support.promptly import promptly
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -17,8 +17,8 @@ from tasks.bulk import runner
 from tasks.delivery import broker as celery_broker
 from tasks.models import BulkAction, Job, JobEvent
 from tests.conftest import ROOT, WORKER, database_url
-from tests.invariants import check_seq_has_no_gaps
-from tests.jobs import many_jobs
+from tests.support.invariants import check_seq_has_no_gaps
+from tests.support.jobs import many_jobs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,9 +11,9 @@ from operations.local.child_processes import wait_until
 from operations.local.mqtt_subscriber import Message
 from tasks.models import Job
 from tests.conftest import BRIDGE
-from tests.invariants import check_nothing_was_lost, event_ids
-from tests.lasting_subscriber import LastingSubscriber
-from tests.outbox import PATIENCE, arrived, kill, request, unpublished, wait_until_all_is_published, work
+from tests.support.invariants import check_nothing_was_lost, event_ids
+from tests.support.lasting_subscriber import LastingSubscriber
+from tests.support.outbox import PATIENCE, arrived, kill, request, unpublished, wait_until_all_is_published, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -14,7 +14,7 @@ from market.models import Stock
 from tasks.models import Job, JobRequest
 from tasks.running.execute import run_job
 from tests.faults.steps import fetched, log_in, wait_for_end
-from tests.invariants import check_jobs
+from tests.support.invariants import check_jobs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

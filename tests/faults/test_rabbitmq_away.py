@@ -12,10 +12,10 @@ from tasks.models import Job
 from tasks.upkeep.sweeper import sweep
 from tests.conftest import WORKER
 from tests.faults.steps import counts, fetch, fetched, let_pass, log_in, wait_for_end
-from tests.invariants import check_jobs
-from tests.promptly import promptly
-from tests.rabbit import RabbitServer
-from tests.stalling_proxy import StallingProxy
+from tests.support.invariants import check_jobs
+from tests.support.promptly import promptly
+from tests.support.rabbit import RabbitServer
+from tests.support.stalling_proxy import StallingProxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,7 +10,7 @@ from operations.local.child_processes import wait_until
 from tasks.models import Job
 from tests.conftest import WORKER
 from tests.faults.steps import BEAT, wait_for_end
-from tests.invariants import check_jobs
+from tests.support.invariants import check_jobs
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 

@@ -8,17 +8,9 @@ from django.db import transaction
 from operations.local.child_processes import wait_until
 from tasks.models import Job, JobEvent
 from tests.conftest import BRIDGE, output_of
-from tests.invariants import check_nothing_was_lost
-from tests.outbox import (
-    PATIENCE,
-    arrived,
-    request,
-    unpublished,
-    wait_until_all_is_published,
-    work,
-    worked,
-)
-from tests.servers import MosquittoServer
+from tests.support.invariants import check_nothing_was_lost
+from tests.support.outbox import PATIENCE, arrived, request, unpublished, wait_until_all_is_published, work, worked
+from tests.support.servers import MosquittoServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,14 +11,14 @@ from market.models import Stock
 from operations.local.child_processes import wait_until
 from tasks.models import Job
 from tests.conftest import WORKER, output_of
-from tests.invariants import ENDS, check_jobs
-from tests.works import Gate, effect_of
+from tests.support.invariants import ENDS, check_jobs
+from tests.support.works import Gate, effect_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 # Mingling only costs a second here: it asks the other workers which tasks were revoked.
-ANALYST = (*WORKER, "-Q", "background_analysis", "-I", "tests.works", "--without-mingle")
-SHORT_GRACE = (*ANALYST, "-I", "tests.works,tests.faults.short_grace")
+ANALYST = (*WORKER, "-Q", "background_analysis", "-I", "tests.support.works", "--without-mingle")
+SHORT_GRACE = (*ANALYST, "-I", "tests.support.works,tests.faults.short_grace")
 IN_TIME = 30.0
 """Seconds from SIGTERM to a worker's end."""
 

@@ -7,8 +7,8 @@ import pytest
 from mqtt_bridge.models import BridgeLease
 from operations.local.child_processes import wait_until
 from tests.conftest import BRIDGE, output_of
-from tests.invariants import check_nothing_was_lost
-from tests.outbox import PATIENCE, STATE, arrived, kill, request, wait_until_all_is_published, work, worked
+from tests.support.invariants import check_nothing_was_lost
+from tests.support.outbox import PATIENCE, STATE, arrived, kill, request, wait_until_all_is_published, work, worked
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -1,0 +1,71 @@
+"""The page of one stock in a real browser: the chart is drawn, and fits a phone."""
+
+from datetime import date, timedelta
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import expect
+
+from market.analysis.technical.analyse import analyse
+from market.models import PriceBar, Stock
+from tests.conftest import WORKER
+from tests.support.chromium import is_too_wide
+from tests.support.prices import LAST_SESSION, stored
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_chart_has_four_panes_and_fits_a_phone(browse, user, hold, dark):
+    hold(user, "AAPL")
+    stored("AAPL", 600)
+    page = browse(user, "/stocks/AAPL/", width=360, dark=dark)
+    expect(page.locator("#chart-state")).to_contain_text(f"504 days until {LAST_SESSION}")
+    for title in ("Price", "Volume", "RSI", "MACD"):
+        expect(page.locator("#chart").get_by_text(title, exact=True).first).to_be_visible()
+    assert not is_too_wide(page)
+
+
+def test_a_stock_without_prices_says_that_there_is_nothing_to_draw(browse, user, hold):
+    hold(user, "NEWCO")
+    page = browse(user, "/stocks/NEWCO/")
+    expect(page.locator("#chart-state")).to_have_text("There are no prices to draw yet.")
+
+
+def newest_day() -> date:
+    return PriceBar.objects.latest("date").date
+
+
+def test_a_login_shows_prices_first_and_then_their_analysis_without_a_reload(
+    browse, user, hold, yahoo, new_redis, point_to, start, configured
+):
+    environment = yahoo.server.environment | {
+        "CELERY_BROKER_URL": new_redis.url,
+        "STOCKQUEUE_CONFIG": str(configured(**{"stock_jobs.analysis.at_login": ["technical"]})),
+    }
+    point_to(new_redis.url)
+    yahoo.serve("AAPL", days=600)
+    old = stored("AAPL", 300, until=LAST_SESSION - timedelta(days=7))
+    analysis = analyse(old)
+    assert analysis is not None
+    analysis.save()
+    Stock.objects.update(checked_at=timezone.now() - timedelta(days=7))
+    hold(user, "AAPL")
+    yahoo.server.hold_back()
+    with start(*WORKER, ready=" ready.", **environment):
+        page = browse(user, "/stocks/AAPL/")
+        page.evaluate("document.body.dataset.loaded = 'once'")
+        price, technical = page.locator("#price"), page.locator("#technical")
+        expect(price).to_contain_text("updating…")
+        expect(technical).to_contain_text(f"until {old.bars.latest('date').date}")
+        yahoo.server.release()
+        expect(price).to_contain_text("fresh")
+        expect(price).to_contain_text(f"close of {Stock.objects.get().bars.latest('date').date}")
+        expect(technical).to_contain_text("analysing…")
+        expect(technical).to_contain_text("prices have changed since")
+    background = [word if word != "foreground" else "background_analysis" for word in WORKER]
+    with start(*background, ready=" ready.", **environment):
+        expect(technical).to_contain_text(f"until {Stock.objects.get().bars.latest('date').date}")
+        expect(technical).not_to_contain_text("analysing…")
+        expect(page.locator("#chart-state")).to_contain_text(f"until {Stock.objects.get().bars.latest('date').date}")
+    assert page.evaluate("document.body.dataset.loaded") == "once"

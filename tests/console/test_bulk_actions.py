@@ -1,0 +1,547 @@
+"""Actions on all jobs that match: what is asked first, what is done in the background, and who may do and stop it."""
+
+import threading
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from tasks.bulk import changes, runner, selection
+from tasks.delivery import direct
+from tasks.models import BulkAction, Job, JobEvent, JobRequest
+from tasks.upkeep import retention
+from tasks.upkeep.sweeper import sweep
+from tests.support.jobs import many_jobs, new_job
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/tasks/job/"
+Kind = BulkAction.Kind
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    monkeypatch.setattr(runner, "BATCH", 3)
+    monkeypatch.setattr(runner, "PAUSE", 0)
+
+
+@pytest.fixture
+def operator(django_user_model) -> User:
+    """Somebody of the staff who may do everything to jobs."""
+    return may(django_user_model.objects.create_user("operator", is_staff=True), *PERMISSIONS)
+
+
+PERMISSIONS = ("view_job", "cancel_job", "retry_job", "reprioritise_job")
+
+
+def may(user: User, *codenames: str) -> User:
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    return User.objects.get(pk=user.pk)
+
+
+def ask(client: Client, name: str, filters: str = "", **more: str):
+    """What the list's form sends when all that match are chosen."""
+    chosen = {"action": name, "select_across": "1", "index": "0", "_selected_action": ["x"]}
+    return client.post(f"{LIST}?{filters}", {**chosen, **more}, follow=True)
+
+
+def confirm(client: Client, name: str, filters: str = "", **more: str):
+    """What the form of the page sends that asks first."""
+    chosen = {"action": name, "select_across": "1", "confirmed": "yes", "_selected_action": ["all"]}
+    return client.post(f"{LIST}?{filters}", {**chosen, **more}, follow=True)
+
+
+def work_off(action: BulkAction) -> BulkAction:
+    while action.finished_at is None:
+        before = action.looked_at
+        runner.work(action.pk)
+        action.refresh_from_db()
+        assert action.finished_at or action.looked_at > before
+    return action
+
+
+def begin(kind: Kind, user: User, filters: str = "", priority: int | None = None) -> BulkAction:
+    return runner.begin(kind, filters, user, Job.objects.count(), priority)[0]
+
+
+def statuses() -> Counter[str]:
+    return Counter(Job.objects.values_list("status", flat=True))
+
+
+def page_of(action: BulkAction) -> str:
+    return reverse("admin:tasks_bulkaction_change", args=[action.pk])
+
+
+def part_of(action: BulkAction) -> str:
+    return reverse("admin:tasks_bulkaction_part", args=[action.pk])
+
+
+def test_a_page_asks_first_and_says_how_many_match_and_by_what(admin_client):
+    many_jobs(2, "failed")
+    many_jobs(4)
+    shown = ask(admin_client, "cancel_jobs", "status__exact=pending").content.decode()
+    assert "4 jobs</strong>, all that match" in shown
+    assert "<li>status is pending</li>" in shown
+    shown = ask(admin_client, "cancel_jobs", "status__exact=pending&q=S1").content.decode()
+    assert "1 job</strong>, all that match" in shown
+    assert "<li>search: S1</li>" in shown
+    assert not BulkAction.objects.exists()
+    assert statuses() == {"pending": 4, "failed": 2}
+
+
+def test_more_jobs_than_are_counted_are_told_as_many(admin_client, monkeypatch):
+    monkeypatch.setattr("console.jobs.bulk.MOST_COUNTED", 3)
+    many_jobs(4)
+    assert "over 3 jobs</strong>, all that match" in ask(admin_client, "cancel_jobs").content.decode()
+    assert "Cancel: queued for over 3 jobs." in confirm(admin_client, "cancel_jobs").content.decode()
+
+
+def test_what_is_confirmed_is_queued_and_leads_to_its_progress(admin_client, admin_user):
+    many_jobs(4)
+    shown = confirm(admin_client, "cancel_jobs", "status__exact=pending").content.decode()
+    action = BulkAction.objects.get()
+    assert "Cancel: queued for 4 jobs." in shown
+    assert f'<a href="{page_of(action)}" class="underline">Follow its progress</a>' in shown
+    assert (action.user, action.kind, action.filters, action.matched) == (
+        admin_user,
+        "cancel",
+        "status__exact=pending",
+        4,
+    )
+    assert statuses() == {"pending": 4}
+    progress = admin_client.get(page_of(action)).content.decode()
+    assert "Looked at 0 of 4 jobs" in progress
+    assert f'data-address="{part_of(action)}"' in progress
+    work_off(action)
+    assert statuses() == {"cancelled": 4}
+
+
+def test_all_that_match_are_done_and_nothing_else(operator):
+    others = many_jobs(2, "completed")
+    many_jobs(8)
+    action = begin(Kind.CANCEL, operator, "status__exact=pending")
+    later = new_job("LATER")
+    work_off(action)
+    assert (action.state, action.done, action.skipped, action.reasons) == ("completed", 8, 0, {})
+    assert statuses() == {"cancelled": 8, "completed": 2, "pending": 1}
+    assert Job.objects.get(pk=later.pk).status == "pending"
+    assert set(Job.objects.filter(pk__in=[job.pk for job in others]).values_list("status")) == {("completed",)}
+    assert set(Job.objects.filter(status="cancelled").values_list("error", flat=True)) == {"cancelled by operator"}
+
+
+def test_jobs_of_one_moment_are_each_done_once(operator):
+    many_jobs(10, created_at=timezone.now() - timedelta(minutes=1))
+    action = work_off(begin(Kind.CANCEL, operator))
+    assert action.done == 10
+    assert JobEvent.objects.filter(event="cancelled").count() == 10
+
+
+@pytest.mark.parametrize("count", [3, 9])
+def test_a_number_of_jobs_that_fills_its_batches_ends_too(operator, count):
+    many_jobs(count)
+    assert work_off(begin(Kind.CANCEL, operator)).done == count
+
+
+def test_what_cannot_be_changed_is_skipped_and_counted_with_its_reason(operator, admin_client):
+    many_jobs(4, "failed")
+    many_jobs(2, "completed")
+    many_jobs(3)
+    action = work_off(begin(Kind.CANCEL, operator))
+    assert (action.done, action.skipped, action.reasons) == (3, 6, {"failed": 4, "completed": 2})
+    shown = admin_client.get(page_of(action)).content.decode()
+    assert '<th scope="row">failed</th><td class="pp-number">4</td>' in shown
+    assert shown.index(">failed<") < shown.index(">completed</th>")
+
+
+def test_a_job_that_ends_just_before_its_turn_is_skipped(operator, monkeypatch):
+    many_jobs(3)
+    change = changes.change
+
+    def end_one_first(action, jobs):
+        if jobs:
+            Job.objects.filter(pk=jobs[0].pk).update(status="completed", finished_at=timezone.now())
+        return change(action, jobs)
+
+    monkeypatch.setattr(runner, "change", end_one_first)
+    action = work_off(begin(Kind.CANCEL, operator, "status__exact=pending"))
+    assert (action.done, action.skipped, action.reasons) == (2, 1, {"completed": 1})
+    assert statuses() == {"cancelled": 2, "completed": 1}
+
+
+def test_jobs_that_were_deleted_meanwhile_are_told_as_such(operator, monkeypatch):
+    many_jobs(2)
+    change = changes.change
+
+    def delete_one_first(action, jobs):
+        Job.objects.filter(pk__in=[job.pk for job in jobs[:1]]).delete()
+        return change(action, jobs)
+
+    monkeypatch.setattr(runner, "change", delete_one_first)
+    action = work_off(begin(Kind.CANCEL, operator))
+    assert (action.done, action.reasons) == (1, {"deleted meanwhile": 1})
+
+
+def test_the_admins_log_has_one_entry_with_the_counts(operator, admin_client):
+    many_jobs(1, "failed")
+    many_jobs(7)
+    action = work_off(begin(Kind.CANCEL, operator, "status__in=pending,failed"))
+    entry = LogEntry.objects.get()
+    assert (entry.user, entry.object_id) == (operator, str(action.pk))
+    assert entry.change_message == (
+        "Cancel, completed: 7 jobs done, 1 skipped (1 failed); filters: status is one of pending,failed."
+    )
+    history = admin_client.get(reverse("admin:tasks_bulkaction_history", args=[action.pk])).content.decode()
+    assert "7 jobs done, 1 skipped" in history
+
+
+def test_what_runs_again_does_so_once_for_each_thing_and_keeps_out_of_the_way(operator):
+    for age in (3, 2, 1):
+        many_jobs(4, "failed", created_at=timezone.now() - timedelta(hours=age))
+    fetch = new_job("AAPL", "failed")
+    new_job("MSFT", "running")
+    action = work_off(begin(Kind.RUN_AGAIN, operator))
+    reasons = {"the same as one that runs again": 8, "running": 1}
+    assert (action.done, action.skipped, action.reasons) == (5, 9, reasons)
+    again = Job.objects.filter(retry_of__isnull=False)
+    assert {(job.queue, job.trigger, job.user) for job in again} == {
+        ("background_analysis", "maintenance", operator),
+        ("background_fetch", "maintenance", operator),
+    }
+    assert again.get(symbol="AAPL").retry_of == fetch
+    newest = Job.objects.filter(status="failed", job_type="stock_analysis").order_by("-created_at")[:4]
+    assert {job.retry_of_id for job in again} == {fetch.pk, *(job.pk for job in newest)}
+    assert {event.payload["retry_of"] for event in JobEvent.objects.filter(event="created", job__in=again)} == {
+        str(job.retry_of_id) for job in again
+    }
+
+
+def test_what_is_on_its_way_is_joined_once(operator, user):
+    many_jobs(2, "failed", created_at=timezone.now() - timedelta(hours=2))
+    many_jobs(2, "failed", created_at=timezone.now() - timedelta(hours=1))
+    under_way = many_jobs(2, user=user)
+    action = work_off(begin(Kind.RUN_AGAIN, operator, "status__exact=failed"))
+    assert (action.done, action.skipped) == (2, 2)
+    assert Job.objects.active().count() == 2
+    for job in under_way:
+        assert job.requesters() == [user.username, "operator"]
+        assert JobRequest.objects.filter(job=job).count() == 2
+
+
+def test_no_job_runs_again_while_too_many_wait(operator, monkeypatch, admin_client):
+    monkeypatch.setattr(runner, "MOST_WAITING", 4)
+    many_jobs(9, "failed")
+    action = begin(Kind.RUN_AGAIN, operator)
+    runner.work(action.pk)
+    action.refresh_from_db()
+    assert (action.state, action.done) == ("running", 6)
+    assert Job.objects.filter(status="pending").count() == 6
+    assert "it goes on when fewer do" in admin_client.get(part_of(action)).content.decode()
+    runner.work(action.pk)
+    action.refresh_from_db()
+    assert action.done == 6
+    Job.objects.active().update(status="completed", finished_at=timezone.now())
+    assert work_off(action).done == 9
+
+
+def test_a_new_priority_skips_what_cannot_have_it(operator, admin_client):
+    many_jobs(2)
+    Job.objects.filter(symbol="S0").update(priority=10)
+    new_job("AAPL")
+    new_job("MSFT", "running")
+    asked = ask(admin_client, "reprioritise_jobs").content.decode()
+    assert "10 (background_analysis)" in asked
+    refused = confirm(admin_client, "reprioritise_jobs", priority="11").content.decode()
+    assert "Select a valid choice." in refused
+    assert "4 jobs</strong>, all that match" in refused
+    said = confirm(admin_client, "reprioritise_jobs", priority="10").content.decode()
+    assert "Change the priority to 10: queued for 4 jobs." in said
+    action = work_off(BulkAction.objects.get())
+    assert (action.done, action.skipped) == (1, 3)
+    assert action.reasons == {"of that priority already": 1, "stock_fetch: cannot have that priority": 1, "running": 1}
+
+
+def test_the_same_a_second_time_is_not_done_twice_at_once(admin_client, operator):
+    many_jobs(5)
+    confirm(admin_client, "cancel_jobs", "status__exact=pending&q=S1")
+    shown = confirm(admin_client, "cancel_jobs", "q=S1&status__exact=pending").content.decode()
+    action = BulkAction.objects.get()
+    assert "Cancel: the same is being done already, for admin." in shown
+    assert page_of(action) in shown
+    confirm(admin_client, "cancel_jobs", "status__exact=pending")
+    assert BulkAction.objects.count() == 2
+    work_off(action)
+    confirm(admin_client, "cancel_jobs", "q=S1&status__exact=queued")
+    assert BulkAction.objects.count() == 2, "nothing matched"
+    many_jobs(2)
+    confirm(admin_client, "cancel_jobs", "q=S1&status__exact=pending")
+    assert BulkAction.objects.count() == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_that_begin_at_the_same_moment_one_counts(operator):
+    many_jobs(1)
+    together = threading.Barrier(2)
+    found: list[tuple[int, bool]] = []
+
+    def press():
+        together.wait()
+        action, is_new = runner.begin(Kind.CANCEL, "", operator, 1)
+        found.append((action.pk, is_new))
+        connection.close()
+
+    threads = [threading.Thread(target=press) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    action = BulkAction.objects.get()
+    assert sorted(found) == [(action.pk, False), (action.pk, True)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_that_work_at_it_at_once_do_nothing_twice(operator, monkeypatch):
+    many_jobs(60)
+    action = begin(Kind.CANCEL, operator)
+    together = threading.Barrier(2)
+
+    def take_part():
+        together.wait()
+        runner.work(action.pk)
+        connection.close()
+
+    threads = [threading.Thread(target=take_part) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    work_off(action)
+    assert (action.done, action.skipped) == (60, 0)
+    assert JobEvent.objects.filter(event="cancelled").count() == 60
+    assert LogEntry.objects.count() == 1
+
+
+def test_it_can_be_stopped_and_what_is_done_stays(operator, client, monkeypatch):
+    many_jobs(9)
+    action = begin(Kind.CANCEL, operator)
+    monkeypatch.setattr(runner, "SLICE", -1)  # one batch
+    runner.work(action.pk)
+    client.force_login(operator)
+    stop = reverse("admin:tasks_bulkaction_stop", args=[action.pk])
+    assert f'action="{stop}"' in client.get(page_of(action)).content.decode()
+    assert client.get(stop).status_code == 405
+    assert "Stopped. What was done stays." in client.post(stop, follow=True).content.decode()
+    runner.work(action.pk)
+    action.refresh_from_db()
+    assert (action.state, action.done, action.error) == ("stopped", 3, "stopped by operator")
+    assert statuses() == {"cancelled": 3, "pending": 6}
+    assert "It had ended already." in client.post(stop, follow=True).content.decode()
+    assert "Cancel, stopped, stopped by operator: 3 jobs done" in LogEntry.objects.get().change_message
+
+
+@pytest.mark.parametrize(
+    ("codename", "name"),
+    [("cancel_job", "cancel_jobs"), ("retry_job", "run_jobs_again"), ("reprioritise_job", "reprioritise_jobs")],
+)
+def test_each_action_on_all_needs_the_permission_for_one(client, operator, codename, name):
+    many_jobs(2, "failed")
+    may(operator, *set(PERMISSIONS) - {codename})
+    client.force_login(operator)
+    confirm(client, name, priority="8")
+    assert not BulkAction.objects.exists()
+    may(operator, "view_job", codename)
+    confirm(client, name, priority="8")
+    action = BulkAction.objects.get()
+    assert client.get(page_of(action)).status_code == 200
+    stop = reverse("admin:tasks_bulkaction_stop", args=[action.pk])
+    may(operator, *set(PERMISSIONS) - {codename})
+    assert client.get(page_of(action)).status_code == 302  # the admin's answer where there is no such row
+    assert client.get(part_of(action)).headers["HX-Refresh"] == "true"
+    assert client.post(stop).status_code == 404
+    may(operator, "view_bulkaction")
+    assert client.get(page_of(action)).status_code == 200
+    assert f'action="{stop}"' not in client.get(page_of(action)).content.decode()
+    assert client.post(stop).status_code == 403
+    action.refresh_from_db()
+    assert action.state == "running"
+
+
+@pytest.mark.parametrize("loss", ["permission", "staff", "active", "user"])
+def test_who_may_not_do_it_any_more_has_it_stopped(operator, loss):
+    many_jobs(5)
+    action = begin(Kind.CANCEL, operator)
+    match loss:
+        case "permission":
+            may(operator, "view_job")
+        case "user":
+            operator.delete()
+        case _:
+            User.objects.update(**{f"is_{loss}": False})
+    runner.work(action.pk)
+    action.refresh_from_db()
+    assert (action.state, action.error) == ("stopped", "its user may not do this any more")
+    assert statuses() == {"pending": 5}
+
+
+def test_without_a_csrf_token_nothing_begins_or_stops(operator):
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(operator)
+    many_jobs(1)
+    assert confirm(strict, "cancel_jobs").status_code == 403
+    action = begin(Kind.CANCEL, operator)
+    assert strict.post(reverse("admin:tasks_bulkaction_stop", args=[action.pk])).status_code == 403
+    action.refresh_from_db()
+    assert action.state == "running"
+
+
+@pytest.mark.parametrize("filters", ["no_such_field=1", "user__password__startswith=x", "created_at__gte=yesterday"])
+def test_filters_that_the_list_does_not_know_any_more_end_it_and_say_so(operator, filters):
+    many_jobs(2)
+    action = begin(Kind.CANCEL, operator, filters)
+    runner.work(action.pk)
+    action.refresh_from_db()
+    assert action.state == "failed"
+    assert filters in action.error
+    assert statuses() == {"pending": 2}
+    assert "Cancel, failed, " in LogEntry.objects.get().change_message
+
+
+@pytest.mark.parametrize("filters", ["no_such_field=1", "created_at__gte=yesterday"])
+def test_nothing_begins_from_an_address_that_the_list_does_not_know(admin_client, filters):
+    many_jobs(2)
+    confirm(admin_client, "cancel_jobs", filters)
+    assert not BulkAction.objects.exists()
+
+
+def test_an_error_that_nobody_thought_of_ends_it_and_keeps_what_was_done(operator, monkeypatch):
+    many_jobs(6)
+    action = begin(Kind.CANCEL, operator)
+    monkeypatch.setattr(runner, "SLICE", -1)
+    runner.work(action.pk)
+
+    def break_down(action, jobs):
+        raise ValueError("out of order")
+
+    monkeypatch.setattr(runner, "change", break_down)
+    runner.work(action.pk)
+    action.refresh_from_db()
+    assert (action.state, action.error, action.done) == ("failed", "out of order", 3)
+    assert statuses() == {"cancelled": 3, "pending": 3}
+
+
+def test_a_batch_takes_the_same_number_of_queries_for_2_and_40_jobs(operator, monkeypatch):
+    monkeypatch.setattr(runner, "BATCH", 100)
+
+    def queries_for(count: int, status: str, kind: Kind, priority: int | None = None) -> int:
+        Job.objects.all().delete()
+        many_jobs(count, status)
+        action = begin(kind, operator, f"status__exact={status}", priority)
+        with CaptureQueriesContext(connection) as queries:
+            work_off(action)
+        assert action.done == count
+        return len(queries)
+
+    for status, kind, priority in (
+        ("pending", Kind.CANCEL, None),
+        ("failed", Kind.RUN_AGAIN, None),
+        ("pending", Kind.REPRIORITISE, 9),
+    ):
+        few, many = (queries_for(count, status, kind, priority) for count in (2, 40))
+        assert few == many, kind
+
+
+def test_the_sweeper_has_it_go_on_when_nothing_was_heard_of_it(operator, monkeypatch):
+    many_jobs(2)
+    action = begin(Kind.CANCEL, operator)
+    sent: list[int] = []
+    monkeypatch.setattr(runner, "hand_over", sent.append)
+    sweep()
+    assert sent == []
+    BulkAction.objects.update(next_at=timezone.now())
+    sweep()
+    sweep()
+    assert sent == [action.pk]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_a_broker_it_is_done_here(configured, direct_processing, operator):
+    configured(**{"queue.backend": "direct"})
+    many_jobs(7, "failed")
+    action = begin(Kind.CANCEL, operator)
+    assert direct.wait_until_idle(60)
+    action.refresh_from_db()
+    assert (action.state, action.reasons) == ("completed", {"failed": 7})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_while_the_broker_is_away_it_is_done_here_slice_after_slice(direct_processing, operator, monkeypatch):
+    monkeypatch.setattr(runner, "SLICE", -1)
+    many_jobs(8)
+    action = begin(Kind.CANCEL, operator)
+    assert direct.wait_until_idle(60)
+    action.refresh_from_db()
+    assert (action.state, action.done) == ("completed", 8)
+
+
+def test_the_list_says_what_it_is_who_did_it_and_how_far_it_is(operator, client):
+    many_jobs(2)
+    work_off(begin(Kind.CANCEL, operator, "status__exact=pending"))
+    begin(Kind.REPRIORITISE, operator, priority=9)
+    client.force_login(operator)
+    shown = client.get("/admin/tasks/bulkaction/").content.decode()
+    for text in ("Change the priority to 9", "status is pending", "all jobs", "2 of 2", "0 of 2", "operator"):
+        assert text in shown
+    may(operator, "view_job", "cancel_job")
+    assert "Change the priority to 9" not in client.get("/admin/tasks/bulkaction/").content.decode()
+    may(operator, "view_job")
+    assert client.get("/admin/tasks/bulkaction/").status_code == 403
+
+
+def test_its_page_is_not_refreshed_any_more_when_it_has_ended(operator, client):
+    many_jobs(2)
+    action = begin(Kind.CANCEL, operator)
+    client.force_login(operator)
+    assert "HX-Refresh" not in client.get(part_of(action)).headers
+    work_off(action)
+    assert client.get(part_of(action)).headers["HX-Refresh"] == "true"
+    shown = client.get(page_of(action)).content.decode()
+    assert "data-live" not in shown
+    assert ">Stop<" not in shown
+    client.logout()
+    assert client.get(part_of(action)).headers["HX-Refresh"] == "true"
+
+
+def test_what_a_filter_or_an_error_says_is_never_html(operator, client):
+    action = begin(Kind.CANCEL, operator, "q=<script>alert(1)</script>")
+    BulkAction.objects.update(error="<script>alert(2)</script>")
+    client.force_login(operator)
+    for address in (page_of(action), "/admin/tasks/bulkaction/"):
+        assert "<script>alert" not in client.get(address).content.decode()
+    many_jobs(1)
+    shown = ask(client, "cancel_jobs", "error__exact=<script>alert(3)</script>").content.decode()
+    assert "<script>alert" not in shown
+
+
+def test_old_ones_are_cleaned_up(operator):
+    many_jobs(1)
+    old, fresh, running = (begin(Kind.REPRIORITISE, operator, priority=priority) for priority in (7, 8, 9))
+    for action, days in ((old, 9), (fresh, 1)):
+        BulkAction.objects.filter(pk=action.pk).update(
+            state="completed", finished_at=timezone.now() - timedelta(days=days)
+        )
+    before = timezone.now() - timedelta(days=7)
+    assert retention.preview(before).bulk_actions == 1
+    assert retention.clean_up(before).bulk_actions == 1
+    assert set(BulkAction.objects.all()) == {fresh, running}
+
+
+def test_an_action_needs_a_registered_list_of_jobs(monkeypatch):
+    monkeypatch.setattr(selection, "_registered", None)
+    with pytest.raises(RuntimeError, match="no list of jobs is registered"):
+        selection.job_list()
