@@ -60,11 +60,11 @@ class SetAsideEventAdmin(ReadOnly, KeysetList):
         with transaction.atomic():
             replayed = replay(SetAsideEvent.objects.filter(pk__in=[event.pk for event in chosen]))
             if replayed.events:
-                LogEntry.objects.log_actions(request.user.pk, jobs, CHANGE, "Set-aside events sent again.")  # type: ignore[arg-type]
+                LogEntry.objects.log_actions(request.user.pk, jobs, CHANGE, "Dead letters sent again.")  # type: ignore[arg-type]
         if replayed.events:
             self.message_user(request, f"Sent again: {replayed}.", messages.SUCCESS)
         else:
-            self.message_user(request, "None of these events is set aside any more.", messages.WARNING)
+            self.message_user(request, "None of these events is a dead letter any more.", messages.WARNING)
 
 
 @admin.register(BridgeLease)

@@ -195,8 +195,8 @@ class LlmDay(models.Model):
 
     class Meta:
         ordering = ["-day"]
-        verbose_name = "day of the LLM"
-        verbose_name_plural = "days of the LLM"
+        verbose_name = "LLM usage of a day"
+        verbose_name_plural = "LLM usage by day"
 
     def __str__(self) -> str:
         return f"{self.day} {self.tokens}"

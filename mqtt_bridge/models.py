@@ -34,6 +34,6 @@ class SetAsideEvent(JobEvent):
     class Meta:
         proxy = True
         ordering = ["-id"]
-        verbose_name = "set-aside event"
+        verbose_name = "dead letter"
         default_permissions = ("view",)
-        permissions = [("send_again", "Can send set-aside events again")]
+        permissions = [("send_again", "Can send dead letters again")]

@@ -190,7 +190,7 @@ class Relay:
         outbox.set_aside(errors)
         for event_id, error in list(errors.items())[:1]:
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-            logger.error("event %s%s is set aside: %s", event_id, more, error)
+            logger.error("event %s%s is a dead letter: %s", event_id, more, error)
 
     def _release(self) -> None:
         with suppress(DatabaseError, InterfaceError):  # the lease expires

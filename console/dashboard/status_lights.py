@@ -14,7 +14,7 @@ from operations.monitoring import health, statistics
 from operations.monitoring.alerts import BEAT_SILENT, BRIDGE_SILENT
 from operations.monitoring.health import Readiness
 from operations.monitoring.workers import SignsOfLife, WorkerUse, signs_of_life
-from stockqueue.wording import describe_duration
+from stockqueue.wording import describe_age
 from tasks.models import Job
 
 DIRECT = "direct@"
@@ -66,21 +66,21 @@ def _bridge(signs: SignsOfLife, now: datetime) -> Light:
     outbox = statistics.outbox(now)
     waiting = f"{outbox.unpublished} events wait"
     if outbox.oldest_age is not None:
-        waiting += f", the oldest for {_duration(outbox.oldest_age)}"
+        waiting += f", the oldest for {_age(outbox.oldest_age)}"
     figures = [
         Figure("who publishes", links.bridges()),
         Figure(waiting, links.unpublished_events()),
-        Figure(f"{outbox.set_aside} set aside", links.set_aside_events()),
+        Figure(f"{outbox.set_aside} dead letter{'' if outbox.set_aside == 1 else 's'}", links.set_aside_events()),
     ]
     return Light("MQTT bridge", *_sign(signs.bridge, BRIDGE_SILENT), figures)
 
 
 def _sign(age: float | None, silent: float) -> tuple[str, str]:
     if age is None:
-        return UNKNOWN, "has never been here"
+        return UNKNOWN, "not seen yet"
     if age < -silent:
-        return BAD, f"last heard of {_duration(-age)} in the future: its clock is ahead, or was"
-    return (BAD if age > silent else GOOD), f"last heard of {_duration(age)} ago"
+        return BAD, f"last seen {_age(-age)} in the future: its clock is or was ahead"
+    return (BAD if age > silent else GOOD), f"last seen {_age(age)} ago"
 
 
 def _source(name: str, now: datetime) -> Light:
@@ -89,11 +89,11 @@ def _source(name: str, now: datetime) -> Light:
     budget = Figure(f"{usage.used} of {usage.limit} requests in the last minute", link)
     label = name.replace("_", " ").title()
     if usage.pause_until is not None:
-        pause = f"left alone until {usage.pause_until:%H:%M:%S}, for {describe_duration(usage.pause_until - now)} more"
+        pause = f"paused until {usage.pause_until:%H:%M:%S}, for {describe_age(usage.pause_until - now)} more"
         return Light(label, BAD, pause, [budget])
     if not usage.left:
-        return Light(label, BAD, "the budget is used up", [budget])
-    return Light(label, GOOD, "may be asked", [budget])
+        return Light(label, BAD, "rate limit reached", [budget])
+    return Light(label, GOOD, "available", [budget])
 
 
 def direct_processing(readiness: Readiness, uses: Iterable[WorkerUse]) -> tuple[str, Figure | None]:
@@ -114,5 +114,5 @@ def direct_processing(readiness: Readiness, uses: Iterable[WorkerUse]) -> tuple[
     return f"Direct processing is on: {why}", Figure(f"{direct} running so", link)
 
 
-def _duration(seconds: float) -> str:
-    return describe_duration(timedelta(seconds=seconds))
+def _age(seconds: float) -> str:
+    return describe_age(timedelta(seconds=seconds))

@@ -76,7 +76,7 @@ class JobActions(ModelAdmin):
             self._cancel(request, chosen)
         return None
 
-    @admin.action(description="Run again", permissions=["retry"])
+    @admin.action(description="Rerun", permissions=["retry"])
     def run_jobs_again(self, request: HttpRequest, jobs: QuerySet[Job]) -> HttpResponse | None:
         if _is_about_all(request):
             return self._act_on_all(request, jobs, BulkAction.Kind.RUN_AGAIN)
@@ -96,7 +96,7 @@ class JobActions(ModelAdmin):
 
     # The buttons are links: a GET shows a confirmation, and only a POST acts.
 
-    @action(description="Run again", url_path="run-again", icon="replay", permissions=["retry"])
+    @action(description="Rerun", url_path="run-again", icon="replay", permissions=["retry"])
     def run_again(self, request: HttpRequest, object_id: str) -> HttpResponse:
         job = self._job(request, object_id)
         if request.method != "POST":
@@ -180,11 +180,11 @@ class JobActions(ModelAdmin):
         try:
             with transaction.atomic():  # all or none
                 came = control.rerun(jobs, user)
-                self._log(request, jobs, "Run again.")
+                self._log(request, jobs, "Rerun.")
         except control.NotPossible as reason:
             self.message_user(request, f"Nothing runs again: {reason}.", messages.ERROR)
             return None
-        self.message_user(request, f"Run again: {came}.", messages.SUCCESS)
+        self.message_user(request, f"Rerun: {came}.", messages.SUCCESS)
         return came
 
     def _reprioritise(self, request: HttpRequest, jobs: Collection[Job], form: PriorityForm) -> bool:

@@ -83,7 +83,7 @@ class JobList(KeysetList):
             if values := values_of(lookups, name):
                 yield Path(Job.objects.filter(**{f"{name}__in": values}), Q())
 
-    @admin.display(description="About")
+    @admin.display(description="Symbol")
     def subject(self, job: Job) -> str:
         return job.subject
 

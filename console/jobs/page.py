@@ -59,9 +59,9 @@ class JobPage(LivePage):
 
 
 def _facts(job: Job, now: datetime) -> Iterator[tuple[str, str]]:
-    yield "About", job.subject
+    yield "Symbol", job.subject
     yield "Type", f"{job.job_type} ({job.subtype})" if job.subtype else job.job_type
-    yield "Because of", job.trigger
+    yield "Trigger", job.trigger
     yield "Priority", f"{job.priority} in {job.queue}"
     for words, duration in (("Waited for a worker", wait_of(job, now)), ("Ran", run_time_of(job, now))):
         if duration is not None:
@@ -69,7 +69,7 @@ def _facts(job: Job, now: datetime) -> Iterator[tuple[str, str]]:
     if job.retries:
         yield "Attempts that failed", str(job.retries)
     if job.run_at is not None and job.status == Job.Status.PENDING:
-        yield "Not before", f"{job.run_at:%Y-%m-%d %H:%M:%S} UTC"
+        yield "Next attempt", f"{job.run_at:%Y-%m-%d %H:%M:%S} UTC"
     if job.refused_at is not None:
         yield "Not taken by the broker since", f"{job.refused_at:%Y-%m-%d %H:%M:%S} UTC"
     if job.heartbeat_at is not None and job.status == Job.Status.RUNNING:

@@ -46,7 +46,7 @@ class Step:
     def published(self) -> str:
         """The time of publication on MQTT, or the reason why the event is unpublished."""
         if self.event.error:
-            return f"set aside: {self.event.error}"
+            return f"dead letter: {self.event.error}"
         if self.event.published_at is None:
             return "not published yet"
         later = _between(self.event.created_at, self.event.published_at)

@@ -29,7 +29,7 @@ def describe_member(facts: Mapping[str, Any]) -> str:
     if not facts.get("success", True):
         return f"{done}, {facts.get('error')}"
     if "skipped" in facts:
-        return f"{done}, passed over: {facts['skipped']}"
+        return f"{done}, skipped: {facts['skipped']}"
     return f"{done}, {facts.get('reason') or str(facts.get('records', 0)) + ' bars stored'}"
 
 

@@ -120,7 +120,7 @@ def _queues(active: ActiveJobs, now: datetime) -> Iterator[Metric]:
     }
     yield _gauge("jobs", "Jobs that have not ended.", depths, ["queue", "priority", "state"])
     ages = {(queue,): age(oldest, now) or 0 for queue, (_, oldest) in active.waiting().items()}
-    meaning = "Since the oldest job that waits was asked for; 0: none waits."
+    meaning = "Since the oldest job that waits was asked for; 0: none."
     yield _gauge("oldest_waiting_job_age_seconds", meaning, ages, ["queue"])
 
 
@@ -161,7 +161,7 @@ def _ended(ends: Iterable[last_hour.Ended]) -> Metric:
 
 def _workers(found: Workforce) -> Iterator[Metric]:
     counts = {(str(Worker.State.ALIVE),): found.alive, (str(Worker.State.GONE),): found.gone}
-    yield _gauge("workers", "Celery workers, without those that stopped in good order.", counts, ["state"])
+    yield _gauge("workers", "Celery workers, without workers that shut down cleanly.", counts, ["state"])
     yield _one("worker_processes", "Jobs that the workers can do at the same time.", found.processes)
     yield _one("worker_processes_busy", "Jobs that these workers are doing.", found.busy)
 
@@ -201,7 +201,7 @@ def _sources() -> Iterator[Metric]:
     limits = {source: usage.limit for source, usage in usages.items()}
     yield _gauge("source_requests_limit", "Requests a minute that a source is sent at most.", limits, ["source"])
     until = {source: usage.pause_until.timestamp() if usage.pause_until else 0 for source, usage in usages.items()}
-    meaning = "Until when nobody asks a source that said there were too many requests; 0: it may be asked."
+    meaning = "Until when nobody asks a source that said there were too many requests; 0: it is not paused."
     yield _gauge("source_cooldown_end_timestamp_seconds", meaning, until, ["source"])
 
 
@@ -209,7 +209,7 @@ def _outbox(now: datetime) -> Iterator[Metric]:
     outbox = statistics.outbox(now)
     events = {("waiting",): outbox.unpublished, ("set_aside",): outbox.set_aside}
     yield _gauge("outbox_events", "Events that the MQTT broker does not have.", events, ["state"])
-    meaning = "Since the oldest event that waits for the MQTT broker; 0: none waits."
+    meaning = "Since the oldest event that waits for the MQTT broker; 0: none."
     yield _one("outbox_oldest_age_seconds", meaning, outbox.oldest_age or 0)
 
 

@@ -25,7 +25,7 @@ class BulkAction(models.Model):
 
     class Kind(models.TextChoices):
         CANCEL = "cancel", "Cancel"
-        RUN_AGAIN = "run_again", "Run again"
+        RUN_AGAIN = "run_again", "Rerun"
         REPRIORITISE = "reprioritise", "Change the priority"
 
     class State(models.TextChoices):

@@ -31,7 +31,7 @@ class Worker(models.Model):
     capabilities = models.JSONField(default=list, help_text="worker.capabilities.")
     started_at = models.DateTimeField(help_text="When it was ready.")
     heartbeat_at = models.DateTimeField()
-    stopped_at = models.DateTimeField(null=True, blank=True, help_text="When it ended in good order.")
+    stopped_at = models.DateTimeField(null=True, blank=True, help_text="When it shut down cleanly.")
     told = models.CharField(
         max_length=12, choices=Told, blank=True, default=Told.NOTHING, help_text="What MQTT was told of it last."
     )

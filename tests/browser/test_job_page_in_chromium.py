@@ -42,7 +42,7 @@ def test_a_jobs_page_follows_it_to_its_end_and_then_stands_still(browse, admin_u
     expect(status(page)).to_have_text("running")
     lifecycle.complete(claimed, Job.Outcome.UNCHANGED, {"reason": "nothing new"})
     expect(status(page)).to_have_text("completed")
-    expect(page.get_by_role("link", name="Run again")).to_be_visible()  # the whole page has come anew
+    expect(page.get_by_role("link", name="Rerun")).to_be_visible()  # the whole page has come anew
     expect(page.get_by_role("button", name="Pause")).to_have_count(0)
     expect(page.get_by_text("nothing new").first).to_be_visible()
 

@@ -137,11 +137,11 @@ def test_cancel_cancels_what_has_not_ended_says_what_has_and_is_logged(admin_cli
 def test_run_again_asks_in_the_name_of_who_pressed_it(admin_client, admin_user):
     failed = new_job("AAPL", status="failed")
     shown = act(admin_client, "run_jobs_again", failed).content.decode()
-    assert "Run again: queued AAPL." in shown
+    assert "Rerun: queued AAPL." in shown
     again = Job.objects.exclude(pk=failed.pk).get()
     assert (again.status, again.user, again.trigger) == ("pending", admin_user, "user_request")
     assert [request.user for request in again.requests.all()] == [admin_user]
-    assert logged() == [(str(failed.pk), "Run again.")]
+    assert logged() == [(str(failed.pk), "Rerun.")]
 
 
 def test_run_again_with_one_that_runs_does_nothing_and_says_why(admin_client):
@@ -228,7 +228,7 @@ def test_a_button_asks_first_and_acts_on_a_post_alone(admin_client, admin_user):
     assert admin_client.post(button(again, "reprioritise"), {"priority": "1"}).url == page_of(again)
     again.refresh_from_db()
     assert again.priority == 1
-    assert [message for _, message in logged()] == ["Cancelled.", "Run again.", "Priority changed to 1."]
+    assert [message for _, message in logged()] == ["Cancelled.", "Rerun.", "Priority changed to 1."]
 
 
 def test_a_button_that_is_pressed_too_late_says_why_nothing_happens(admin_client):

@@ -178,7 +178,7 @@ def test_what_mqtt_has_of_each_event_is_told_with_its_topics(admin_client, user,
     )
     assert priority in first
     assert late_priority not in first
-    assert second.startswith("set aside: the broker refused it")
+    assert second.startswith("dead letter: the broker refused it")
     assert "jobs/queue/high/stock_fetch" in second
     assert third.startswith("not published yet")
     assert f"jobs/failed/{job.pk}" in third
@@ -282,7 +282,7 @@ def test_a_batchs_result_is_told_in_a_sentence(admin_client, yahoo):
     (job,) = request_batches(stocks, Job.Trigger.SCHEDULED_UPDATE).created
     run_job(job.pk, "worker")
     shown = words_of(admin_client, page_of(job))
-    assert "About a batch of 2" in shown
+    assert "Symbol a batch of 2" in shown
     assert re.search(r"Result 1 of 2 stocks, \d+ bars stored", shown)
 
 

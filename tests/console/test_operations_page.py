@@ -222,14 +222,14 @@ def test_the_lights_of_beat_and_bridge_tell_those_that_were_never_here_from_sile
     BridgeLease.objects.update(renewed_at=ago(minutes=2))
     PeriodicTask.objects.filter(task="stockqueue.sweep").update(last_run_at=ago(minutes=12))
     assert states() == ["bad", "bad"]
-    assert light(look(), "MQTT bridge").text.startswith("last heard of 2 min ")
+    assert light(look(), "MQTT bridge").text.startswith("last seen 2 min ")
 
 
 def test_the_light_of_beat_says_that_its_clock_is_ahead(look):
     PeriodicTask.objects.filter(task="stockqueue.sweep").update(last_run_at=ago(minutes=-62))
     found = light(look(), "Beat")
     assert found.state == "bad"
-    assert re.fullmatch(r"last heard of 1 h \d+ min in the future: its clock is ahead, or was", found.text)
+    assert re.fullmatch(r"last seen 1 h \d+ min in the future: its clock is or was ahead", found.text)
 
 
 def test_the_bridges_light_tells_what_waits_and_what_is_set_aside(look, rows):
@@ -241,7 +241,7 @@ def test_the_bridges_light_tells_what_waits_and_what_is_set_aside(look, rows):
     _, waiting, aside = light(look(), "MQTT bridge").figures
     assert waiting.text.startswith(f"{len(others)} events wait, the oldest for ")
     assert rows(waiting) == {event.pk for event in others}
-    assert aside.text == "1 set aside"
+    assert aside.text == "1 dead letter"
     assert rows(aside) == {second.pk}
 
 
@@ -249,14 +249,14 @@ def test_a_sources_light_tells_its_budget_and_its_cool_down(look, configured):
     configured(**{"stock_jobs.data_fetch.rate_limit": 60, "stock_jobs.data_fetch.sources": ["yahoo_finance"]})
     SourceUse.objects.create(source="yahoo_finance", granted_at=ago(seconds=5), requests=7)
     found = light(look(), "Yahoo Finance")
-    assert (found.state, found.text) == ("good", "may be asked")
+    assert (found.state, found.text) == ("good", "available")
     assert found.figures[0].text == "7 of 60 requests in the last minute"
     SourceUse.objects.create(source="yahoo_finance", granted_at=ago(seconds=5), requests=53)
-    assert light(look(), "Yahoo Finance").text == "the budget is used up"
+    assert light(look(), "Yahoo Finance").text == "rate limit reached"
     SourceState.objects.create(source="yahoo_finance", cooldown_until=timezone.now() + timedelta(seconds=200))
     found = light(look(), "Yahoo Finance")
     assert found.state == "bad"
-    assert re.fullmatch(r"left alone until \d\d:\d\d:\d\d, for 3 min \d+ s more", found.text)
+    assert re.fullmatch(r"paused until \d\d:\d\d:\d\d, for 3 min \d+ s more", found.text)
 
 
 def test_a_banner_tells_why_direct_processing_is_on(look, servers, configured, rows):
@@ -474,8 +474,8 @@ def test_an_empty_system_is_told_in_words(words):
     shown = words()
     for sentence in (
         "No alert is open.",
-        "Beat has never been here",
-        "MQTT bridge has never been here",
+        "Beat not seen yet",
+        "MQTT bridge not seen yet",
         "No worker is here, and none did a job in the last hour.",
         "No login in the last hour asked for prices.",
         "No held stock is stale.",

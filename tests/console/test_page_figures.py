@@ -14,7 +14,7 @@ from console.dashboard.links import Figure
 from console.dashboard.page import Page
 from operations.monitoring import alerts, health, metrics
 from operations.monitoring.health import Readiness
-from stockqueue.wording import describe_duration
+from stockqueue.wording import describe_age, describe_duration
 from tests.support.crowd import Crowd
 from tests.support.lists import figures_in, rows_of
 
@@ -158,14 +158,14 @@ def check_lights(page: Page, now: datetime, check: Check) -> None:
     check(refused, f"{count} jobs not taken", count)
     enabled, last = rows("SELECT COUNT(*), MAX(last_run_at) FROM django_celery_beat_periodictask WHERE enabled")[0]
     check(found["Beat"].figures[0], "schedules", enabled)
-    assert found["Beat"].text == f"last heard of {describe_duration(since(last, now))} ago"
+    assert found["Beat"].text == f"last seen {describe_age(since(last, now))} ago"
     publisher, waiting, aside = found["MQTT bridge"].figures
     check(publisher, "who publishes", 1)
     unpublished = "FROM tasks_jobevent WHERE published_at IS NULL AND error"
     count, oldest = rows(f"SELECT COUNT(*), MIN(created_at) {unpublished} = ''")[0]
     check(waiting, f"{count} events wait, the oldest for {describe_duration(since(oldest, now))}", count)
     count = one(f"SELECT COUNT(*) {unpublished} <> ''")
-    check(aside, f"{count} set aside", count)
+    check(aside, f"{count} dead letter{'' if count == 1 else 's'}", count)
     used = one("SELECT SUM(requests) FROM market_sourceuse WHERE granted_at > %s", now - MINUTE)
     check(found["Yahoo Finance"].figures[0], f"{used} of 1000000 requests in the last minute", 1)
     direct = "SELECT COUNT(*) FROM tasks_job WHERE status = 'running' AND worker_id LIKE 'direct@%%'"

@@ -31,7 +31,7 @@ def test_a_topic_that_the_acl_denies_is_an_error_and_the_events_of_other_topics_
             jobs = request("A", "B", trigger=trigger)
             with transaction.atomic():
                 work(jobs)
-            wait_until(lambda: "is set aside" in output_of(bridge), "the refusal to be told", timeout=PATIENCE)
+            wait_until(lambda: "is a dead letter" in output_of(bridge), "the refusal to be told", timeout=PATIENCE)
             wait_until(lambda: not JobEvent.objects.filter(published_at=None, error=""), "an empty outbox")
             refused = JobEvent.objects.exclude(error="")
             assert unpublished(jobs) == set(refused.values_list("pk", flat=True))
@@ -39,7 +39,7 @@ def test_a_topic_that_the_acl_denies_is_an_error_and_the_events_of_other_topics_
             level = "high" if trigger == Job.Trigger.USER_REQUEST else "normal"
             assert f"jobs/queue/{level}/stock_fetch: Not authorized" in errors_of(jobs[0])
             log = output_of(bridge)
-    assert log.count("is set aside") <= 2
+    assert log.count("is a dead letter") <= 2
     assert "secret" not in log
 
 

@@ -330,7 +330,7 @@ def test_the_page_shows_fundamentals_with_their_reasons_and_their_date(page, sto
         *("Valuation", "Margins", "Growth in a year", "Debt", "Dividends"),
         *("180.0 billion USD", "12.50", "16.0\xa0%", "+8.0\xa0%", "0.60", "2026-10-12"),
         *("Technology, Consumer Electronics", f"as of {TODAY}, statements until 2026-09-30", "fundamental/1"),
-        *("A year&#x27;s earnings are 8.0% of the price", "It is no advice."),
+        *("A year&#x27;s earnings are 8.0% of the price", "Not investment advice."),
     ):
         assert text in shown
 

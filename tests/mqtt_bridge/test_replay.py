@@ -282,7 +282,7 @@ def test_the_list_shows_what_is_set_aside_and_why(admin_client):
     event = SetAsideEvent.objects.latest("pk")
     assert "&lt;b&gt;no&lt;/b&gt; right" in admin_client.get(f"{LIST}{event.pk}/change/").content.decode()
     assert (
-        "set aside: &lt;b&gt;no"
+        "dead letter: &lt;b&gt;no"
         in admin_client.get(reverse("admin:tasks_job_change", args=[jobs[0].pk])).content.decode()
     )
 
@@ -315,9 +315,9 @@ def test_send_again_puts_the_chosen_ones_back_says_how_many_and_is_in_the_jobs_h
     assert set(outbox.waiting(10)) == set(events)
     assert SetAsideEvent.objects.count() == 3
     logged = LogEntry.objects.values_list("object_id", "change_message", "user")
-    assert set(logged) == {(str(job.pk), "Set-aside events sent again.", admin_user.pk) for job in (first, second)}
+    assert set(logged) == {(str(job.pk), "Dead letters sent again.", admin_user.pk) for job in (first, second)}
     history = admin_client.get(reverse("admin:tasks_job_history", args=[first.pk])).content.decode()
-    assert "Set-aside events sent again." in history
+    assert "Dead letters sent again." in history
     assert not unpublished([third]), jobs
 
 

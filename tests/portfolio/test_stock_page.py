@@ -47,7 +47,7 @@ def test_it_shows_price_change_position_and_analysis(user, hold, page):
         analysis.recommendation,
         f"of {analysis.bars} bars until {LAST_SESSION}, by the rule technical/1",
         analysis.contributions[0]["reason"],
-        "It is no advice",
+        "Not investment advice",
     ):
         assert text in shown
 
@@ -116,7 +116,7 @@ def test_the_recommendations_so_far_are_listed_newest_first(user, hold, page):
         Analysis.objects.create(
             stock=stock, kind="technical", recommendation=action, confidence=0.5, version="technical/1", created_at=at
         )
-    history = page("AAPL").partition("Recommendations so far")[2]
+    history = page("AAPL").partition("Recommendation history")[2]
     assert 0 < history.index(">BUY<") < history.index(">SELL<")
 
 

@@ -19,7 +19,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 class Command(ShellCommand):
     help = (
-        "Have the MQTT bridge publish events again: those of some jobs, of some time, or those that are set aside. "
+        "Have the MQTT bridge publish events again: the events of some jobs, of some time, or the dead letters. "
         "An event is published on all its topics, whichever of them --topic matches, with the event_id and the time "
         "that it had; new events wait until these are out. Exit code 0, also when there is none; 2 for bad arguments."
     )
