@@ -240,7 +240,7 @@ if not DEBUG:
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True
 
-CELERY_RESULT_BACKEND = "tasks.results:ResultBackend"
+CELERY_RESULT_BACKEND = "tasks.celery_worker.results:ResultBackend"
 CELERY_RESULT_EXTENDED = True
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_SERIALIZER = "json"
@@ -276,8 +276,8 @@ CELERY_WORKER_CONSUMER = "tasks.celery_worker.consumer:CarefulConsumer"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 # Jobs continue after the loss of the broker: a redelivered message finds its job claimed.
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
-# Celery closes the database connection after each task. Keeping it doubles the rate on PostgreSQL; tasks.connections
-# detects lost connections.
+# Celery closes the database connection after each task. Keeping it doubles the rate on PostgreSQL;
+# tasks.celery_worker.connections detects lost connections.
 CELERY_DB_REUSE_MAX = 1_000
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Celery ends the worker after 100 connection attempts, which take 46 minutes.

@@ -28,7 +28,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 
 from tasks.celery_worker import registry
-from tasks.connections import close_lost_connections
+from tasks.celery_worker.connections import close_lost_connections
 from tasks.delivery import direct
 from tasks.job_types import queues_of
 from tasks.models import Job, Worker

@@ -6,7 +6,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError
 from django_celery_results.backends.database import DatabaseBackend
 
-from tasks.connections import close_lost_connections
+from tasks.celery_worker.connections import close_lost_connections
 
 logger = logging.getLogger(__name__)
 
