@@ -21,7 +21,7 @@ from tasks.models import Job
 from tasks.state import lifecycle
 from tests.conftest import BRIDGE
 from tests.support.invariants import arrived_event_ids, check_nothing_was_lost, event_ids
-from tests.support.outbox import PATIENCE, request, wait_until_all_is_published
+from tests.support.outbox import PATIENCE, arrived, request, wait_until_all_is_published
 from tests.support.servers import MosquittoServer, find_server
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -73,6 +73,10 @@ class PredecessorsMonitor:
         self.ends[told["job_id"]] = status
 
 
+def tells_an_end(message: Message) -> bool:
+    return message.topic.startswith(("jobs/completed/", "jobs/failed/"))
+
+
 def test_a_subscriber_of_the_predecessor_follows_jobs_from_queue_to_end(
     user, hold, yahoo, broker, worker, mosquitto_server, start, subscribe
 ):
@@ -93,7 +97,8 @@ def test_a_subscriber_of_the_predecessor_follows_jobs_from_queue_to_end(
         assert claim
         lifecycle.complete(claim, Job.Outcome.UPDATED, {"symbol": "RETRIED"})
         every_job = list(Job.objects.all())
-        wait_until_all_is_published(every_job)
+        assert stock.wait_for(arrived(every_job), PATIENCE)
+        assert jobs.wait_for(lambda messages: sum(map(tells_an_end, messages)) == 5, PATIENCE)
     monitor = PredecessorsMonitor()
     for message in stock.messages + jobs.messages:
         monitor.see(message)
