@@ -25,6 +25,11 @@ class Place(NamedTuple):
     number: int
 
 
+def configured_time_limit() -> float:
+    """The time limit of job types without an entry in `jobs.timeouts`."""
+    return float(settings.JOB_PROCESSOR.worker.max_execution_time)
+
+
 def configured_retries() -> RetryRule:
     """The retry rule of job types without a rule of their own."""
     jobs = settings.JOB_PROCESSOR.jobs
@@ -47,14 +52,14 @@ class JobType:
     """Does the work."""
     queues: tuple[Job.Queue, ...]
     """The possible queues of its jobs, the most urgent queue first."""
-    time_limit: Callable[[], float]
-    """The time limit of an attempt in seconds."""
     logger: logging.Logger
     """Logs the lines of workers about its jobs."""
     describe_result: Callable[[Mapping[str, Any]], str]
     """Puts the result of a completed job into words."""
     describe_progress: Callable[[Mapping[str, Any]], str] = _describe_progress
     """Puts a `progress` event into words."""
+    time_limit: Callable[[], float] = configured_time_limit
+    """The time limit of an attempt in seconds."""
     retries: Callable[[], RetryRule] = configured_retries
     place: Callable[[Mapping[str, Any]], Place | None] = _no_place
     """Reads the place from a job's parameters. None: the trigger's rule alone decides the priority."""
