@@ -56,13 +56,18 @@ _PROGRAMS = {
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that use a browser or a server, so that a run can leave them out."""
+    """Mark the tests that use a browser or a server, so that a run can leave them out.
+
+    Such a test is run once more if it fails: on a busy machine, a program may start or answer too late.
+    """
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         if "chromium" in fixtures:
             item.add_marker("browser")
         if fixtures & _PROGRAMS:
             item.add_marker("servers")
+        if "chromium" in fixtures or fixtures & _PROGRAMS:
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest.fixture(autouse=True)
