@@ -41,13 +41,13 @@ def test_a_phone_shows_a_card_for_each_job_without_what_it_does_not_have(browse,
 
 def test_links_lead_to_older_and_newer_jobs(browse, admin_user, failed_jobs):
     page = browse(admin_user, f"{LIST}?status__exact=failed")
-    about = page.locator("[data-label='About']")
-    expect(about).to_have_text([job.symbol for job in failed_jobs[:3:-1]])
+    symbols = page.locator("[data-label='Symbol']")
+    expect(symbols).to_have_text([job.symbol for job in failed_jobs[:3:-1]])
     page.get_by_role("link", name="Older →").click()
-    expect(about).to_have_text([job.symbol for job in failed_jobs[3:0:-1]])
+    expect(symbols).to_have_text([job.symbol for job in failed_jobs[3:0:-1]])
     page.get_by_role("link", name="← Newer").focus()
     page.keyboard.press("Enter")
-    expect(about).to_have_text([job.symbol for job in failed_jobs[:3:-1]])
+    expect(symbols).to_have_text([job.symbol for job in failed_jobs[:3:-1]])
 
 
 def test_everything_that_matches_can_be_chosen_on_other_pages_too(browse, admin_user, failed_jobs):
