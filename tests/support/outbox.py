@@ -44,8 +44,17 @@ def worked(count: int) -> list[Job]:
 
 
 def arrived(jobs: Sequence[Job]) -> Callable[[list[Message]], bool]:
-    expected = event_ids(jobs)
-    return lambda messages: expected <= arrived_event_ids(lifecycle_of(messages))
+    """For `wait_for` of one subscriber. Each message is read once, since it is asked again after every message."""
+    missing = event_ids(jobs)
+    read = 0
+
+    def has_all(messages: list[Message]) -> bool:
+        nonlocal read
+        missing.difference_update(arrived_event_ids(lifecycle_of(messages[read:])))
+        read = len(messages)
+        return not missing
+
+    return has_all
 
 
 def lifecycle_of(messages: Sequence[Message]) -> list[Message]:
