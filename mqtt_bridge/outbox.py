@@ -2,11 +2,10 @@
 
 from collections.abc import Collection, Mapping
 
-from django.db import connection
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
-from mqtt_bridge.wakeup import CHANNEL
+from mqtt_bridge.wakeup import wake_bridge
 from tasks.models import UNPUBLISHED, Job, JobEvent, JobRequest
 
 
@@ -44,7 +43,6 @@ def set_aside(errors: Mapping[int, str]) -> None:
 def send_again(events: "QuerySet[JobEvent]") -> int:
     """Return events to the outbox; return their number. Published events will arrive a second time."""
     count = events.update(published_at=None, error="")
-    if count and connection.vendor == "postgresql":  # the trigger fires for new rows only
-        with connection.cursor() as cursor:
-            cursor.execute(f"NOTIFY {CHANNEL}")
+    if count:
+        wake_bridge()  # the trigger fires for new rows only
     return count

@@ -34,6 +34,13 @@ def wakeup() -> Wakeup:
     return _Listening() if connection.vendor == "postgresql" else _Polling()
 
 
+def wake_bridge() -> None:
+    """Make the bridge read the outbox after the commit. On SQLite, the commit itself wakes it."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"NOTIFY {CHANNEL}")
+
+
 class _Listening:
     """LISTEN on the connection that also reads the outbox.
 

@@ -16,7 +16,7 @@ from portfolio.fetching import fetch_stocks
 from stockqueue.wording import describe_duration
 from tasks.enqueue import EnqueueResult, name_subjects
 from tasks.models import JobRequest
-from tasks.state.locks import lock
+from tasks.sql import job_sql
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def refresh_prices(stocks: Sequence[Stock], user: User) -> Refreshed:
     """
     cooldown = timedelta(seconds=settings.JOB_PROCESSOR.portfolio.refresh_cooldown)
     with transaction.atomic():
-        lock(f"refresh of user {user.pk}")
+        job_sql().lock(f"refresh of user {user.pk}")
         now = timezone.now()
         last = {one.job.symbol: one for one in fetch_requests(stocks, user, now - cooldown)}
         due = [stock for stock in stocks if stock.symbol not in last]

@@ -17,7 +17,7 @@ from market.models import Analysis, Stock
 from tasks.enqueue import NOTHING_KNOWN, EnqueueResult, JobSpec, enqueue
 from tasks.models import Job, JobRequest
 from tasks.priority import Factors
-from tasks.state.locks import lock
+from tasks.sql import job_sql
 
 FETCH_DAYS = 30
 """Calendar days of an ordinary fetch: about 21 bars, enough to fill gaps of a few weeks."""
@@ -99,7 +99,7 @@ def request_batches(stocks: Sequence[Stock], trigger: Job.Trigger, user: User | 
     """Enqueue `stock_batch_fetch` jobs of `batch_size` stocks each, without stocks of an active batch."""
     size = settings.JOB_PROCESSOR.stock_jobs.data_fetch.batch_size
     with transaction.atomic():
-        lock("batches")  # two concurrent schedules must not both find a stock in no batch
+        job_sql().lock("batches")  # two concurrent schedules must not both find a stock in no batch
         taken = set(_symbols_in_batches())
         free = [stock.symbol for stock in stocks if stock.symbol not in taken]
         return enqueue(

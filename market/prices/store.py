@@ -1,18 +1,18 @@
 """Stores the answers of sources: new and changed bars, and the facts about the stock."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
 from market.models import PriceBar, Stock
 from market.prices.volatility import RETURNS, realised_volatility
 from market.sources.base import AS_TRADED, Bar, History
+from market.sql import market_sql
+from market.sql.base import BarRow
 from market.text import clean_text
 
 MISSES_UNTIL_PARKED = 3
@@ -20,33 +20,7 @@ LONGEST_CLOSURE = timedelta(days=15)
 """An answer that begins so much later than requested begins with the first bar of the stock's history."""
 SAME = 1e-4
 """The tolerance for a settled price, relative to the stored price: less than any dividend moves a price."""
-_STOCKS, _BARS = Stock._meta.db_table, PriceBar._meta.db_table
-_PRICES = ", ".join(["%s::double precision[]"] * 5)
-_ROWS = {
-    "postgresql": f"SELECT * FROM unnest(%s::bigint[], %s::date[], {_PRICES}, %s::bigint[])",  # noqa: S608
-    "sqlite": f"VALUES ({', '.join(['%s'] * (1 + len(Bar._fields)))})",
-}
-_UPSERT = {
-    vendor: f"INSERT INTO {_BARS} (stock_id, {', '.join(Bar._fields)}) {rows} "
-    f"ON CONFLICT (stock_id, date) DO UPDATE SET {', '.join(f'{name} = EXCLUDED.{name}' for name in Bar._fields[1:])}"
-    for vendor, rows in _ROWS.items()
-}
 _TOLD = ("name", "exchange", "currency")
-_NOTED = (
-    *(*_TOLD, "source", "checked_at", "volatility"),
-    *("status", "misses", "missed_on", "history_starts", "is_outdated", "bars_changed_at"),
-)
-_WRITTEN = [field for field in Stock._meta.concrete_fields if field.name in _NOTED]
-_SET = ", ".join(f"{field.column} = told.{field.column}" for field in _WRITTEN)
-_UPDATE = {
-    "postgresql": f"UPDATE {_STOCKS} SET {_SET} "  # noqa: S608
-    f"FROM json_populate_recordset(NULL::{_STOCKS}, %s) AS told WHERE {_STOCKS}.id = told.id",
-    "sqlite": f"UPDATE {_STOCKS} SET {', '.join(f'{field.column} = %s' for field in _WRITTEN)} WHERE id = %s",  # noqa: S608
-}
-_NEWEST_CLOSES = (
-    f"SELECT * FROM (SELECT stock_id, close FROM {_BARS} WHERE stock_id = %s ORDER BY date DESC LIMIT {RETURNS + 1}) "  # noqa: S608
-    "AS newest"
-)
 
 
 @dataclass(frozen=True)
@@ -124,7 +98,7 @@ def store_histories(
             change.stock.bars_changed_at = timezone.now()
         for stock, history in answers:
             _note_answer(stock, history, checked_at)
-        _update([stock for stock, _ in answers])
+        market_sql().update_stocks([stock for stock, _ in answers])
         return [change.told(before[change.stock.pk]) for change in changes]
 
 
@@ -171,26 +145,14 @@ def _compare(stock: Stock, history: History, known: dict[date, Bar], asked_from:
 
 
 def _write_bars(changes: Iterable[_Change]) -> None:
-    """Upsert by SQL: Django's `bulk_create` takes longer to build its statement than the database to execute it."""
-    rows: list[tuple[Any, ...]] = []
+    rows: list[BarRow] = []
     for change in changes:
         pk, known = change.stock.pk, change.known
         changed = [(pk, *bar) for bar in change.bars if known.get(bar.date) != bar]
         change.written += len(changed)
         rows += changed
-    if not rows:
-        return
-    upsert = _UPSERT[connection.vendor]
-    with transaction.atomic(savepoint=False), connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute(upsert, [*map(_array, zip(*rows, strict=True))])
-        else:
-            cursor.executemany(upsert, [(pk, str(day), *values) for pk, day, *values in rows])
-
-
-def _array(values: Iterable[object]) -> str:
-    """A literal of PostgreSQL: psycopg would inspect every value."""
-    return f"{{{','.join('NULL' if value is None else str(value) for value in values)}}}"
+    if rows:
+        market_sql().upsert_bars(rows)
 
 
 def _note_answer(stock: Stock, history: History, checked_at: datetime | None) -> None:
@@ -200,21 +162,6 @@ def _note_answer(stock: Stock, history: History, checked_at: datetime | None) ->
     stock.source = history.source
     stock.checked_at = checked_at or stock.checked_at
     stock.status, stock.misses, stock.missed_on = Stock.Status.ACTIVE, 0, None
-
-
-def _update(stocks: Sequence[Stock]) -> None:
-    """Write the changed columns of stocks by SQL: Django's `bulk_update` has a CASE for each value."""
-    rows = [
-        [*(field.get_db_prep_save(getattr(stock, field.attname), connection) for field in _WRITTEN), stock.pk]
-        for stock in stocks
-    ]
-    update = _UPDATE[connection.vendor]
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            columns = [*(field.column for field in _WRITTEN), "id"]
-            cursor.execute(update, [json.dumps([dict(zip(columns, row, strict=True)) for row in rows], default=str)])
-        else:
-            cursor.executemany(update, rows)
 
 
 def _shows_adjustment(stock: Stock, history: History, known: dict[date, Bar], *, is_range: bool) -> bool:
@@ -294,16 +241,6 @@ def _measure_volatility(changes: Iterable[_Change]) -> None:
         newest = change.known | {bar.date: bar for bar in change.bars}
         closes[change.stock.pk] = [newest[day].close for day in sorted(newest)[-(RETURNS + 1) :]]
     if short := [pk for pk, known in closes.items() if len(known) <= RETURNS]:
-        closes |= _newest_closes(short)
+        closes |= market_sql().newest_closes(short, RETURNS + 1)
     for change in changes:
         change.stock.volatility = realised_volatility(closes[change.stock.pk])
-
-
-def _newest_closes(stock_ids: Sequence[int]) -> dict[int, list[float]]:
-    """The closes for the volatility of stocks, oldest first."""
-    closes: dict[int, list[float]] = {pk: [] for pk in stock_ids}
-    with connection.cursor() as cursor:
-        cursor.execute(" UNION ALL ".join([_NEWEST_CLOSES] * len(stock_ids)), stock_ids)
-        for pk, close in cursor.fetchall():
-            closes[pk].append(close)
-    return {pk: newest_first[::-1] for pk, newest_first in closes.items()}

@@ -17,7 +17,7 @@ from django.db.models.functions import Cast, Coalesce
 from django.utils import timezone
 
 from tasks.models import Job, JobRequest
-from tasks.state.locks import lock
+from tasks.sql import job_sql
 
 PAGE = 2_000
 """Pending jobs in a query."""
@@ -32,7 +32,7 @@ def admit(queue: str, at_most: int) -> list[Job]:
     of its requesters is below the cap. The caps of users count each queue separately, so that analyses never delay a
     login.
     """
-    lock(f"turns in {queue}")
+    job_sql().lock(f"turns in {queue}")
     busy = _holders(queue)
     room = min(at_most, _max_jobs(queue) - busy.total())
     turns: list[Job] = []

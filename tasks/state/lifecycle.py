@@ -9,7 +9,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from tasks.models import Job, JobEvent
-from tasks.state.transitions_sql import Sql, change, database_time, insert
+from tasks.sql import job_sql
+from tasks.sql.base import Sql
+from tasks.state.transitions import change, insert
 
 Event = JobEvent.Event
 Status = Job.Status
@@ -19,7 +21,7 @@ class ClaimLost(Exception):
     """The attempt no longer holds the job: another worker has it, or the job has ended."""
 
 
-def create(jobs: Sequence[Job]) -> set[UUID]:
+def create(jobs: Sequence[Job]) -> Collection[UUID]:
     """Insert the jobs whose `unique_key` is free, with their first events and requests. Return the inserted ids."""
     return insert(jobs, Event.CREATED, {job.pk: {"retry_of": str(job.retry_of_id)} for job in jobs if job.retry_of_id})
 
@@ -64,14 +66,14 @@ def _claim(job_id: UUID, worker_id: str, at_most: int | None) -> list[Job]:
         status=Status.RUNNING,
         worker_id=worker_id,
         started_at=timezone.now(),
-        heartbeat_at=database_time(),
+        heartbeat_at=job_sql().time(),
         run_at=None,
     )
 
 
 def report_progress(job: Job, steps: Sequence[dict[str, Any]]) -> Job:
     """running → running, with an event for each step. The events remain for a later attempt."""
-    return _of_claim(job, Event.PROGRESS, *steps, heartbeat_at=database_time())
+    return _of_claim(job, Event.PROGRESS, *steps, heartbeat_at=job_sql().time())
 
 
 def complete(job: Job, outcome: Job.Outcome, result: dict[str, Any]) -> Job:

@@ -1,0 +1,69 @@
+"""The statements about stocks and bars that each kind of database implements, and the parts that both share.
+
+Handwritten, because Django takes longer to build these statements than the database takes to execute them:
+`bulk_create` quotes each value, and `bulk_update` has a CASE for each value.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import connection
+
+from market.models import PriceBar, Stock
+from market.sources.base import Bar
+
+STOCKS, BARS = Stock._meta.db_table, PriceBar._meta.db_table
+
+BarRow = tuple[Any, ...]
+"""The id of a stock, and the values of a `Bar`."""
+
+_WRITTEN_BY_FETCHES = {
+    *("name", "exchange", "currency", "source", "checked_at", "volatility", "status", "misses", "missed_on"),
+    *("history_starts", "is_outdated", "bars_changed_at"),
+}
+_WRITTEN = [field for field in Stock._meta.concrete_fields if field.name in _WRITTEN_BY_FETCHES]
+WRITTEN_COLUMNS = [field.column for field in _WRITTEN]
+
+
+class MarketSql(ABC):
+    """Statements about stocks and bars for one kind of database."""
+
+    @abstractmethod
+    def upsert_bars(self, rows: Sequence[BarRow]) -> None:
+        """Insert bars, or overwrite the bars of the same stock and day."""
+
+    @abstractmethod
+    def update_stocks(self, stocks: Sequence[Stock]) -> None:
+        """Write the fields of stocks that a fetch may change."""
+
+    def newest_closes(self, stock_ids: Sequence[int], count: int) -> dict[int, list[float]]:
+        """The last `count` closes of each stock, oldest first. One statement, which reads no other bars."""
+        newest = (
+            f"SELECT * FROM (SELECT stock_id, close FROM {BARS} WHERE stock_id = %s ORDER BY date DESC LIMIT %s) "  # noqa: S608
+            "AS newest"
+        )
+        parameters = [value for pk in stock_ids for value in (pk, count)]
+        closes: dict[int, list[float]] = {pk: [] for pk in stock_ids}
+        with connection.cursor() as cursor:
+            cursor.execute(" UNION ALL ".join([newest] * len(stock_ids)), parameters)
+            for pk, close in cursor.fetchall():
+                closes[pk].append(close)
+        return {pk: newest_first[::-1] for pk, newest_first in closes.items()}
+
+
+def upsert_bars(rows: str) -> str:
+    """An upsert of bars. `rows` is a query or VALUES with the columns of a `BarRow`."""
+    changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in Bar._fields[1:])
+    return (
+        f"INSERT INTO {BARS} (stock_id, {', '.join(Bar._fields)}) {rows} "
+        f"ON CONFLICT (stock_id, date) DO UPDATE SET {changes}"
+    )
+
+
+def stock_rows(stocks: Iterable[Stock]) -> list[list[Any]]:
+    """The values of the `WRITTEN_COLUMNS` of each stock, and its id."""
+    return [
+        [*(field.get_db_prep_save(getattr(stock, field.attname), connection) for field in _WRITTEN), stock.pk]
+        for stock in stocks
+    ]

@@ -1,0 +1,22 @@
+"""Statements about stocks and bars for SQLite: one for each row."""
+
+from collections.abc import Sequence
+
+from django.db import connection, transaction
+
+from market.models import Stock
+from market.sources.base import Bar
+from market.sql.base import STOCKS, WRITTEN_COLUMNS, BarRow, MarketSql, stock_rows, upsert_bars
+
+_UPSERT_BAR = upsert_bars(f"VALUES ({', '.join(['%s'] * (1 + len(Bar._fields)))})")
+_UPDATE_STOCK = f"UPDATE {STOCKS} SET {', '.join(f'{column} = %s' for column in WRITTEN_COLUMNS)} WHERE id = %s"  # noqa: S608
+
+
+class SqliteMarketSql(MarketSql):
+    def upsert_bars(self, rows: Sequence[BarRow]) -> None:
+        with transaction.atomic(savepoint=False), connection.cursor() as cursor:
+            cursor.executemany(_UPSERT_BAR, [(pk, str(day), *values) for pk, day, *values in rows])
+
+    def update_stocks(self, stocks: Sequence[Stock]) -> None:
+        with transaction.atomic(savepoint=False), connection.cursor() as cursor:
+            cursor.executemany(_UPDATE_STOCK, stock_rows(stocks))

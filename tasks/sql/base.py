@@ -1,0 +1,143 @@
+"""The statements about jobs that each kind of database implements, and the parts that both share.
+
+Handwritten, because each job has four transitions: Django 5.2 has no UPDATE … RETURNING, and building these statements
+with the ORM takes longer than running them.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.utils import timezone
+
+from tasks.models import Job, JobEvent, JobRequest
+
+JOBS, EVENTS, REQUESTS = (model._meta.db_table for model in (Job, JobEvent, JobRequest))
+COLUMNS = {field.name: field for field in Job._meta.concrete_fields}
+
+FACTS = ("priority", "queue", "attempt", "worker_id")
+"""The facts about a job in each event besides its `state`, as of the event."""
+
+INSERT_REQUESTS = (
+    f'INSERT INTO "{REQUESTS}" ("job_id", "user_id", "trigger", "created_at") '
+    'SELECT "id", "user_id", "trigger", "created_at" FROM'
+)
+
+_OTHERS_WAIT = f"""EXISTS (
+    SELECT 1 FROM "{JOBS}" AS "waiting"
+    WHERE "waiting"."queue" = "{JOBS}"."queue" AND "waiting"."status" = 'pending'
+    AND "waiting"."dispatched_at" IS NULL AND "waiting"."finished_at" IS NULL
+)"""  # noqa: S608  (a name, no value)
+
+Row = tuple[Any, ...]
+Details = dict[str, Any]
+
+
+class Sql(str):
+    """A value computed by the database."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Transition:
+    """The form of an UPDATE that checks and changes jobs at once, without the values of its parameters.
+
+    The parameters follow in this order: those of `changes`, the ids, the statuses, those of `conditions`.
+    """
+
+    jobs: int
+    """The number of ids."""
+    statuses: int
+    events: int
+    """The number of events for each changed job."""
+    changes: tuple[tuple[str, Sql | None], ...]
+    """The fields to set, each with its SQL, or with None for a parameter."""
+    conditions: tuple[tuple[str, str], ...]
+    """Fields with the operators that compare them with a parameter."""
+    returned: tuple[str, ...]
+    """The fields of each returned row. A last column follows: whether other jobs wait for admission in the queue."""
+    asks_for_others: bool
+    """Whether the last column is computed; else it is NULL."""
+    only_alone: bool
+    """No change while other jobs wait for admission in the queue."""
+
+
+class JobSql(ABC):
+    """Statements about jobs for one kind of database."""
+
+    @abstractmethod
+    def time(self) -> Any:
+        """The time of the clock that all machines share: a value for a column, or SQL."""
+
+    @abstractmethod
+    def lock(self, name: str) -> None:
+        """Acquire a lock that all processes share, and keep it until the transaction ends."""
+
+    @abstractmethod
+    def change_jobs(
+        self, transition: Transition, parameters: Sequence[Any], event: JobEvent.Event, details: Sequence[Details]
+    ) -> list[Row]:
+        """Change jobs and insert an event for each job and each of the `details`. Return the rows of changed jobs."""
+
+    @abstractmethod
+    def insert_jobs(
+        self, jobs: Sequence[Job], event: JobEvent.Event, details: Mapping[UUID, Details]
+    ) -> Collection[UUID]:
+        """Insert the jobs whose `unique_key` is free, in this order. Return the inserted ids.
+
+        Each job gets an event, with its entry in `details` if any, and the request of its first requester.
+        """
+
+
+def update_jobs(transition: Transition, chosen: str) -> str:
+    """The UPDATE of a transition. `chosen` is the condition with the parameters of the ids."""
+    sets = [f'"last_seq" = "last_seq" + {transition.events}']
+    sets += (f'"{COLUMNS[name].column}" = {"%s" if sql is None else sql}' for name, sql in transition.changes)
+    where = [chosen, f'"status" IN ({placeholders(transition.statuses)})']
+    where += (f'"{COLUMNS[name].column}" {operator} %s' for name, operator in transition.conditions)
+    if transition.only_alone:
+        where.append(f"NOT {_OTHERS_WAIT}")
+    returned = ", ".join(f'"{JOBS}"."{COLUMNS[name].column}"' for name in transition.returned)
+    others_wait = _OTHERS_WAIT if transition.asks_for_others else "NULL"
+    return (
+        f'UPDATE "{JOBS}" SET {", ".join(sets)} WHERE {" AND ".join(where)} '  # noqa: S608
+        f'RETURNING {returned}, {others_wait} AS "others_wait"'
+    )
+
+
+def insert_events(jobs: str, events: int, payload: str, details: str, *, at: str = "%s") -> str:
+    """An INSERT of `events` events for each row of `jobs`, which has a job's columns.
+
+    `details` is a table with the numbers of the events from 1 on, and what `payload` needs. The parameters: the event,
+    its time (if `at` is a parameter), and those of `details`.
+    """
+    return (
+        f'INSERT INTO "{EVENTS}" ("job_id", "seq", "event", "payload", "created_at", "error") '  # noqa: S608
+        f"""SELECT "id", "last_seq" - {events} + "number", %s, {payload}, {at}, '' FROM "{jobs}", {details}"""
+    )
+
+
+def facts() -> str:
+    """The facts of a payload as arguments of a function that builds JSON: each name, then its value."""
+    return ", ".join(["'state', \"status\"", *(f"""'{name}', "{name}\"""" for name in FACTS)])
+
+
+def now() -> Any:
+    """The time of this machine's clock as a parameter."""
+    return connection.ops.adapt_datetimefield_value(timezone.now())
+
+
+def placeholders(count: int) -> str:
+    return ", ".join(["%s"] * count)
+
+
+def execute(sql: str, parameters: Sequence[Any]) -> list[Row]:
+    """The rows of a statement that returns rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        rows: list[Row] = cursor.fetchall()
+        return rows

@@ -1,0 +1,85 @@
+"""Statements about jobs for SQLite. A change and its events are two statements in one transaction."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from tasks.models import Job, JobEvent
+from tasks.sql.base import (
+    INSERT_REQUESTS,
+    JOBS,
+    Details,
+    JobSql,
+    Row,
+    Transition,
+    execute,
+    facts,
+    insert_events,
+    now,
+    placeholders,
+    update_jobs,
+)
+
+
+class SqliteJobSql(JobSql):
+    def time(self) -> datetime:
+        """All processes are on one machine, whose clock they share."""
+        return timezone.now()
+
+    def lock(self, name: str) -> None:
+        """Nothing to do: a transaction begins IMMEDIATE, and is therefore the only writer."""
+
+    def change_jobs(
+        self, transition: Transition, parameters: Sequence[Any], event: JobEvent.Event, details: Sequence[Details]
+    ) -> list[Row]:
+        place = transition.returned.index("id")
+        with transaction.atomic():
+            rows = execute(_change(transition), parameters)
+            if ids := [row[place] for row in rows]:
+                told = [event, now(), json.dumps(details)]
+                execute(f"{_insert_events(len(details))} {_of(ids)}", [*told, *ids])
+        return rows
+
+    def insert_jobs(
+        self, jobs: Sequence[Job], event: JobEvent.Event, details: Mapping[UUID, Details]
+    ) -> Collection[UUID]:
+        told = json.dumps({job_id.hex: one for job_id, one in details.items()})
+        with transaction.atomic():
+            Job.objects.bulk_create(jobs, ignore_conflicts=True)
+            inserted = set(Job.objects.filter(pk__in=[job.pk for job in jobs]).values_list("pk", flat=True))
+            ids = [job_id.hex for job_id in inserted]
+            execute(f"{_INSERT_FIRST_EVENTS} {_of(ids)}", [event, now(), told, *ids])
+            execute(f'{INSERT_REQUESTS} "{JOBS}" {_of(ids)}', ids)
+        return inserted
+
+
+@lru_cache
+def _change(transition: Transition) -> str:
+    return update_jobs(transition, f'"id" IN ({placeholders(transition.jobs)})')
+
+
+def _of(ids: Sequence[str]) -> str:
+    return f'WHERE "id" IN ({placeholders(len(ids))})'
+
+
+def _payload(detail: str) -> str:
+    return f"json_patch(json_object({facts()}), {detail})"
+
+
+def _insert_events(count: int) -> str:
+    details = '(SELECT "value" AS "detail", "key" + 1 AS "number" FROM json_each(%s)) AS "told"'
+    return insert_events(JOBS, count, _payload('"detail"'), details)
+
+
+_INSERT_FIRST_EVENTS = insert_events(
+    JOBS,
+    1,
+    _payload("""COALESCE(json_extract("all", '$."' || "id" || '"'), '{}')"""),
+    '(SELECT %s AS "all", 1 AS "number") AS "told"',
+)

@@ -1,0 +1,96 @@
+"""Transitions of jobs in the database: a change that checks and changes at once, and an event for each changed job."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from tasks.models import Job, JobEvent
+from tasks.sql import job_sql
+from tasks.sql.base import COLUMNS, FACTS, JOBS, Details, Row, Sql, Transition
+from tasks.state import job_log
+
+_WHOLE = tuple(COLUMNS)
+_NEEDED = {"id", "status", "last_seq", *FACTS, *job_log.FACTS}
+_BRIEF = tuple(name for name in COLUMNS if name in _NEEDED)  # in the model's order
+
+
+def change(
+    job_ids: Collection[UUID],
+    statuses: Iterable[Job.Status],
+    event: JobEvent.Event,
+    details: Sequence[Details] = ({},),
+    *,
+    only: Iterable[tuple[str, str, Any]] = (),
+    brief: bool = False,
+    leaves_room: bool = False,
+    only_alone: bool = False,
+    **changes: Any,
+) -> list[Job]:
+    """Change the jobs in one of `statuses`, and insert events. Return the changed jobs in their new state.
+
+    Each job gets an event for each of the `details`. `only` has more conditions, such as `("attempt", "=", 2)`.
+    `brief`: most fields of the jobs are deferred. `leaves_room`: sets `others_wait` of the jobs (whether more jobs
+    wait for admission); a separate query would take longer. `only_alone`: no change while more jobs wait for
+    admission. Changed rows stay locked until the commit, so that `seq` has no gaps.
+    """
+    if not job_ids:
+        return []
+    states, conditions = list(statuses), list(only)
+    transition = Transition(
+        jobs=len(job_ids),
+        statuses=len(states),
+        events=len(details),
+        changes=tuple((name, value if isinstance(value, Sql) else None) for name, value in changes.items()),
+        conditions=tuple((name, operator) for name, operator, _ in conditions),
+        returned=_BRIEF if brief else _WHOLE,
+        asks_for_others=leaves_room,
+        only_alone=only_alone,
+    )
+    parameters = [
+        *(
+            COLUMNS[name].get_db_prep_save(value, connection)
+            for name, value in changes.items()
+            if not isinstance(value, Sql)
+        ),
+        *(_prepare("id", job_id) for job_id in job_ids),
+        *states,
+        *(_prepare(name, value) for name, _, value in conditions),
+    ]
+    jobs = _read(transition.returned, job_sql().change_jobs(transition, parameters, event, details))
+    job_log.tell(jobs, event, details, changes.get("outcome", ""))
+    return jobs
+
+
+def insert(jobs: Sequence[Job], event: JobEvent.Event, details: Mapping[UUID, Details]) -> Collection[UUID]:
+    """Insert the jobs whose `unique_key` is free, in this order. Return the inserted ids.
+
+    Each job gets an event, with its entry in `details` if any, and the request of its first requester.
+    """
+    inserted = job_sql().insert_jobs(jobs, event, details)
+    job_log.tell([job for job in jobs if job.pk in inserted], event)
+    return inserted
+
+
+def _read(names: tuple[str, ...], rows: Iterable[Row]) -> list[Job]:
+    compiler, converters = _reader(connection.vendor, names)
+    attributes = [COLUMNS[name].attname for name in names]
+    jobs = []
+    for *values, others_wait in compiler.apply_converters(rows, converters):
+        job = Job.from_db(connection.alias, attributes, values)
+        job.others_wait = others_wait is None or bool(others_wait)
+        jobs.append(job)
+    return jobs
+
+
+@cache
+def _reader(_vendor: str, names: tuple[str, ...]) -> tuple[Any, Any]:
+    """The converters from a database row to the values of a job's fields."""
+    compiler = Job.objects.all().query.get_compiler(connection=connection)
+    return compiler, compiler.get_converters([COLUMNS[name].get_col(JOBS) for name in names])
+
+
+def _prepare(name: str, value: Any) -> Any:
+    return COLUMNS[name].get_db_prep_value(value, connection)
