@@ -35,6 +35,7 @@ from tasks.delivery import direct
 from tasks.models import Job
 from tasks.running import execute
 from tasks.upkeep import sweeper
+from tests.support.previous_release import PreviousRelease
 from tests.support.rabbit import RabbitServer
 from tests.support.sentiment_jobs import BAD_TITLES
 from tests.support.servers import MosquittoServer, RedisServer
@@ -347,16 +348,18 @@ Start = Callable[..., AbstractContextManager["subprocess.Popen[bytes]"]]
 def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
     """start("celery", …, ready="text in its output", **environment): a program of ours on the test database.
 
-    `output_of` tells what it has said so far.
+    `output_of` tells what it has said so far. `release` is a release other than this one.
     """
 
     @contextmanager
-    def start(*words: str, ready: str, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
+    def start(
+        *words: str, ready: str, release: PreviousRelease | None = None, **environment: str
+    ) -> Iterator["subprocess.Popen[bytes]"]:
         log = tmp_path_factory.mktemp("process") / "output.log"
         with log.open("wb") as output:
             process = spawn(
-                [sys.executable, *words],
-                cwd=ROOT,
+                [release.python if release else sys.executable, *words],
+                cwd=release.root if release else ROOT,
                 env=os.environ | {"DATABASE_URL": database_url(), "PYTHONUNBUFFERED": "1"} | environment,
                 output=output.fileno(),
             )
