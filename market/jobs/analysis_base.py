@@ -1,19 +1,13 @@
 """The common parts of all kinds of analysis: the stock, its sources, the last analysis and the job's result."""
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from django.conf import settings
 
 from market.models import Analysis, Stock
-from market.sources.base import SourceBusy, SourceError
-from market.sources.budget import spending
 from tasks.models import Job
-from tasks.running.handlers import JobError, JobResult, JobSnoozed
-from tasks.running.retries import retries_left
-
-_Answer = TypeVar("_Answer")
+from tasks.running.handlers import JobError, JobResult
 
 
 def find_stock(symbol: str) -> Stock:
@@ -24,22 +18,6 @@ def find_stock(symbol: str) -> Stock:
     if stock.status != Stock.Status.ACTIVE:
         raise JobError(f"{stock.symbol} is parked as {stock.status}; a fetch by hand that finds it ends that")
     return stock
-
-
-def ask_source(job: Job, ask: Callable[[], _Answer]) -> _Answer:
-    """Ask a source, at the expense of the budget for the job's queue. SourceError if asking again would not help.
-
-    JobSnoozed while the source is busy. JobError if another attempt may help and an attempt is left.
-    """
-    try:
-        with spending(background=job.queue != Job.Queue.FOREGROUND):
-            return ask()
-    except SourceBusy as busy:
-        raise JobSnoozed(str(busy), busy.until) from busy
-    except SourceError as error:
-        if error.retryable and retries_left(job):
-            raise JobError(str(error), retryable=True) from error
-        raise
 
 
 def last_analysis(stock: Stock, kind: Analysis.Kind, now: datetime) -> Analysis | None:

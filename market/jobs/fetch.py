@@ -20,13 +20,13 @@ from market.calendar.sessions import keep_sessions
 from market.freshness import Freshness
 from market.jobs.backfill import Mode
 from market.jobs.requests import request_fetches
+from market.jobs.sources import ask_source
 from market.jobs.stale_analyses import request_stale_analyses
 from market.models import Stock
 from market.prices.gaps import missing_days
 from market.prices.store import Stored, note_miss, store_histories
 from market.sources import CACHED, fetch_history, last_good_day
-from market.sources.base import History, MalformedAnswer, SourceBusy, SourceError, SymbolNotFound
-from market.sources.budget import spending
+from market.sources.base import History, MalformedAnswer, SourceError, SymbolNotFound
 from market.sources.concurrency import taking
 from tasks.models import Job, JobEvent
 from tasks.running.handlers import JobError, JobResult, JobSnoozed, Store, read_parameters
@@ -418,11 +418,9 @@ def _ask(job: Job, symbol: str, parameters: FetchParameters) -> History:
 
     JobSnoozed if no source is available now.
     """
+    first = parameters.first_day(timezone.now().date())
     try:
-        with spending(background=job.queue != Job.Queue.FOREGROUND):
-            return fetch_history(symbol, parameters.first_day(timezone.now().date()), parameters.end)
-    except SourceBusy as busy:
-        raise JobSnoozed(str(busy), busy.until) from busy
+        return ask_source(job, lambda: fetch_history(symbol, first, parameters.end))
     except SourceError as error:
         if isinstance(error, SymbolNotFound) and parameters.start is None:  # a range may end before its first day
             raise JobError(str(error), effect=partial(note_miss, symbol, timezone.now())) from error

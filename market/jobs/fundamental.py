@@ -7,7 +7,8 @@ from typing import Any
 
 from market.analysis.fundamental.analyse import analyse_fundamentals
 from market.analysis.fundamental.rule import VERSION as FUNDAMENTAL_VERSION
-from market.jobs.analysis_base import ask_source, find_stock, last_analysis, result_of, unchanged
+from market.jobs.analysis_base import find_stock, last_analysis, result_of, unchanged
+from market.jobs.sources import ask_source
 from market.models import Analysis, Stock
 from market.news import VERSION as NEWS_VERSION
 from market.news import digest, refresh_news

@@ -9,7 +9,8 @@ from django.conf import settings
 
 from market.analysis.sentiment.analyse import analyse_by_llm, analyse_by_rule, version_wanted
 from market.freshness import Freshness
-from market.jobs.analysis_base import ask_source, find_stock, last_analysis, result_of, unchanged
+from market.jobs.analysis_base import find_stock, last_analysis, result_of, unchanged
+from market.jobs.sources import ask_source
 from market.llm.reply import LlmError
 from market.models import Analysis, NewsItem, Stock
 from market.news import RECENT, recent_news, refresh_news
