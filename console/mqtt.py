@@ -15,7 +15,7 @@ from unfold.admin import ModelAdmin
 
 from console.jobs import search as job_search
 from console.kit.keyset import KeysetList, Path
-from console.kit.limits import AT_ONCE
+from console.kit.limits import MOST_CHOSEN
 from console.kit.read_only import ReadOnly
 from mqtt_bridge.models import BridgeLease, SetAsideEvent
 from mqtt_bridge.replay import replay
@@ -51,10 +51,10 @@ class SetAsideEventAdmin(ReadOnly, KeysetList):
 
     @admin.action(description="Send again", permissions=["send_again"])
     def send_again(self, request: HttpRequest, events: QuerySet[SetAsideEvent]) -> None:
-        chosen = list(events[: AT_ONCE + 1])
-        if len(chosen) > AT_ONCE:
+        chosen = list(events[: MOST_CHOSEN + 1])
+        if len(chosen) > MOST_CHOSEN:
             hint = "choose fewer, or have all sent again with manage.py replay_events --set-aside"
-            self.message_user(request, f"More than {AT_ONCE} events are chosen; {hint}.", messages.ERROR)
+            self.message_user(request, f"More than {MOST_CHOSEN} events are chosen; {hint}.", messages.ERROR)
             return
         jobs: Any = list({event.job_id: event.job for event in chosen}.values())
         with transaction.atomic():

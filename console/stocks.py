@@ -13,7 +13,7 @@ from unfold.admin import ModelAdmin
 from console.backfill_form import BackfillForm
 from console.held_filters import HeldFilter
 from console.jobs.groups import follow, may_request_jobs
-from console.kit.limits import AT_ONCE
+from console.kit.limits import MOST_CHOSEN
 from market.jobs.names import describe_analysis, describe_backfill, describe_fetch, name_stocks
 from market.jobs.requests import request_analyses, request_fetches
 from market.models import Analysis, Stock
@@ -90,11 +90,11 @@ class StockAdmin(ModelAdmin):
             return follow(request, describe_analysis(name_stocks(chosen)), requested, chosen)
 
     def _few(self, request: HttpRequest, stocks: QuerySet[Stock]) -> list[Stock]:
-        """The chosen stocks; for more than AT_ONCE, an empty list and an error message."""
-        chosen = list(stocks[: AT_ONCE + 1])
-        if len(chosen) <= AT_ONCE:
+        """The chosen stocks; for more than MOST_CHOSEN, an empty list and an error message."""
+        chosen = list(stocks[: MOST_CHOSEN + 1])
+        if len(chosen) <= MOST_CHOSEN:
             return chosen
-        self.message_user(request, f"More than {AT_ONCE} stocks are chosen; choose fewer.", messages.ERROR)
+        self.message_user(request, f"More than {MOST_CHOSEN} stocks are chosen; choose fewer.", messages.ERROR)
         return []
 
     def has_fetch_permission(self, request: HttpRequest) -> bool:

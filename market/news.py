@@ -17,7 +17,7 @@ KEPT = timedelta(days=90)
 """How long headlines stay. Older headlines are not stored, and the next refresh deletes stored ones."""
 RECENT = timedelta(days=7)
 """Older headlines say nothing about today."""
-MOST = 20
+MOST_HEADLINES = 20
 """The most headlines of an analysis; the newest count."""
 VERSION = "news/1"
 """The version of a digest."""
@@ -57,7 +57,7 @@ def digest(stock: Stock, new: int, now: datetime) -> Analysis:
 
 def recent_news(stock: Stock, now: datetime) -> list[NewsItem]:
     """The headlines for an analysis, the newest first."""
-    return newest_news(stock, MOST, since=now - RECENT)
+    return newest_news(stock, MOST_HEADLINES, since=now - RECENT)
 
 
 def newest_news(stock: Stock, count: int, *, since: datetime | None = None) -> list[NewsItem]:

@@ -8,11 +8,11 @@ from mqtt_bridge import outbox
 from mqtt_bridge.window import Key
 from tasks.models import JobEvent
 
-AGAIN = 5.0
+RESENT_SECONDS = 5.0
 """Seconds of acknowledged events to publish again, because a crashed broker may not have saved them.
 
 mosquitto acknowledges before it saves. The settings shipped with stockqueue make it save more often than this."""
-AT_MOST = 3
+MOST_PUBLICATIONS = 3
 """The most publications of an event if the connection breaks after each, so that later events are not blocked."""
 
 
@@ -30,7 +30,7 @@ class Acknowledged:
             _, times = self._latest.pop(event_id, (0.0, 0))
             self._latest[event_id] = now, times + 1
         oldest_first = self._latest.items()
-        for event_id, _ in list(takewhile(lambda item: item[1][0] <= now - AGAIN, oldest_first)):
+        for event_id, _ in list(takewhile(lambda item: item[1][0] <= now - RESENT_SECONDS, oldest_first)):
             del self._latest[event_id]
 
     def lost_connection(self) -> None:
@@ -39,7 +39,7 @@ class Acknowledged:
     def send_again(self) -> None:
         """After a lost connection: return the events to the outbox, in their original order."""
         if self._was_lost:
-            event_ids = [event_id for event_id, (_, times) in self._latest.items() if times < AT_MOST]
+            event_ids = [event_id for event_id, (_, times) in self._latest.items() if times < MOST_PUBLICATIONS]
             outbox.send_again(JobEvent.objects.filter(pk__in=event_ids, error=""))
             self._was_lost = False
 

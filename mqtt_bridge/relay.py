@@ -17,13 +17,13 @@ from mqtt_bridge.event_messages import Unsendable, messages_of
 from mqtt_bridge.leadership import Lease, LeaseLost
 from mqtt_bridge.redelivery import Acknowledged, Suspects
 from mqtt_bridge.topics import Message
-from mqtt_bridge.wakeup import AT_LATEST, Wakeup, wakeup
+from mqtt_bridge.wakeup import LONGEST_INTERVAL, Wakeup, wakeup
 from mqtt_bridge.window import BrokerSilent, Parcel, Window
 from tasks.models import JobEvent
 
 logger = logging.getLogger(__name__)
 
-BATCH = 1_000
+EVENTS_PER_QUERY = 1_000
 """Events in a query."""
 MARK = 250
 """Events marked as published together."""
@@ -129,7 +129,7 @@ class Relay:
             self._lease.keep()
             self._notices.tell(window, broker.take_received())
             news.arm()
-            events = outbox.waiting(BATCH)
+            events = outbox.waiting(EVENTS_PER_QUERY)
             if events:
                 self._publish(broker, window, events)
             else:
@@ -161,8 +161,8 @@ class Relay:
         self._set_aside(errors)
 
     def _idle(self, broker: MqttConnection, window: Window, news: Wakeup) -> None:
-        """Wait for possible work, for AT_LATEST seconds at most."""
-        until = time.monotonic() + AT_LATEST
+        """Wait for possible work, for LONGEST_INTERVAL seconds at most."""
+        until = time.monotonic() + LONGEST_INTERVAL
         while not (self._stop.is_set() or broker.has_received or news.came()):
             left = until - time.monotonic()
             if left <= 0:

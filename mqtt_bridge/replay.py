@@ -10,7 +10,7 @@ from mqtt_bridge.topic_filters import matches_any
 from mqtt_bridge.topics import InvalidTopic, lifecycle_targets
 from tasks.models import UNPUBLISHED, JobEvent
 
-BATCH = 1_000
+EVENTS_PER_UPDATE = 1_000
 """Events read, and updated, in a statement."""
 
 
@@ -46,7 +46,7 @@ def _batches(events: "QuerySet[JobEvent]", topic_filter: str | None) -> Iterator
         needed += ["event", "payload", "job__job_type", "job__symbol"]
     events = events.only(*needed).order_by("pk")
     newest = 0
-    while batch := list(events.filter(pk__gt=newest)[:BATCH]):
+    while batch := list(events.filter(pk__gt=newest)[:EVENTS_PER_UPDATE]):
         newest = batch[-1].pk
         yield batch if topic_filter is None else [event for event in batch if _matches(event, topic_filter)]
 

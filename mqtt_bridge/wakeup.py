@@ -9,7 +9,7 @@ from mqtt_bridge.client import HasFileno
 
 CHANNEL = "stockqueue_outbox"
 """The channel of the trigger on the table of events."""
-AT_LATEST = 2.0
+LONGEST_INTERVAL = 2.0
 """The longest time in seconds between two queries of the outbox."""
 
 
@@ -45,10 +45,10 @@ class _Listening:
     """LISTEN on the connection that also reads the outbox.
 
     Behind a pooler that changes the connection at each transaction, no notification arrives, and the outbox is read
-    every AT_LATEST seconds.
+    every LONGEST_INTERVAL seconds.
     """
 
-    interval = AT_LATEST
+    interval = LONGEST_INTERVAL
 
     def __init__(self) -> None:
         with connection.cursor() as cursor:

@@ -196,7 +196,7 @@ def llm_server() -> Iterator[OpenAIStandIn]:
 @pytest.fixture
 def llm(llm_server: OpenAIStandIn, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIStandIn]:
     """An LLM for this process: a server on this machine that may be asked. It is not waited for between attempts."""
-    monkeypatch.setattr("market.llm.client.PAUSE", 0.0)
+    monkeypatch.setattr("market.llm.client.RETRY_PAUSE", 0.0)
     settings.LLM = LlmServer(llm_server.url, MODEL, KEY, allow_private=True)
     yield llm_server
     llm_server.behave()

@@ -10,7 +10,7 @@ from unfold.admin import ModelAdmin
 
 from console.dashboard import charts
 from console.dashboard.page import collect
-from console.dashboard.views import CHARTS_EVERY, EVERY, FOLDER, needs_database
+from console.dashboard.views import CHARTS_REFRESH_SECONDS, FOLDER, REFRESH_SECONDS, needs_database
 from console.jobs.groups import may_request_jobs
 from console.kit.read_only import ReadOnly
 from operations.models import StockData
@@ -39,9 +39,9 @@ class StockDataAdmin(ReadOnly, ModelAdmin):
             **self.admin_site.each_context(request),
             "title": "Stock data",
             "page": collect(readiness),
-            "every": EVERY,
+            "every": REFRESH_SECONDS,
             "charts": charts.awaited(_period(request)),
-            "charts_every": CHARTS_EVERY,
+            "charts_every": CHARTS_REFRESH_SECONDS,
             "may_fetch": may_request_jobs(request.user),
         }
         return render(request, f"{FOLDER}/page.html", context)

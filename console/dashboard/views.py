@@ -15,9 +15,9 @@ from operations.monitoring.health import Readiness
 logger = logging.getLogger(__name__)
 
 FOLDER = "admin/operations/stockdata"
-EVERY = 5
+REFRESH_SECONDS = 5
 """Seconds between two refreshes of the figures on an open page."""
-CHARTS_EVERY = 60
+CHARTS_REFRESH_SECONDS = 60
 """Seconds between two refreshes of the charts."""
 
 
@@ -40,6 +40,6 @@ def needs_database(
             except (InterfaceError, OperationalError) as error:
                 logger.warning("stock data: %s", str(error).partition("\n")[0])
                 database = health.SILENT
-        return render(request, f"{FOLDER}/{away}", {"database": database, "every": EVERY}, status=503)
+        return render(request, f"{FOLDER}/{away}", {"database": database, "every": REFRESH_SECONDS}, status=503)
 
     return look_first

@@ -21,7 +21,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 
 from console.jobs.bulk import count, count_in_words, link_to
 from console.jobs.filters_in_address import describe_filters, filters_of
-from console.kit.limits import AT_ONCE
+from console.kit.limits import MOST_CHOSEN
 from stockqueue.signed_in import signed_in
 from stockqueue.wording import name_some
 from tasks import control
@@ -162,10 +162,10 @@ class JobActions(ModelAdmin):
         return job
 
     def _chosen(self, request: HttpRequest, jobs: QuerySet[Job]) -> list[Job]:
-        chosen = list(jobs[: AT_ONCE + 1])
-        if len(chosen) > AT_ONCE:
+        chosen = list(jobs[: MOST_CHOSEN + 1])
+        if len(chosen) > MOST_CHOSEN:
             hint = "choose fewer, or all that match"
-            self.message_user(request, f"More than {AT_ONCE} jobs are chosen; {hint}.", messages.ERROR)
+            self.message_user(request, f"More than {MOST_CHOSEN} jobs are chosen; {hint}.", messages.ERROR)
             return []
         return chosen
 

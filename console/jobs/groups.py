@@ -24,7 +24,7 @@ from tasks.enqueue import EnqueueResult
 from tasks.groups import group_jobs
 from tasks.models import Job, JobGroup
 
-EVERY = 2
+REFRESH_SECONDS = 2
 """Seconds between two refreshes of an open page."""
 
 
@@ -93,7 +93,7 @@ class JobGroupAdmin(ReadOnly, ModelAdmin):
             **self._shown(request, group),
             "title": group.what,
             "opts": self.opts,
-            "every": EVERY,
+            "every": REFRESH_SECONDS,
         }
         return TemplateResponse(request, "admin/tasks/jobgroup/progress.html", context)
 

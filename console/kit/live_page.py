@@ -13,7 +13,7 @@ from django.views.decorators.http import require_safe
 from django_htmx.http import HttpResponseClientRefresh
 from unfold.admin import ModelAdmin
 
-EVERY = 2
+REFRESH_SECONDS = 2
 """Seconds between two refreshes of an open page."""
 
 
@@ -51,7 +51,7 @@ class LivePage(ModelAdmin):
                 "is_over": self.is_over(row),
                 "part_template": self.part_template,
                 "part_view": f"admin:{self._part_name()}",
-                "every": EVERY,
+                "every": REFRESH_SECONDS,
                 "title": str(row),
                 "subtitle": None,
             }

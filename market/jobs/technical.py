@@ -19,9 +19,9 @@ HISTORY = timedelta(days=735)
 """The history to fetch of a stock with too few bars: about 504 sessions."""
 ANSWER_HOLDS = timedelta(days=7)
 """The time before another fetch for a stock whose fetched history has too few bars."""
-PATIENCE = timedelta(hours=1)
+LONGEST_WAIT = timedelta(hours=1)
 """The longest wait of an analysis for a history; afterwards the stored bars have to do."""
-PAUSE, LONGEST_PAUSE = timedelta(seconds=15), timedelta(minutes=5)
+SHORTEST_PAUSE, LONGEST_PAUSE = timedelta(seconds=15), timedelta(minutes=5)
 """The pauses between two checks for the history; the pauses grow."""
 
 
@@ -102,10 +102,11 @@ def _tells(fetch: Job, job: Job) -> bool:
 
 
 def _postpone_for(fetch: Job, now: datetime) -> None:
-    """JobSnoozed while a fetch is active and younger than PATIENCE."""
+    """JobSnoozed while a fetch is active and younger than LONGEST_WAIT."""
     age = now - fetch.created_at
-    if fetch.finished_at is None and age < PATIENCE:
-        raise JobSnoozed(f"waits for the history of {fetch.symbol}", now + min(max(age, PAUSE), LONGEST_PAUSE))
+    if fetch.finished_at is None and age < LONGEST_WAIT:
+        again_at = now + min(max(age, SHORTEST_PAUSE), LONGEST_PAUSE)
+        raise JobSnoozed(f"waits for the history of {fetch.symbol}", again_at)
 
 
 def _store(analysis: Analysis, shortage: str) -> JobResult:

@@ -22,7 +22,7 @@ CONNECT_TIMEOUT = 5.0
 """Seconds for each address of the server."""
 LARGEST_ANSWER = 2**20
 """Bytes. A thousand tokens are some kilobytes."""
-PAUSE = 1.0
+RETRY_PAUSE = 1.0
 """Seconds before the second attempt, unless the server asks for more."""
 
 
@@ -153,7 +153,7 @@ def _pause_after(error: openai.APIStatusError) -> float | None:
     if error.status_code != 429 and error.status_code < 500:
         return None
     wish = error.response.headers.get("Retry-After", "")
-    return float(wish) if wish.isdecimal() else PAUSE
+    return float(wish) if wish.isdecimal() else RETRY_PAUSE
 
 
 def _explain_loss(cause: BaseException | None) -> LlmError:

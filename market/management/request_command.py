@@ -17,8 +17,8 @@ from tasks.enqueue import EnqueueResult
 from tasks.management.jobs import ShellCommand, as_json, bad_argument, describe, finish_here
 from tasks.models import Job
 
-PATIENCE = 600.0
-LONGEST_PATIENCE = 86_400.0
+DEFAULT_TIMEOUT = 600.0
+LONGEST_TIMEOUT = 86_400.0
 POLL_EVERY = 0.2
 
 
@@ -45,7 +45,7 @@ class RequestCommand(ShellCommand):
         )
         parser.add_argument("--wait", action="store_true", help="show each job's end, and wait for the last one")
         parser.add_argument(
-            "--timeout", metavar="SECONDS", help=f"the longest that --wait waits (default: {PATIENCE:.0f})"
+            "--timeout", metavar="SECONDS", help=f"the longest that --wait waits (default: {DEFAULT_TIMEOUT:.0f})"
         )
         parser.add_argument("--json", action="store_true", help="print the jobs as a JSON list instead, at the end")
 
@@ -116,15 +116,15 @@ def _parse_trigger(text: str) -> Job.Trigger:
 
 def _parse_patience(value: object, *, wait: bool) -> float:
     if value is None:
-        return PATIENCE
+        return DEFAULT_TIMEOUT
     if not wait:
         raise bad_argument("--timeout is for --wait; add it, or leave --timeout out")
     try:
         patience = float(str(value))
     except ValueError:
         patience = 0.0
-    if not 0 < patience <= LONGEST_PATIENCE:
-        raise bad_argument(f"--timeout {value} is not a number of seconds up to {LONGEST_PATIENCE:.0f}")
+    if not 0 < patience <= LONGEST_TIMEOUT:
+        raise bad_argument(f"--timeout {value} is not a number of seconds up to {LONGEST_TIMEOUT:.0f}")
     return patience
 
 

@@ -18,7 +18,7 @@ from market.text import clean_text
 MISSES_UNTIL_PARKED = 3
 LONGEST_CLOSURE = timedelta(days=15)
 """An answer that begins so much later than requested begins with the first bar of the stock's history."""
-SAME = 1e-4
+PRICE_TOLERANCE = 1e-4
 """The tolerance for a settled price, relative to the stored price: less than any dividend moves a price."""
 _TOLD = ("name", "exchange", "currency")
 
@@ -198,7 +198,7 @@ def _first_outside(stock: Stock, history: History) -> date | None:
 
 
 def _is_same(stored: float | None, told: float | None) -> bool:
-    return stored is None or told is None or abs(told - stored) <= SAME * abs(stored)
+    return stored is None or told is None or abs(told - stored) <= PRICE_TOLERANCE * abs(stored)
 
 
 def _note_start(stock: Stock, first: date, asked_from: date) -> None:

@@ -20,7 +20,7 @@ from tasks.models import Job
 
 logger = logging.getLogger(__name__)
 
-LIMIT = 1.0
+CHECK_TIMEOUT = 1.0
 """Seconds."""
 
 OK, DEGRADED, UNAVAILABLE = "ok", "degraded", "unavailable"
@@ -66,7 +66,7 @@ class Readiness:
 
 def readiness() -> Readiness:
     """The state of the servers, within a second."""
-    deadline = time.monotonic() + LIMIT
+    deadline = time.monotonic() + CHECK_TIMEOUT
     answers = {name: check.begin() for name, check in (("database", _database), ("broker", _broker))}
     checks = {name: _answer_of(answer, deadline) for name, answer in answers.items()}
     status = OK
@@ -79,7 +79,7 @@ def readiness() -> Readiness:
 
 def database() -> str:
     """`OK`, or the problem of the database, as the end of a sentence."""
-    return _answer_of(_database.begin(), time.monotonic() + LIMIT)
+    return _answer_of(_database.begin(), time.monotonic() + CHECK_TIMEOUT)
 
 
 def _answer_of(answer: "Future[str]", deadline: float) -> str:

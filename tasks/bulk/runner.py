@@ -27,17 +27,17 @@ from tasks.state.crash_points import crash_point
 logger = logging.getLogger(__name__)
 
 TASK = "stockqueue.bulk_action"
-BATCH = 200
+JOBS_PER_BATCH = 200
 """Jobs in a transaction."""
-PAUSE = 0.12
+PAUSE_BETWEEN_BATCHES = 0.12
 """Seconds between two batches. On SQLite, a batch blocks all other writers, which try again after 0.1 s."""
 SLICE = 5.0
 """Seconds that a worker continues an action before other work gets its chance."""
-PATIENCE = timedelta(seconds=30)
+RESEND_AFTER = timedelta(seconds=30)
 """A message expires after this time, and another message is sent."""
 MOST_WAITING = 2_000
 """Reruns pause while more background jobs wait: each admission reads the waiting jobs of users at their cap."""
-WAIT = timedelta(seconds=5)
+WAIT_FOR_ROOM = timedelta(seconds=5)
 """The length of the pause."""
 
 _BACKGROUND = (Job.Queue.BACKGROUND_FETCH, Job.Queue.BACKGROUND_ANALYSIS)
@@ -62,7 +62,7 @@ def begin(
                 "user": user,
                 "matched": matched,
                 "created_at": now,
-                "next_at": now + PATIENCE,
+                "next_at": now + RESEND_AFTER,
             },
         )
         if is_new:
@@ -81,7 +81,7 @@ def go_on() -> None:
     now = timezone.now()
     for pk in BulkAction.objects.running().filter(next_at__lte=now).values_list("pk", flat=True):
         # Only one of two sweepers sends the action.
-        if BulkAction.objects.running().filter(pk=pk, next_at__lte=now).update(next_at=now + PATIENCE):
+        if BulkAction.objects.running().filter(pk=pk, next_at__lte=now).update(next_at=now + RESEND_AFTER):
             hand_over(pk)
 
 
@@ -91,7 +91,7 @@ def hand_over(action_id: int) -> bool:
     if settings.JOB_PROCESSOR.queue.backend == "direct" and direct.may_stand_in():
         return here()
     queue = Job.Queue.BACKGROUND_ANALYSIS
-    lowest, expires = BANDS[queue][-1], PATIENCE.total_seconds()
+    lowest, expires = BANDS[queue][-1], RESEND_AFTER.total_seconds()
     return broker.publish_task(TASK, action_id, queue=queue, priority=lowest, expires=expires) or here()
 
 
@@ -128,9 +128,9 @@ def _work(action_id: int, deadline: float) -> bool:
     jobs = job_list().matching_jobs(action.filters, action.user).prefetch_related(None)
     while True:
         if is_waiting(action):
-            BulkAction.objects.running().filter(pk=action_id).update(next_at=timezone.now() + WAIT)
+            BulkAction.objects.running().filter(pk=action_id).update(next_at=timezone.now() + WAIT_FOR_ROOM)
             return False
-        batch = list(_after(action, jobs)[:BATCH])
+        batch = list(_after(action, jobs)[:JOBS_PER_BATCH])
         taken = _take(action, batch)
         crash_point("batch")
         if taken is None or taken.finished_at is not None:
@@ -138,7 +138,7 @@ def _work(action_id: int, deadline: float) -> bool:
         if time.monotonic() > deadline:
             return True
         action = taken
-        time.sleep(PAUSE)
+        time.sleep(PAUSE_BETWEEN_BATCHES)
 
 
 def _after(action: BulkAction, jobs: QuerySet[Job]) -> QuerySet[Job]:
@@ -161,11 +161,11 @@ def _take(action: BulkAction, batch: list[Job]) -> BulkAction | None:
         running.done += changed.done
         running.skipped += changed.skipped.total()
         running.reasons = dict(Counter(running.reasons) + changed.skipped)
-        running.next_at = timezone.now() + PATIENCE
+        running.next_at = timezone.now() + RESEND_AFTER
         if batch:
             running.reached_at, running.reached_id = batch[-1].created_at, batch[-1].pk
         running.save()
-        if len(batch) < BATCH:
+        if len(batch) < JOBS_PER_BATCH:
             _end(running, BulkAction.State.COMPLETED, "", running.user)
     return running
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-AGAIN = 1.0
+RETRY_PAUSE = 1.0
 """Seconds between two attempts during a database outage."""
 
 
@@ -70,7 +70,7 @@ class _Presence:
         while not self._leaving.wait(pause):
             pause = heartbeat.interval()
             if not self._write(self._renew):
-                pause = min(pause, AGAIN)
+                pause = min(pause, RETRY_PAUSE)
         self._write(self._stop)
 
     def _write(self, change: Callable[[], object]) -> bool:

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 GRACE = 20.0
 """Seconds for running jobs to end after SIGTERM; then they are handed back, and the worker ends."""
 
-PATIENCE = 3.0
+SHUTDOWN_STEP = 3.0
 """Seconds for each further step of a shutdown: handing back, ending normally, ending when killed."""
 
 _name = "worker"
@@ -111,13 +111,13 @@ def _limit_the_wait() -> None:
     never.wait(GRACE)
     leaving = threading.Thread(target=_hand_back_and_leave, daemon=True)
     leaving.start()
-    leaving.join(PATIENCE)
+    leaving.join(SHUTDOWN_STEP)
     os.kill(os.getpid(), signal.SIGQUIT)  # a cold shutdown: ends the running jobs
-    never.wait(PATIENCE)
+    never.wait(SHUTDOWN_STEP)
     for child in active_children():  # busy in a library that ignores signals, or waiting for this process
         with suppress(ProcessLookupError):
             os.kill(child.pid, signal.SIGKILL)
-    never.wait(PATIENCE)
+    never.wait(SHUTDOWN_STEP)
     os._exit(1)
 
 
@@ -137,7 +137,7 @@ def hand_back(**_: Any) -> None:
 
 @worker_shutdown.connect
 def leave(**_: Any) -> None:
-    registry.leave(PATIENCE)
+    registry.leave(SHUTDOWN_STEP)
 
 
 def _hand_back_and_leave() -> None:

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 ACQUIRE_TIMEOUT = 0.5
 """Seconds to wait for a connection from the pool."""
-PAUSE = 5.0
+PAUSE_AFTER_FAILURE = 5.0
 """Seconds without attempts after a failure."""
 KILL_AFTER = 30
 """Seconds beyond the time limit after which a job that has not stopped is killed."""
@@ -74,7 +74,7 @@ class CircuitBreaker:
             return self._closed_until is not None
 
 
-breaker = CircuitBreaker(PAUSE)
+breaker = CircuitBreaker(PAUSE_AFTER_FAILURE)
 
 
 def publish(jobs: Sequence[Job], *, within: float) -> list[UUID]:

@@ -21,7 +21,7 @@ from tasks.state.lifecycle import mark_queued
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE = 1_000
+JOBS_PER_ADMISSION = 1_000
 """Jobs admitted in a transaction."""
 IN_A_REQUEST = 0.5
 """Seconds for sending while a user waits for an answer; the sweeper sends the rest."""
@@ -41,12 +41,12 @@ def dispatch(queue: str, *, within: float = IN_THE_BACKGROUND) -> int:
     handed = 0
     while True:
         with transaction.atomic():
-            jobs = admit(queue, AT_ONCE)
+            jobs = admit(queue, JOBS_PER_ADMISSION)
         sent = hand_over(jobs, within=within)
         handed += sent
         if sent < len(jobs) or within == IN_A_REQUEST:
             return handed
-        if len(jobs) < AT_ONCE:
+        if len(jobs) < JOBS_PER_ADMISSION:
             forget_refusals(queue)
             return handed
 

@@ -19,8 +19,8 @@ from django_celery_results.models import TaskResult
 
 from tasks.models import UNPUBLISHED, BulkAction, Job, JobEvent, JobGroup, JobRequest, ScheduleRun, Worker
 
-BATCH = 250
-PAUSE = 0.12
+ROWS_PER_BATCH = 250
+PAUSE_BETWEEN_BATCHES = 0.12
 """Seconds between two batches. On SQLite, a batch blocks all other writers, which try again after 0.1 s."""
 WORKERS_STAY = timedelta(days=1)
 """The time that an ended worker stays in the worker registry."""
@@ -130,15 +130,15 @@ def _delete(rows: QuerySet[Any], by: str, which_stay: Callable[[list[Any]], set[
     while True:
         with transaction.atomic():
             # Another cleanup may run at the same time.
-            batch = list(left.select_for_update(skip_locked=True).values_list(by, "pk")[:BATCH])
+            batch = list(left.select_for_update(skip_locked=True).values_list(by, "pk")[:ROWS_PER_BATCH])
             found = [pk for _, pk in batch]
             _, by_model = rows.model._default_manager.filter(pk__in=set(found) - which_stay(found)).delete()
         deleted.update(by_model)
-        if len(batch) < BATCH:
+        if len(batch) < ROWS_PER_BATCH:
             return deleted
         last, last_pk = batch[-1]
         left = ordered.filter(**{f"{by}__gte": last}).exclude(**{by: last, "pk__lte": last_pk})
-        time.sleep(PAUSE)
+        time.sleep(PAUSE_BETWEEN_BATCHES)
 
 
 def _ended(before: datetime) -> QuerySet[Job]:

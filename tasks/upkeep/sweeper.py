@@ -30,7 +30,7 @@ FORGOTTEN_AFTER = timedelta(seconds=20)
 """The time before the sweeper checks whether the broker still has a message."""
 OVERTIME = timedelta(seconds=60)
 """Time beyond its time limit after which a job is given up, even if its process sends heartbeats."""
-AT_ONCE = 1_000
+JOBS_PER_SWEEP = 1_000
 CLOCK_TOLERANCE = 5.0
 """The largest change of the clock, in seconds, that does not count as a jump."""
 
@@ -86,7 +86,7 @@ def expire_overdue() -> int:
         ttl = getattr(settings.JOB_PROCESSOR.queue.priority_queues, queue).ttl
         before = timezone.now() - timedelta(seconds=ttl)
         overdue = Job.objects.active().filter(queue=queue, status=Job.Status.QUEUED, queued_at__lte=before)
-        job_ids = list(overdue.values_list("pk", flat=True)[:AT_ONCE])
+        job_ids = list(overdue.values_list("pk", flat=True)[:JOBS_PER_SWEEP])
         if job_ids:
             expired += len(lifecycle.expire(job_ids, before, f"waited longer than {ttl} s in {queue}"))
     return expired
@@ -97,12 +97,12 @@ def rescue_abandoned() -> int:
     patience = heartbeat.patience()
     running = Job.objects.active().filter(status=Job.Status.RUNNING).order_by("started_at")
     rescued = 0
-    for job in running.filter(heartbeat.missed())[:AT_ONCE]:
+    for job in running.filter(heartbeat.missed())[:JOBS_PER_SWEEP]:
         rescued += give_up(job, f"the worker {job.worker_id} was lost: no sign of life for {patience.seconds} s")
     for job_type in Job.Type.values:
         limit = job_types.time_limit(job_type)
         late = running.filter(job_type=job_type, started_at__lt=timezone.now() - timedelta(seconds=limit) - OVERTIME)
-        for job in late[:AT_ONCE]:
+        for job in late[:JOBS_PER_SWEEP]:
             rescued += give_up(job, f"took longer than {limit} s, and did not stop")
     return rescued
 
@@ -142,7 +142,7 @@ def send_forgotten(queue: str) -> int:
         forgotten = old if broker.depth(queue) == 0 else old.filter(_was_passed(queue))
     except OSError:
         return 0
-    return send_again(list(forgotten.values_list("pk", flat=True)[:AT_ONCE]))
+    return send_again(list(forgotten.values_list("pk", flat=True)[:JOBS_PER_SWEEP]))
 
 
 def _was_passed(queue: str) -> Q:

@@ -78,7 +78,7 @@ def test_it_is_not_asked_for_while_it_is_paused_or_nobody_sees_it(browse, admin_
 
 
 def test_an_action_on_many_is_followed_and_stopped(browse, admin_user, monkeypatch):
-    monkeypatch.setattr(runner, "BATCH", 2)
+    monkeypatch.setattr(runner, "JOBS_PER_BATCH", 2)
     monkeypatch.setattr(runner, "SLICE", -1)
     many_jobs(6)
     action, _ = runner.begin(BulkAction.Kind.CANCEL, "status__exact=pending", admin_user, 6)

@@ -28,8 +28,8 @@ Kind = BulkAction.Kind
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr(runner, "BATCH", 3)
-    monkeypatch.setattr(runner, "PAUSE", 0)
+    monkeypatch.setattr(runner, "JOBS_PER_BATCH", 3)
+    monkeypatch.setattr(runner, "PAUSE_BETWEEN_BATCHES", 0)
 
 
 @pytest.fixture
@@ -436,7 +436,7 @@ def test_an_error_that_nobody_thought_of_ends_it_and_keeps_what_was_done(operato
 
 
 def test_a_batch_takes_the_same_number_of_queries_for_2_and_40_jobs(operator, monkeypatch):
-    monkeypatch.setattr(runner, "BATCH", 100)
+    monkeypatch.setattr(runner, "JOBS_PER_BATCH", 100)
 
     def queries_for(count: int, status: str, kind: Kind, priority: int | None = None) -> int:
         Job.objects.all().delete()

@@ -53,7 +53,7 @@ def let_pass(action: BulkAction) -> None:
     BulkAction.objects.filter(pk=action.pk).update(next_at=timezone.now() - timedelta(seconds=1))
 
 
-@pytest.mark.parametrize(("crash_at", "done"), [("changed", 0), ("batch", runner.BATCH)])
+@pytest.mark.parametrize(("crash_at", "done"), [("changed", 0), ("batch", runner.JOBS_PER_BATCH)])
 def test_what_a_killed_process_left_is_gone_on_with_and_done_once(operator, new_redis, start, crash_at, done):
     jobs = many_jobs(JOBS, "running")
     action = begin(Kind.CANCEL, operator, "status__exact=running")
@@ -75,7 +75,7 @@ def test_what_a_killed_process_ran_again_runs_again_once(operator, new_redis, st
     many_jobs(JOBS, "failed")
     action = begin(Kind.RUN_AGAIN, operator, "status__exact=failed")
     assert work_in_another_process(action, "batch").wait(60) == -signal.SIGKILL
-    assert Job.objects.filter(retry_of__isnull=False).count() == runner.BATCH
+    assert Job.objects.filter(retry_of__isnull=False).count() == runner.JOBS_PER_BATCH
     let_pass(action)
     with start(*WORKER_OF_ALL, ready=" ready.", CELERY_BROKER_URL=new_redis.url):
         wait_until(lambda: has_ended(action), "the end of the action")

@@ -366,7 +366,7 @@ def test_analyse_stock_refuses_what_is_not_a_symbol():
 def test_analyse_stock_waits_for_history_and_analysis_without_a_broker(
     yahoo, direct_processing, monkeypatch, settings
 ):
-    monkeypatch.setattr(technical, "PAUSE", timedelta(seconds=0))
+    monkeypatch.setattr(technical, "SHORTEST_PAUSE", timedelta(seconds=0))
     monkeypatch.setattr("tasks.delivery.direct.SWEEP_EVERY", 0.5)
     settings.JOB_PROCESSOR = settings.JOB_PROCESSOR.model_copy(
         update={"queue": settings.JOB_PROCESSOR.queue.model_copy(update={"backend": "direct"})}

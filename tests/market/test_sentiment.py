@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from market.analysis.sentiment.vader import DOUBT, THRESHOLD, recommend_by_headlines, score_of, sentiment_of
 from market.jobs.requests import request_analyses
 from market.models import Analysis, Stock
-from market.news import MOST
+from market.news import MOST_HEADLINES
 from tasks.describe import describe_end
 from tasks.models import Job
 from tests.contracts.test_commands import call, refused
@@ -199,11 +199,12 @@ def test_without_news_there_is_no_recommendation_and_that_is_said(yahoo, stock):
 
 
 def test_old_news_do_not_count_and_neither_do_more_than_the_newest(yahoo, stock):
-    old, recent = article(BAD[0], hours=8 * 24), [article(f"{GOOD[0]} {n}", hours=n + 1) for n in range(MOST + 5)]
+    old = article(BAD[0], hours=8 * 24)
+    recent = [article(f"{GOOD[0]} {n}", hours=n + 1) for n in range(MOST_HEADLINES + 5)]
     yahoo.serve_news("AAPL", old, *recent)
     run_once(request(stock))
     titles = [one["title"] for one in Analysis.objects.get().values["headlines"]]
-    assert titles == [f"{GOOD[0]} {n}" for n in range(MOST)]
+    assert titles == [f"{GOOD[0]} {n}" for n in range(MOST_HEADLINES)]
 
 
 def test_news_of_earlier_fetches_count_as_well(yahoo, stock, configured):

@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from mqtt_bridge import outbox
-from mqtt_bridge.redelivery import AGAIN
+from mqtt_bridge.redelivery import RESENT_SECONDS
 from operations.local.child_processes import free_port, is_listening, wait_until
 from operations.local.embedded_servers import mqtt_broker
 from tasks.models import Job, JobEvent
@@ -250,7 +250,7 @@ def test_each_mosquitto_saves_before_the_bridge_forgets_what_was_acknowledged(mo
         settings = dict(re.findall(r"^(autosave_\w+) (\w+)$", (file / "mosquitto.conf").read_text(), re.MULTILINE))
         assert settings["autosave_on_changes"] == "false", file
         # It saves once more than the interval has passed on a clock of whole seconds.
-        assert int(settings["autosave_interval"]) + 1 < AGAIN, file
+        assert int(settings["autosave_interval"]) + 1 < RESENT_SECONDS, file
 
 
 def absent_watcher(server: DeployedMosquitto) -> LastingSubscriber:
@@ -298,7 +298,7 @@ def test_a_kill_while_the_bridge_publishes_loses_nothing_for_an_absent_watcher(n
     watcher = absent_watcher(new_deployed)
     with start(*BRIDGE, ready="connected to", MQTT_URL=new_deployed.address("bridge")):
         jobs: list[Job] = []
-        enough = time.monotonic() + AGAIN + 3  # the bridge does not send the first ones again
+        enough = time.monotonic() + RESENT_SECONDS + 3  # the bridge does not send the first ones again
         while time.monotonic() < enough:
             new = request(f"S{len(jobs)}")
             work(new)

@@ -18,7 +18,7 @@ from mqtt_bridge.leadership import Lease
 from mqtt_bridge.models import SetAsideEvent
 from mqtt_bridge.replay import replay
 from mqtt_bridge.topic_filters import InvalidFilter, check_filter
-from mqtt_bridge.wakeup import AT_LATEST, wakeup
+from mqtt_bridge.wakeup import LONGEST_INTERVAL, wakeup
 from operations.local.child_processes import wait_until
 from tasks.models import Job, JobEvent
 from tests.conftest import BRIDGE
@@ -219,7 +219,7 @@ def test_what_no_broker_accepts_is_no_topic_filter(text):
 @pytest.mark.django_db
 @pytest.mark.parametrize("topic", [None, "stock/fetch/+"])
 def test_many_events_are_put_back_in_small_transactions_the_oldest_first(topic, monkeypatch):
-    monkeypatch.setattr("mqtt_bridge.replay.BATCH", 5)
+    monkeypatch.setattr("mqtt_bridge.replay.EVENTS_PER_UPDATE", 5)
     jobs = published(4)
     batches: list[list[int]] = []
     send_again = outbox.send_again
@@ -248,7 +248,7 @@ def test_the_bridge_is_woken():
     thread = threading.Thread(target=send_again)
     thread.start()
     thread.join()
-    wait_until(news.came, "the bridge to be woken", timeout=AT_LATEST / 2)
+    wait_until(news.came, "the bridge to be woken", timeout=LONGEST_INTERVAL / 2)
 
 
 @pytest.fixture
@@ -334,7 +334,7 @@ def test_what_was_sent_again_meanwhile_is_left_alone(admin_client):
 
 @pytest.mark.django_db
 def test_more_events_than_one_action_takes_are_refused_with_the_command_that_takes_them(admin_client, monkeypatch):
-    monkeypatch.setattr("console.mqtt.AT_ONCE", 3)
+    monkeypatch.setattr("console.mqtt.MOST_CHOSEN", 3)
     (job,) = published(1)
     put_aside(job.events.all())
     shown = press_send_again(admin_client, *job.events.all())

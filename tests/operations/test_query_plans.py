@@ -292,8 +292,8 @@ def test_a_batch_of_an_action_on_many_jobs_reads_these_alone(jobs, admin_user, r
 
 
 def test_a_cleanup_reads_old_jobs_alone(jobs, reads_of_all_jobs, monkeypatch):
-    monkeypatch.setattr(retention, "BATCH", 2)
-    monkeypatch.setattr(retention, "PAUSE", 0)
+    monkeypatch.setattr(retention, "ROWS_PER_BATCH", 2)
+    monkeypatch.setattr(retention, "PAUSE_BETWEEN_BATCHES", 0)
     lifecycle.cancel([job.pk for job in jobs], "not needed")
     reads_of_all_jobs.clear()
     JobEvent.objects.filter(job__in=jobs[3:]).update(published_at=timezone.now())

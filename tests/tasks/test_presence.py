@@ -97,12 +97,12 @@ def test_a_worker_is_there_again_after_it_was_held_up_and_after_its_row_was_dele
 
 def test_with_the_shipped_heartbeat_a_killed_worker_is_shown_as_gone_in_under_a_minute():
     """tests/operations/test_alerts.py kills one."""
-    assert heartbeat.patience().total_seconds() + views.EVERY < 60
+    assert heartbeat.patience().total_seconds() + views.REFRESH_SECONDS < 60
 
 
 def test_an_outage_of_the_database_is_told_once_and_survived(configured, monkeypatch, caplog):
     configured(**{"worker.heartbeat_interval": 0.1})
-    monkeypatch.setattr(registry, "AGAIN", 0.01)
+    monkeypatch.setattr(registry, "RETRY_PAUSE", 0.01)
     is_away, refused = threading.Event(), []
 
     def refuse(self) -> None:

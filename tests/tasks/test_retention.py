@@ -203,8 +203,8 @@ def test_celery_deletes_task_results_after_a_day():
 
 
 def test_many_rows_are_deleted_in_several_transactions(monkeypatch):
-    monkeypatch.setattr(retention, "BATCH", 3)
-    monkeypatch.setattr(retention, "PAUSE", 0)
+    monkeypatch.setattr(retention, "ROWS_PER_BATCH", 3)
+    monkeypatch.setattr(retention, "PAUSE_BETWEEN_BATCHES", 0)
     for number in range(8):
         old_job(f"S{number}", days=10, published=number != 4)
         old_job(f"T{number}", days=9 + number / 100)
@@ -224,7 +224,7 @@ def test_many_rows_are_deleted_in_several_transactions(monkeypatch):
 
 
 def test_two_cleanups_at_once_delete_each_row_once(monkeypatch):
-    monkeypatch.setattr(retention, "BATCH", 5)
+    monkeypatch.setattr(retention, "ROWS_PER_BATCH", 5)
     for number in range(40):
         old_job(f"S{number}")
     results = []

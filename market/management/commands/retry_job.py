@@ -10,7 +10,7 @@ from tasks import control
 from tasks.management.jobs import ShellCommand, bad_argument, describe, find_jobs, finish_here
 from tasks.models import Job
 
-AT_MOST = 1_000
+MOST_RERUNS = 1_000
 """The most jobs that one command reruns."""
 
 
@@ -25,7 +25,7 @@ class Command(ShellCommand):
         parser.add_argument(
             "--failed",
             action="store_true",
-            help=f"failed jobs that no newer job for the same thing followed, the newest {AT_MOST:,} at most",
+            help=f"failed jobs that no newer job for the same thing followed, the newest {MOST_RERUNS:,} at most",
         )
         parser.add_argument("--symbol", help="with --failed: those of this stock alone")
 
@@ -47,8 +47,8 @@ class Command(ShellCommand):
             what = "new" if again.created else "joined"
             for now in find_jobs(str(new.pk) for new in again.jobs):
                 self.stdout.write(f"{what}  {describe(now)}")
-        if failed and len(jobs) == AT_MOST:
-            self.stdout.write(f"These were the newest {AT_MOST:,}; there may be more.")
+        if failed and len(jobs) == MOST_RERUNS:
+            self.stdout.write(f"These were the newest {MOST_RERUNS:,}; there may be more.")
         finish_here(self)
         if left:
             raise CommandError("; ".join(left))
@@ -64,4 +64,4 @@ def _failed_jobs(symbol: str | None) -> list[Job]:
             failed = failed.filter(symbol=parse_symbol(symbol))
         except InvalidSymbol as error:
             raise bad_argument(str(error)) from None
-    return list(failed.order_by("-created_at")[:AT_MOST])
+    return list(failed.order_by("-created_at")[:MOST_RERUNS])

@@ -37,7 +37,7 @@ FOREIGN = (
     *("MQTT_URL", *(variable for _, variable in MQTT_FILES.values())),
 )
 ENDS = ("completed", "failed", "expired", "cancelled")
-PATIENCE = 120.0
+LONGEST_WAIT = 120.0
 """The most seconds for a login's jobs; Yahoo may be slow."""
 
 
@@ -115,7 +115,7 @@ class Command(BaseCommand):
         browser.log_in(USER, USER)
         answered = time.monotonic() - began
         jobs = {str(pk) for pk in Job.objects.exclude(pk__in=before).values_list("pk", flat=True)}
-        in_time = subscriber.wait_for(lambda messages: jobs <= _ended(messages), PATIENCE)
+        in_time = subscriber.wait_for(lambda messages: jobs <= _ended(messages), LONGEST_WAIT)
         took = time.monotonic() - began
         symbols = ", ".join(Job.objects.filter(pk__in=jobs).order_by("started_at").values_list("symbol", flat=True))
         self._say(
@@ -123,7 +123,7 @@ class Command(BaseCommand):
             + (f"fetched {symbols}, the last after {took:.2f} s" if jobs else "no job")
         )
         if not in_time:
-            raise CommandError(f"no end of {len(jobs - _ended(subscriber.messages))} jobs within {PATIENCE:.0f} s")
+            raise CommandError(f"no end of {len(jobs - _ended(subscriber.messages))} jobs within {LONGEST_WAIT:.0f} s")
 
     def _show_events(self, received: list[Message]) -> None:
         self._say(f"\n{len(received)} messages that a subscriber to stock/+/+ received:")

@@ -7,7 +7,7 @@ from tasks.management.jobs import ShellCommand
 from tasks.upkeep import retention
 from tasks.upkeep.retention import Cleanup
 
-LONGEST = 36_500
+MOST_DAYS = 36_500
 
 
 class Command(ShellCommand):
@@ -41,6 +41,6 @@ def _describe(cleanup: Cleanup) -> str:
 
 
 def _read_days(text: str) -> int:
-    if re.fullmatch("[0-9]{1,5}", text) and 1 <= int(text) <= LONGEST:
+    if re.fullmatch("[0-9]{1,5}", text) and 1 <= int(text) <= MOST_DAYS:
         return int(text)
-    raise ArgumentTypeError(f"{text!r} is not a number of days from 1 to {LONGEST}")
+    raise ArgumentTypeError(f"{text!r} is not a number of days from 1 to {MOST_DAYS}")
