@@ -26,7 +26,7 @@ AHEAD = timedelta(days=1)
 
 
 def refresh_news(stock: Stock, now: datetime) -> int:
-    """Fetch the newest headlines about a stock, and store them; returns the number of new ones. Raises SourceError.
+    """Fetch the newest headlines about a stock, and store them; returns the number of new items. Raises SourceError.
 
     Takes a single request (and any preparing requests of the source), counted like all requests. Idempotent.
     """

@@ -27,7 +27,7 @@ def describe_moment(moment: datetime) -> str:
 
 
 def name_some(names: Iterable[str], at_most: int) -> str:
-    """`AAPL, MSFT and 3 more`: each name once, and the number of those beyond `at_most`."""
+    """`AAPL, MSFT and 3 more`: each name once, and the number of names beyond `at_most`."""
     distinct = list(dict.fromkeys(names))
     more = f" and {len(distinct) - at_most} more" if len(distinct) > at_most else ""
     return ", ".join(distinct[:at_most]) + more

@@ -16,7 +16,7 @@ class AddressRefused(Exception):
 async def resolve(server: LlmServer, host: str) -> list[Address]:
     """Resolve a host to its addresses. AddressRefused if an address is forbidden; OSError if no address exists.
 
-    The caller has to connect to the checked addresses: a second lookup may give different ones.
+    The caller has to connect to the checked addresses: a second lookup may give different addresses.
     """
     addresses = await _look_up(host)
     for address in addresses:

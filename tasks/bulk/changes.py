@@ -32,7 +32,7 @@ def change(action: BulkAction, jobs: Collection[Job]) -> Changed:
 
 
 def _cancel(action: BulkAction, jobs: Collection[Job]) -> Changed:
-    """The sweeper admits further jobs in place of the cancelled ones, once for many batches."""
+    """The sweeper admits further jobs in place of cancelled jobs, once for many batches."""
     cancelled = lifecycle.cancel([job.pk for job in jobs], control.cancelled_by(_user(action).get_username()))
     return Changed(len(cancelled), _how_others_are(jobs, cancelled))
 

@@ -46,7 +46,7 @@ class Sql(str):
 class Transition:
     """The form of an UPDATE that checks and changes jobs at once, without the values of its parameters.
 
-    The parameters follow in this order: those of `changes`, the ids, the statuses, those of `conditions`.
+    Its parameters, in order: values of `changes`, ids, statuses, values of `conditions`.
     """
 
     jobs: int
@@ -71,11 +71,11 @@ class JobSql(ABC):
 
     @abstractmethod
     def time(self) -> Any:
-        """The time of the clock that all machines share: a value for a column, or SQL."""
+        """The time of a clock shared by all processes: a value for a column, or SQL."""
 
     @abstractmethod
     def lock(self, name: str) -> None:
-        """Acquire a lock that all processes share, and keep it until the transaction ends."""
+        """Acquire the lock `name` for this transaction, waiting for other processes."""
 
     @abstractmethod
     def change_jobs(
@@ -112,8 +112,8 @@ def update_jobs(transition: Transition, chosen: str) -> str:
 def insert_events(jobs: str, events: int, payload: str, details: str, *, at: str = "%s") -> str:
     """An INSERT of `events` events for each row of `jobs`, which has a job's columns.
 
-    `details` is a table with the numbers of the events from 1 on, and what `payload` needs. The parameters: the event,
-    its time (if `at` is a parameter), and those of `details`.
+    `details` is a table with the number of each event, from 1 on, and the columns that `payload` uses. Parameters: the
+    event, its time (if `at` is a parameter), and the parameters of `details`.
     """
     return (
         f'INSERT INTO "{EVENTS}" ("job_id", "seq", "event", "payload", "created_at", "error") '  # noqa: S608

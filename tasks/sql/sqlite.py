@@ -29,7 +29,7 @@ from tasks.sql.base import (
 
 class SqliteJobSql(JobSql):
     def time(self) -> datetime:
-        """All processes are on one machine, whose clock they share."""
+        """All processes run on the same machine, and share its clock."""
         return timezone.now()
 
     def lock(self, name: str) -> None:
