@@ -35,6 +35,7 @@ from tasks.delivery import direct
 from tasks.models import Job
 from tasks.running import execute
 from tasks.upkeep import sweeper
+from tests.support.configuration import with_value
 from tests.support.previous_release import PreviousRelease
 from tests.support.rabbit import RabbitServer
 from tests.support.sentiment_jobs import BAD_TITLES
@@ -297,6 +298,19 @@ def configured(configuration_file: Callable[..., Path], settings: Any) -> Callab
         return file
 
     return configured
+
+
+@pytest.fixture
+def configure(settings: Any) -> Iterator[Callable[..., None]]:
+    """configure(**{"queue.backend": "direct"}): other settings for this process alone, without a file."""
+
+    def configure(**values: Any) -> None:
+        for path, value in values.items():
+            settings.JOB_PROCESSOR = with_value(settings.JOB_PROCESSOR, path, value)
+        configured_sources.cache_clear()
+
+    yield configure
+    configured_sources.cache_clear()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.conf import settings as django_settings
 from django.utils import timezone
 
 from market.jobs.requests import request_fetches
@@ -126,15 +125,6 @@ def message_on(event: JobEvent, template: str) -> dict[str, Any]:
     return decoded
 
 
-def use_topics(settings, **templates: str) -> None:
-    """Change `queue.mqtt.topics`, as the configuration file can."""
-    before = django_settings.JOB_PROCESSOR
-    topics = before.queue.mqtt.topics.model_copy(update=templates)
-    mqtt = before.queue.mqtt.model_copy(update={"topics": topics})
-    queue = before.queue.model_copy(update={"mqtt": mqtt})
-    settings.JOB_PROCESSOR = before.model_copy(update={"queue": queue})
-
-
 @pytest.mark.parametrize(
     ("kind", "further"),
     [
@@ -227,8 +217,8 @@ def test_a_symbol_of_yahoo_is_a_level_of_a_topic_as_it_stands(symbol, event_of):
     assert topics_of(event_of("created", symbol))[f"stock/fetch/{symbol}", 1] == 1
 
 
-def test_a_topic_that_a_symbol_turns_into_one_of_the_brokers_own_is_refused(event_of, settings):
-    use_topics(settings, stock_fetch="{symbol}/fetch")
+def test_a_topic_that_a_symbol_turns_into_one_of_the_brokers_own_is_refused(event_of, configure):
+    configure(**{"queue.mqtt.topics.stock_fetch": "{symbol}/fetch"})
     event = event_of("created")
     assert topics_of(event)["AAPL/fetch", 1] == 1
     event.job.symbol = "$SYS"
@@ -236,14 +226,14 @@ def test_a_topic_that_a_symbol_turns_into_one_of_the_brokers_own_is_refused(even
         lifecycle_targets(event, [])
 
 
-def test_configured_templates_are_honoured(event_of, settings):
-    use_topics(
-        settings,
-        stock_fetch="boerse/kurse/{symbol}",
-        job_status="auftrag/{job_id}/stand",
-        job_queue="wartet/{job_type}/{priority}",
-        portfolio_priority="depot/{user_id}",
-    )
+def test_configured_templates_are_honoured(event_of, configure):
+    templates = {
+        "stock_fetch": "boerse/kurse/{symbol}",
+        "job_status": "auftrag/{job_id}/stand",
+        "job_queue": "wartet/{job_type}/{priority}",
+        "portfolio_priority": "depot/{user_id}",
+    }
+    configure(**{f"queue.mqtt.topics.{name}": template for name, template in templates.items()})
     event = event_of("queued")
     assert topics_of(event, (7,)) == Counter(
         [

@@ -364,13 +364,11 @@ def test_analyse_stock_refuses_what_is_not_a_symbol():
 
 @pytest.mark.django_db(transaction=True)
 def test_analyse_stock_waits_for_history_and_analysis_without_a_broker(
-    yahoo, direct_processing, monkeypatch, settings
+    yahoo, direct_processing, monkeypatch, configure
 ):
     monkeypatch.setattr(technical, "SHORTEST_PAUSE", timedelta(seconds=0))
     monkeypatch.setattr("tasks.delivery.direct.SWEEP_EVERY", 0.5)
-    settings.JOB_PROCESSOR = settings.JOB_PROCESSOR.model_copy(
-        update={"queue": settings.JOB_PROCESSOR.queue.model_copy(update={"backend": "direct"})}
-    )
+    configure(**{"queue.backend": "direct"})
     yahoo.serve("AAPL", days=600)
     said = call("analyse_stock", "AAPL", "--wait", "--json", "--timeout", "60")
     (job,) = json.loads(said[said.index("[") : said.rindex("]") + 1])

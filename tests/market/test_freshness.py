@@ -14,6 +14,7 @@ from market.freshness import STATES, Freshness
 from market.jobs.requests import request_batches, request_fetches
 from market.models import Stock, TradingSession
 from portfolio.models import Holding, Portfolio
+from stockqueue.config.jobs import FreshnessSchedule
 from tasks.models import Job
 from tasks.running.execute import run_job
 
@@ -148,16 +149,14 @@ def test_without_any_stock_there_is_no_state_to_find(django_assert_num_queries):
         ("LSE", "2026-11-24 03:00", 5),
     ],
 )
-def test_a_schedule_has_a_limit_for_each_state_of_the_exchange(thanksgiving, settings, exchange, now, minutes):
-    schedule = type(settings.JOB_PROCESSOR.portfolio).model_validate({"freshness_schedule": {}})
-    settings.JOB_PROCESSOR = settings.JOB_PROCESSOR.model_copy(update={"portfolio": schedule})
+def test_a_schedule_has_a_limit_for_each_state_of_the_exchange(thanksgiving, configure, exchange, now, minutes):
+    configure(**{"portfolio.freshness_schedule": FreshnessSchedule()})
     one = stock("2026-11-24 12:00", exchange)
     assert Freshness.of([one], at(now)).limit_of(one) == timedelta(minutes=minutes)
 
 
-def test_a_schedule_does_not_make_anybody_ask_for_what_cannot_have_changed(thanksgiving, settings):
-    schedule = type(settings.JOB_PROCESSOR.portfolio).model_validate({"freshness_schedule": {"weekend": 0}})
-    settings.JOB_PROCESSOR = settings.JOB_PROCESSOR.model_copy(update={"portfolio": schedule})
+def test_a_schedule_does_not_make_anybody_ask_for_what_cannot_have_changed(thanksgiving, configure):
+    configure(**{"portfolio.freshness_schedule": FreshnessSchedule(weekend=0)})
     assert not is_stale(stock("2026-11-27 19:00"), "2026-11-28 15:00")
 
 

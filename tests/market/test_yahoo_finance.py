@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from market.sources import configured_sources, fetch_history
+from market.sources import fetch_history
 from market.sources.base import (
     AccessRefused,
     MalformedAnswer,
@@ -73,19 +73,8 @@ def either(request, source, symbol) -> str:
 
 
 @pytest.fixture
-def configure(settings):
-    """configure("stock_jobs.data_fetch.sources", ("sample",)): a configuration with this in it."""
-
-    def configure(path: str, value: Any) -> None:
-        settings.JOB_PROCESSOR = replaced(settings.JOB_PROCESSOR, path, value)
-        configured_sources.cache_clear()
-
-    return configure
-
-
-@pytest.fixture
 def impatient(configure, yahoo) -> YahooFinance:
-    configure("integration.apis.yahoo_finance.timeout", 0.25)
+    configure(**{"integration.apis.yahoo_finance.timeout": 0.25})
     return YahooFinance()
 
 
@@ -108,11 +97,6 @@ def hollow_yahoo(yahoo, settings) -> Iterator[YahooFinance]:
     settings.YAHOO_PROXY, settings.YAHOO_CA_BUNDLE = proxy.url, str(proxy.ca_bundle)
     yield YahooFinance()
     proxy.close()
-
-
-def replaced(model: Any, path: str, value: Any) -> Any:
-    name, _, rest = path.partition(".")
-    return model.model_copy(update={name: replaced(getattr(model, name), rest, value) if rest else value})
 
 
 def six_values(bars) -> list[tuple[Any, ...]]:
@@ -378,7 +362,7 @@ def test_why_yahoo_is_unreachable_is_told(yahoo, settings, closed_port):
 
 @pytest.fixture
 def yahoo_then_sample(yahoo, configure) -> None:
-    configure("stock_jobs.data_fetch.sources", ("yahoo_finance", "alpha_vantage", "cached", "sample"))
+    configure(**{"stock_jobs.data_fetch.sources": ("yahoo_finance", "alpha_vantage", "cached", "sample")})
 
 
 @pytest.mark.django_db
@@ -418,7 +402,7 @@ def test_a_symbol_is_not_unknown_because_a_later_source_does_not_know_it(yahoo, 
 
 @pytest.mark.django_db
 def test_the_error_of_a_lone_source_is_raised(yahoo, configure, symbol):
-    configure("stock_jobs.data_fetch.sources", ("yahoo_finance", "alpha_vantage", "cached"))
+    configure(**{"stock_jobs.data_fetch.sources": ("yahoo_finance", "alpha_vantage", "cached")})
     yahoo.misbehave("server_error", symbol)
 
     with pytest.raises(SourceDown, match="Yahoo Finance answered 503"):
@@ -426,14 +410,14 @@ def test_the_error_of_a_lone_source_is_raised(yahoo, configure, symbol):
 
 
 def test_without_an_available_source_the_setting_is_named(configure):
-    configure("stock_jobs.data_fetch.sources", ("alpha_vantage", "cached"))
+    configure(**{"stock_jobs.data_fetch.sources": ("alpha_vantage", "cached")})
 
     with pytest.raises(SourceError, match=r"None of stock_jobs\.data_fetch\.sources is available"):
         fetch_history("AAPL", SINCE)
 
 
 def test_sources_are_asked_in_the_configured_order(yahoo, configure):
-    configure("stock_jobs.data_fetch.sources", ("sample", "yahoo_finance"))
+    configure(**{"stock_jobs.data_fetch.sources": ("sample", "yahoo_finance")})
 
     assert fetch_history("AAPL", SINCE).source == "sample"
     assert yahoo.asked_for() == []

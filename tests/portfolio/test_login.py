@@ -79,11 +79,8 @@ def test_a_stock_is_fresh_until_its_limit(user, hold, settings):
     assert asked_for() == []
 
 
-def test_the_limit_is_the_configured_one(user, hold, settings):
-    config = settings.JOB_PROCESSOR
-    rules = config.stock_jobs.portfolio_priority.model_copy(update={"data_staleness_threshold": 5})
-    stock_jobs = config.stock_jobs.model_copy(update={"portfolio_priority": rules})
-    settings.JOB_PROCESSOR = config.model_copy(update={"stock_jobs": stock_jobs})
+def test_the_limit_is_the_configured_one(user, hold, configure):
+    configure(**{"stock_jobs.portfolio_priority.data_staleness_threshold": 5})
     hold(user, "AAPL")
     checked(["AAPL"], timedelta(minutes=6))
     log_in(user)

@@ -43,29 +43,15 @@ def all_of(value: float | None) -> Factors:
     return Factors(value, value, value, value)
 
 
-@pytest.fixture
-def configure(settings):
-    """configure(rules={...}, weights={...}): other rules of triggers and weights of factors than the shipped ones."""
-
-    def configure(rules=None, weights=None) -> None:
-        config = settings.JOB_PROCESSOR
-        jobs = config.jobs.model_copy(
-            update={"priority_rules": config.jobs.priority_rules.model_copy(update=rules or {})}
-        )
-        factors = config.portfolio.priority_factors.model_copy(update=weights or {})
-        portfolio = config.portfolio.model_copy(update={"priority_factors": factors})
-        settings.JOB_PROCESSOR = config.model_copy(update={"jobs": jobs, "portfolio": portfolio})
-
-    return configure
+def use_weights(configure, **weights: float) -> None:
+    configure(**{f"portfolio.priority_factors.{name}": weight for name, weight in weights.items()})
 
 
 @pytest.fixture
 def only_activity(configure):
     """The score is the user's activity."""
-    configure(
-        weights={"user_activity": 1.0, "portfolio_value": 0.0, "data_age": 0.0, "market_volatility": 0.0},
-        rules={"scheduled_update": 5},
-    )
+    use_weights(configure, user_activity=1.0, portfolio_value=0.0, data_age=0.0, market_volatility=0.0)
+    configure(**{"jobs.priority_rules.scheduled_update": 5})
 
 
 # The rank
@@ -115,14 +101,14 @@ def test_a_priority_stays_in_its_queues_band(trigger, queue, value, priority):
 
 def test_the_weights_are_the_configured_ones(configure):
     active, poor = Factors(user_activity=1.0, portfolio_value=0.0), Factors(user_activity=0.0, portfolio_value=1.0)
-    configure(weights={"user_activity": 0.7, "portfolio_value": 0.1})
+    use_weights(configure, user_activity=0.7, portfolio_value=0.1)
     assert [rank(SCHEDULE, FETCH, factors).priority for factors in (active, poor)] == [4, 6]
-    configure(weights={"user_activity": 0.1, "portfolio_value": 0.7})
+    use_weights(configure, user_activity=0.1, portfolio_value=0.7)
     assert [rank(SCHEDULE, FETCH, factors).priority for factors in (active, poor)] == [6, 4]
 
 
 def test_the_rule_is_the_configured_one(configure):
-    configure(rules={"user_request": 2})
+    configure(**{"jobs.priority_rules.user_request": 2})
     assert rank(REQUEST, FOREGROUND, all_of(1.0)).priority == 1
 
 

@@ -1,6 +1,7 @@
 """The configuration of tests and benchmarks."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -20,3 +21,9 @@ def write_configuration(file: Path, *, log_level: str = "INFO") -> Path:
     settings["logging"]["level"] = content["development"]["job_processor"]["logging"]["level"] = log_level
     file.write_text(yaml.safe_dump(content))
     return file
+
+
+def with_value(section: Any, path: str, value: Any) -> Any:
+    """A copy of a configuration with another value at `path`, such as `queue.backend`. The value is not validated."""
+    name, _, rest = path.partition(".")
+    return section.model_copy(update={name: with_value(getattr(section, name), rest, value) if rest else value})
