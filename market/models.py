@@ -24,7 +24,7 @@ class Stock(models.Model):
     """An instrument, known by its symbol. `checked_at` is the time of a source's last answer for the stock.
 
     A stock that no source has known on three days is parked, as `unknown` or (if bars are stored) `delisted`. Logins
-    and schedules skip parked stocks. A fetch by hand that finds bars makes the stock `active` again.
+    and schedules skip parked stocks. A manual fetch that finds bars makes the stock `active` again.
     """
 
     class Status(models.TextChoices):
@@ -39,21 +39,26 @@ class Stock(models.Model):
     status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
     checked_at = models.DateTimeField(null=True, blank=True, db_index=True)
     misses = models.PositiveSmallIntegerField(
-        default=0, editable=False, help_text="Days on which no source knew it, since one last did."
+        default=0, editable=False, help_text="Number of days on which no source knew the stock, since one last did."
     )
-    missed_on = models.DateField(null=True, blank=True, editable=False, help_text="The last of these days.")
-    source = models.CharField(max_length=40, blank=True, help_text="Which source last had bars for it.")
+    missed_on = models.DateField(
+        null=True, blank=True, editable=False, help_text="Last day on which no source knew the stock."
+    )
+    source = models.CharField(max_length=40, blank=True, help_text="Source of the newest bars.")
     history_starts = models.DateField(
-        null=True, blank=True, editable=False, help_text="A source was asked for earlier days and had none."
+        null=True, blank=True, editable=False, help_text="First day with a bar, if a source had no earlier bars."
     )
     is_outdated = models.BooleanField(
-        default=False, editable=False, help_text="A source has adjusted older bars since they were stored."
+        default=False, editable=False, help_text="Whether a source has adjusted older bars since they were stored."
     )
     bars_changed_at = models.DateTimeField(
-        null=True, blank=True, editable=False, help_text="When a fetch last added, changed or removed bars."
+        null=True, blank=True, editable=False, help_text="Time of the last fetch that added, changed or removed bars."
     )
     volatility = models.FloatField(
-        null=True, blank=True, editable=False, help_text="Of the last 20 daily returns, for a year: 0.35 is 35 %."
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Annualised volatility of the last 20 daily returns; 0.35 is 35 %.",
     )
 
     objects = StockManager()
@@ -77,7 +82,7 @@ class PriceBar(models.Model):
     """A day of a stock, in the stock's currency. Prices are doubles, as from the sources."""
 
     stock = models.ForeignKey(Stock, on_delete=models.CASCADE, related_name="bars")
-    date = models.DateField(help_text="The exchange's calendar day.")
+    date = models.DateField(help_text="Calendar day at the exchange.")
     open = models.FloatField(null=True, blank=True)
     high = models.FloatField(null=True, blank=True)
     low = models.FloatField(null=True, blank=True)
@@ -129,17 +134,21 @@ class Analysis(models.Model):
     data_as_of = models.DateField(
         null=True, blank=True, help_text="The day of the newest bar or headline, or of the snapshot."
     )
-    bars = models.PositiveIntegerField(null=True, blank=True, help_text="How many bars it is of.")
+    bars = models.PositiveIntegerField(null=True, blank=True, help_text="Number of analysed bars.")
     bars_changed_at = models.DateTimeField(
-        null=True, blank=True, help_text="The stock's, when its bars were read: other bars make it out of date."
+        null=True,
+        blank=True,
+        help_text="The stock's bars_changed_at when the bars were read; the analysis is outdated if it changes.",
     )
-    values = models.JSONField(default=dict, help_text="What was found, by name; null is not known.")
+    values = models.JSONField(default=dict, help_text="Values by name; null if unknown.")
     recommendation = models.CharField(max_length=4, choices=Action, blank=True)
     confidence = models.FloatField(null=True, blank=True, help_text="0 to 1.")
-    contributions = models.JSONField(default=list, help_text="What led to the recommendation.")
-    version = models.CharField(max_length=100, help_text="The rule or the model that it is by.")
-    tokens = models.PositiveIntegerField(null=True, blank=True, help_text="Used by a model.")
-    cost = models.FloatField(null=True, blank=True, help_text="Of the tokens, in the currency of the prices.")
+    contributions = models.JSONField(default=list, help_text="Signals or headlines behind the recommendation.")
+    version = models.CharField(max_length=100, help_text="Version of the rule or the model.")
+    tokens = models.PositiveIntegerField(null=True, blank=True, help_text="Tokens used by the LLM.")
+    cost = models.FloatField(
+        null=True, blank=True, help_text="Cost of the tokens, in the currency of the configured prices."
+    )
 
     objects = AnalysisQuerySet.as_manager()
 
@@ -163,12 +172,16 @@ class NewsItem(models.Model):
 
     # The index serves queries by stock, too.
     stock = models.ForeignKey(Stock, on_delete=models.CASCADE, related_name="news", db_index=False)
-    external_id = models.CharField(max_length=100, help_text="The source's, or made of the address or title.")
+    external_id = models.CharField(
+        max_length=100, help_text="Id from the source, or derived from the address or title."
+    )
     title = models.CharField(max_length=300)
     publisher = models.CharField(max_length=100, blank=True)
-    url = models.URLField(max_length=1000, blank=True, help_text="http or https; empty where it is another.")
+    url = models.URLField(
+        max_length=1000, blank=True, help_text="Address with http or https; empty for any other scheme."
+    )
     published_at = models.DateTimeField()
-    sentiment = models.FloatField(help_text="The title's alone: -1 (bad) to 1 (good).")
+    sentiment = models.FloatField(help_text="Sentiment of the title, from -1 (negative) to 1 (positive).")
 
     class Meta:
         ordering = ["-published_at", "-id"]
@@ -190,7 +203,7 @@ class LlmDay(models.Model):
 
     day = models.DateField(primary_key=True)
     tokens = models.PositiveBigIntegerField(default=0)
-    cost = models.FloatField(default=0.0, help_text="As far as prices are configured.")
+    cost = models.FloatField(default=0.0, help_text="Cost of the tokens, if their prices are configured.")
     questions = models.PositiveIntegerField(default=0)
 
     class Meta:
@@ -206,8 +219,10 @@ class SourceState(models.Model):
     """The state of a source, shared by all processes. Its row also serves as the lock for counting requests."""
 
     source = models.CharField(max_length=40, primary_key=True)
-    cooldown_until = models.DateTimeField(null=True, blank=True, help_text="Nothing is asked for before.")
-    refusals = models.PositiveIntegerField(default=0, help_text="Pauses since it last answered.")
+    cooldown_until = models.DateTimeField(
+        null=True, blank=True, help_text="End of the pause; no request is sent before."
+    )
+    refusals = models.PositiveIntegerField(default=0, help_text="Number of pauses since the last answer.")
 
     class Meta:
         ordering = ["source"]
@@ -236,7 +251,7 @@ class SourceUse(models.Model):
 class TradingSession(models.Model):
     """When an exchange trades, from opening to close (a break at noon included)."""
 
-    calendar = models.CharField(max_length=10, help_text="As in exchange_calendars: XNYS, 24/5.")
+    calendar = models.CharField(max_length=10, help_text="Calendar of exchange_calendars, such as XNYS or 24/5.")
     opens_at = models.DateTimeField()
     closes_at = models.DateTimeField()
 

@@ -33,8 +33,8 @@ def parse_symbol(text: str) -> str:
     # Upper-casing first would turn letters such as the dotless i into ASCII.
     if not symbol.isascii() or not _SYMBOL.fullmatch(symbol.upper()):
         raise InvalidSymbol(
-            f"{shown} is not a symbol: it starts with a letter, a digit or ^, "
-            "and goes on with letters, digits and . - = ^ &"
+            f"{shown} is not a symbol; a symbol starts with a letter, a digit or ^, "
+            "followed by letters, digits and . - = ^ &"
         )
     return _SHARE_CLASS.sub(r"\1-\2", symbol.upper())
 

@@ -63,13 +63,15 @@ def _load_months(calendar: str, first: date, last: date) -> ExchangeCalendar | N
     # Both ends are given: the default end is a year after exchange_calendars was imported.
     start, end = max(first, earliest), min(last, latest)
     if start > end:
-        logger.warning("the calendar %s ends on %s: a newer exchange_calendars may know more", calendar, latest)
+        logger.warning(
+            "the calendar %s ends on %s: a newer version of exchange_calendars may have more days", calendar, latest
+        )
         return None
     try:
         return get_calendar(calendar, start=start, end=end)
     except Exception as error:  # noqa: BLE001  (whatever a calendar stumbles over, prices are fetched without it)
         reason = str(error).partition("\n")[0][:200]
-        logger.warning("the calendar %s does not know the days from %s to %s: %s", calendar, start, end, reason)
+        logger.warning("the calendar %s could not be loaded from %s to %s: %s", calendar, start, end, reason)
         return None
 
 

@@ -39,5 +39,5 @@ def analyse_stock(job: Job) -> Store | JobResult:
     """Analyse a stock as the job asks, unless a recent analysis is still valid."""
     (kind,) = read_parameters(AnalysisParameters, job).analysis_types
     if job_type_of(kind) != job.job_type:
-        raise JobError(f"parameters.analysis_types: {kind} is not found out by {job.job_type} jobs")
+        raise JobError(f"parameters.analysis_types: {job.job_type} jobs do not support {kind}")
     return KINDS[kind].analyse(job, timezone.now())

@@ -14,9 +14,9 @@ def find_stock(symbol: str) -> Stock:
     """The stock to analyse. JobError if the stock is unknown or parked."""
     stock = Stock.objects.filter(symbol=symbol).first()
     if stock is None:
-        raise JobError(f"{symbol} is not known here; fetch it first")
+        raise JobError(f"unknown stock {symbol}; fetch it first")
     if stock.status != Stock.Status.ACTIVE:
-        raise JobError(f"{stock.symbol} is parked as {stock.status}; a fetch by hand that finds it ends that")
+        raise JobError(f"{stock.symbol} is parked as {stock.status}; a manual fetch that finds bars reactivates it")
     return stock
 
 

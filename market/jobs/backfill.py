@@ -40,7 +40,7 @@ def check_range(start: date, end: date | None, today: date) -> None:
             raise InvalidRange(f"{day} is in the future; the latest day is {today} (UTC)", of_start=day is start)
     last = end or today
     if start > last:
-        raise InvalidRange(f"{start} is after {last}; the first day comes first", of_start=True)
+        raise InvalidRange(f"{start} is after {last}; choose an earlier first day", of_start=True)
     if last - start > LONGEST_RANGE:
         raise InvalidRange(
             f"{start} is more than {LONGEST_RANGE_YEARS} years before {last}; the earliest is {last - LONGEST_RANGE}",

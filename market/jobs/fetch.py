@@ -114,7 +114,7 @@ def _why_needless(job: Job, parameters: FetchParameters, now: datetime) -> str:
         return ""
     if job.requests.exclude(trigger=Job.Trigger.USER_LOGIN).exists():
         return ""
-    return "it was fetched a moment before"
+    return "already fresh"
 
 
 def _nothing_fetched(symbol: str, reason: str, source: str = "") -> JobResult:
@@ -175,7 +175,7 @@ def _store(histories: Sequence[History], parameters: FetchParameters) -> list[St
 
 
 def _told_of_adjustment(stored: Stored) -> dict[str, str]:
-    return {"adjusted": f"fetched anew from {stored.outdated_from}"} if stored.outdated_from else {}
+    return {"adjusted": f"fetched again from {stored.outdated_from}"} if stored.outdated_from else {}
 
 
 def fetch_batch(job: Job) -> JobResult:
@@ -276,7 +276,7 @@ def _why_not(symbols: Sequence[str], parameters: BatchParameters, freshness: Fre
         return {}
     single = Job.objects.active().filter(job_type=Job.Type.STOCK_FETCH, symbol=OuterRef("symbol"))
     stocks = Stock.objects.filter(symbol__in=symbols).annotate(on_its_way=Exists(single))
-    reasons = dict.fromkeys(symbols, "not known here any more")
+    reasons = dict.fromkeys(symbols, "deleted")
     return reasons | {stock.symbol: _why_needs_none(stock, freshness) for stock in stocks}
 
 
@@ -287,7 +287,7 @@ def _why_needs_none(stock: Any, freshness: Freshness) -> str:
         return _market_closed(closed_since)
     if not freshness.is_stale(stock):
         return "fresh"
-    return "on its way" if stock.on_its_way else ""
+    return "active in another job" if stock.on_its_way else ""
 
 
 def _keep(
@@ -404,13 +404,13 @@ def _end_batch(results: dict[str, dict[str, Any]]) -> JobResult:
         raise JobError(f"none of {len(results)} stocks could be fetched; {first}: {error}")
     if len(cached) == len(results):
         return JobResult(
-            Job.Outcome.UNCHANGED, result | {"reason": f"none of {len(results)} was fetched; {cached[0]}"}
+            Job.Outcome.UNCHANGED, result | {"reason": f"none of {len(results)} stocks was fetched; {cached[0]}"}
         )
     if failed or cached:
         return JobResult(Job.Outcome.PARTIAL, result)
     if written:
         return JobResult(Job.Outcome.UPDATED, result)
-    return JobResult(Job.Outcome.UNCHANGED, result | {"reason": "nothing new for any of its stocks"})
+    return JobResult(Job.Outcome.UNCHANGED, result | {"reason": "no new bars for any stock"})
 
 
 def _ask(job: Job, symbol: str, parameters: FetchParameters) -> History:

@@ -17,7 +17,7 @@ from market.sources.base import NotOffered, SourceError, SymbolNotFound
 from tasks.models import Job
 from tasks.running.handlers import JobError, JobResult, Store
 
-NOTHING_TO_JUDGE = "nothing is known of what the rule looks at"
+NOTHING_TO_JUDGE = "the values that the rule needs are unknown"
 
 
 def research_fundamentals(job: Job, now: datetime) -> Store | JobResult:
@@ -28,7 +28,7 @@ def research_fundamentals(job: Job, now: datetime) -> Store | JobResult:
     stock = find_stock(job.symbol)
     last = last_analysis(stock, Analysis.Kind.FUNDAMENTAL, now)
     if last is not None and fundamentals_hold(last, stock):
-        return unchanged(last, "and fundamentals are not looked at more often", **_fundamentals_in(last))
+        return unchanged(last, "and fundamentals are not fetched again within cache_ttl", **_fundamentals_in(last))
     found, reason = None, ""
     try:
         found = ask_source(job, lambda: fetch_fundamentals(stock.symbol))
@@ -57,7 +57,7 @@ def research_news(job: Job, now: datetime) -> Store | JobResult:
     stock = find_stock(job.symbol)
     last = last_analysis(stock, Analysis.Kind.NEWS, now)
     if last is not None and news_hold(last, stock):
-        return unchanged(last, "and news are not looked at more often", **_headlines_in(last))
+        return unchanged(last, "and news is not fetched again within cache_ttl", **_headlines_in(last))
     new, reason = 0, ""
     try:
         new = ask_source(job, lambda: refresh_news(stock, now))

@@ -24,12 +24,12 @@ def analyse_sentiment(job: Job, now: datetime) -> Store | JobResult:
     stock, wanted = find_stock(job.symbol), version_wanted(settings.LLM)
     last = last_analysis(stock, Analysis.Kind.SENTIMENT, now)
     if last is not None and holds(last, stock):
-        return unchanged(last, "and news are not looked at more often", **_details(last))
+        return unchanged(last, "and news is not fetched again within cache_ttl", **_details(last))
     error = _refresh(job, stock, now)
     news = recent_news(stock, now)
     # Store an analysis even if no source has any news: the next login would get the same answer.
     if not news and error is not None and not isinstance(error, NotOffered):
-        raise JobError(f"no news of {stock.symbol} are stored, and none could be fetched: {error}")
+        raise JobError(f"no news of {stock.symbol} is stored, and none could be fetched: {error}")
     return partial(_store, _analyse(stock, news, wanted, str(error or ""), now))
 
 
@@ -49,7 +49,7 @@ def _refresh(job: Job, stock: Stock, now: datetime) -> SourceError | None:
 
 def _analyse(stock: Stock, news: Sequence[NewsItem], wanted: str, problem: str, now: datetime) -> Analysis:
     if not news:
-        return analyse_by_rule(stock, news, wanted, fallback=problem or f"no news of the last {RECENT.days} days")
+        return analyse_by_rule(stock, news, wanted, fallback=problem or f"no news in the last {RECENT.days} days")
     if settings.LLM is None:
         return analyse_by_rule(stock, news, wanted, fallback=problem)
     usage = None
@@ -67,8 +67,9 @@ def _why_stale(stock: Stock, problem: str, now: datetime) -> str:
     if problem:
         return f"the headlines are stale: {problem}"
     if Freshness.of([stock], now).is_stale(stock):
-        checked = "never" if stock.checked_at is None else f"last at {stock.checked_at:%Y-%m-%d %H:%M} UTC"
-        return f"what is known of {stock.symbol} is stale: it was checked {checked}"
+        at = stock.checked_at
+        checked = "never checked" if at is None else f"last checked at {at:%Y-%m-%d %H:%M} UTC"
+        return f"{stock.symbol} is stale: {checked}"
     return ""
 
 

@@ -65,10 +65,10 @@ def _await_adjusted(job: Job, stock: Stock, fetches: Sequence[Job], now: datetim
         fetch = requested.jobs[0]
     _postpone_for(fetch, now)
     if fetch.finished_at is None:
-        why = f"that has been on its way since {fetch.created_at:%Y-%m-%d %H:%M} UTC"
+        why = f"the fetch has been active since {fetch.created_at:%Y-%m-%d %H:%M} UTC"
     else:
-        why = fetch.error or "the source did not have all of them"
-    raise JobError(f"the source has adjusted older bars of {stock.symbol}, which are not fetched anew yet: {why}")
+        why = fetch.error or "the source did not have all bars"
+    raise JobError(f"the source has adjusted older bars of {stock.symbol}, which have not been fetched again: {why}")
 
 
 def _await_history(job: Job, stock: Stock, fetches: Sequence[Job], now: datetime) -> str:
@@ -78,17 +78,17 @@ def _await_history(job: Job, stock: Stock, fetches: Sequence[Job], now: datetime
         return ""
     first_day = job.created_at.date() - HISTORY
     if days and not missing_days(stock, first_day, now.date(), now):
-        return f"there are none before {days[-1]}"
+        return f"there are no bars before {days[-1]}"
     covering = [fetch for fetch in fetches if _covers(fetch, first_day, now)]
     fetch = next((fetch for fetch in covering if _tells(fetch, job) or fetch.status == Job.Status.COMPLETED), None)
     if fetch is None:
         fetch = request_fetches([stock], Job.Trigger.BACKGROUND_ANALYSIS, start=first_day).jobs[0]
     _postpone_for(fetch, now)
     if fetch.finished_at is None:
-        return f"its history has been on its way since {fetch.created_at:%Y-%m-%d %H:%M} UTC"
+        return f"the fetch of its history has been active since {fetch.created_at:%Y-%m-%d %H:%M} UTC"
     if fetch.status != Job.Status.COMPLETED:
         return f"its history could not be fetched: {fetch.error}"
-    return f"no source has more since {first_day}"
+    return f"no source has more bars since {first_day}"
 
 
 def _covers(fetch: Job, first_day: date, now: datetime) -> bool:

@@ -33,7 +33,9 @@ def reserve(tokens: int) -> Reserved:
     enough = LlmDay.objects.filter(day=today, tokens__lte=limit - tokens)
     if not enough.update(tokens=F("tokens") + tokens):
         used = LlmDay.objects.get(day=today).tokens
-        raise BudgetUsedUp(f"{used} of {limit} tokens of {today} (UTC) are used, and it may take {tokens} more")
+        raise BudgetUsedUp(
+            f"{used} of {limit} tokens of {today} (UTC) are used, and the request may need {tokens} more"
+        )
     return Reserved(today, tokens)
 
 

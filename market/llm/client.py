@@ -122,7 +122,7 @@ class _Transport(httpx2.AsyncBaseTransport):
                 break
         if response.headers.get("Content-Encoding", "identity") != "identity":
             await response.aclose()
-            raise _Stopped("its answer is compressed, which was not asked for", may_have_cost=True)
+            raise _Stopped("its answer is compressed, although the request forbids it", may_have_cost=True)
         response.stream = _Limited(response.stream)
         return response
 
@@ -167,13 +167,13 @@ def _explain_loss(cause: BaseException | None) -> LlmError:
 def _explain(status: int, model: str) -> str:
     """The meaning of a status. The server's own text may repeat the key, and is left out."""
     if 300 <= status < 400:
-        return f"it redirects ({status}), which is not followed"
+        return f"it redirects ({status}), and redirects are not followed"
     if status in (401, 403):
         return f"it does not accept OPENAI_API_KEY ({status})"
     if status == 404:
         return f"it has no model {model!r}, or OPENAI_BASE_URL lacks a part such as /v1 (404)"
     if status == 429:
-        return "it has too many requests, or what was paid for is used up (429)"
+        return "it refused the request: rate limit or quota exceeded (429)"
     return f"it answered {status}" if status >= 500 else f"it refused the request ({status})"
 
 
@@ -203,7 +203,7 @@ def _read(content: bytes) -> Reply:
     try:
         completion = _Completion.model_validate_json(content)
     except ValidationError:
-        raise LlmError("it sent something else than a chat completion") from None
+        raise LlmError("its answer is not a chat completion") from None
     choice, usage = completion.choices[0], _read_usage(completion.usage)
     if choice.finish_reason == "length":
         raise LlmError("its answer is longer than integration.apis.openai.max_tokens allows", usage)

@@ -21,7 +21,7 @@ async def resolve(server: LlmServer, host: str) -> list[Address]:
     addresses = await _look_up(host)
     for address in addresses:
         if reason := server.why_not(address):
-            raise AddressRefused(f"{host} stands for an address that is not asked: {reason}")
+            raise AddressRefused(f"{host} resolves to a forbidden address: {reason}")
     return addresses
 
 

@@ -36,18 +36,22 @@ class RequestCommand(ShellCommand):
     """A command that requests a job of each SYMBOL."""
 
     def add_request_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("symbols", nargs="+", metavar="SYMBOL", help="as Yahoo Finance writes it: AAPL, BRK-B")
+        parser.add_argument(
+            "symbols", nargs="+", metavar="SYMBOL", help="symbol at Yahoo Finance, such as AAPL or BRK-B"
+        )
         parser.add_argument(
             "--trigger",
             metavar="T",
             default=Job.Trigger.USER_REQUEST.value,
-            help=f"why: {', '.join(Job.Trigger.values)} (default: user_request)",
+            help=f"trigger of the jobs: {', '.join(Job.Trigger.values)} (default: user_request)",
         )
-        parser.add_argument("--wait", action="store_true", help="show each job's end, and wait for the last one")
         parser.add_argument(
-            "--timeout", metavar="SECONDS", help=f"the longest that --wait waits (default: {DEFAULT_TIMEOUT:.0f})"
+            "--wait", action="store_true", help="wait until all jobs have ended, and print each result"
         )
-        parser.add_argument("--json", action="store_true", help="print the jobs as a JSON list instead, at the end")
+        parser.add_argument(
+            "--timeout", metavar="SECONDS", help=f"time limit of --wait in seconds (default: {DEFAULT_TIMEOUT:.0f})"
+        )
+        parser.add_argument("--json", action="store_true", help="print only a JSON list of the jobs, at the end")
 
     def ask(self, asked: Asked, request: Callable[[list[Stock]], EnqueueResult]) -> None:
         """Request the jobs, print them, and wait with --wait. Unknown stocks are created."""
@@ -62,7 +66,7 @@ class RequestCommand(ShellCommand):
                 self.stdout.flush()
             left = self._show_ends(jobs, asked.patience, quiet=asked.as_data) if asked.wait else []
         except KeyboardInterrupt:
-            raise CommandError("stopped waiting; the jobs go on", returncode=130) from None
+            raise CommandError("stopped waiting; the jobs continue", returncode=130) from None
         finally:
             finish_here(self)
         self._judge(jobs, left, asked)
@@ -95,7 +99,7 @@ class RequestCommand(ShellCommand):
         late = ", ".join(f"{job.subject} is {job.status}" for job in now if job.pk in left)
         bad = [job for job in now if job.status in Job.UNSUCCESSFUL]
         faults = [f"{len(bad)} of {len(now)} jobs did not succeed"] if bad else []
-        faults += [f"after {asked.patience:g} s {late}"] if late else []
+        faults += [f"not ended after {asked.patience:g} s: {late}"] if late else []
         if faults:
             raise CommandError("; ".join(faults))
 
@@ -118,7 +122,7 @@ def _parse_patience(value: object, *, wait: bool) -> float:
     if value is None:
         return DEFAULT_TIMEOUT
     if not wait:
-        raise bad_argument("--timeout is for --wait; add it, or leave --timeout out")
+        raise bad_argument("--timeout needs --wait; add --wait or omit --timeout")
     try:
         patience = float(str(value))
     except ValueError:

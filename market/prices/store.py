@@ -107,7 +107,7 @@ def _lock(symbols: Sequence[str]) -> list[Stock]:
     locked = Stock.objects.select_for_update(no_key=True).filter(symbol__in=symbols).order_by("pk")
     stocks = {stock.symbol: stock for stock in locked}
     if missing := [symbol for symbol in symbols if symbol not in stocks]:
-        raise Stock.DoesNotExist(f"{missing[0]} is not known here any more")
+        raise Stock.DoesNotExist(f"{missing[0]} no longer exists")
     return [stocks[symbol] for symbol in symbols]
 
 

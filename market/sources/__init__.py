@@ -51,7 +51,7 @@ def fetch_history(symbol: str, start: date, end: date | None = None) -> History:
                 raise
         except SourceError as error:
             errors.append(error)
-    none = SourceError("None of stock_jobs.data_fetch.sources is available here")
+    none = SourceError("No source of stock_jobs.data_fetch.sources is available")
     raise max(errors, key=lambda error: (error.retryable, not isinstance(error, NotOffered)), default=none)
 
 
@@ -76,7 +76,7 @@ def fetch_fundamentals(symbol: str) -> Fundamentals:
 def _first(offering: Iterable[_Offering], what: str) -> _Offering:
     for source in offering:
         return source
-    raise NotOffered(f"None of stock_jobs.data_fetch.sources has {what}")
+    raise NotOffered(f"No source of stock_jobs.data_fetch.sources has {what}")
 
 
 @cache

@@ -118,25 +118,25 @@ class AlphaVantage:
                 self._allowance.note_refusal(pause)
                 return RateLimited(f"{LABEL} refused {symbol}: too many requests a {period}")
         if "premium" in said:
-            return AccessRefused(f"{LABEL} refused {symbol}: what was asked for needs a paid key")
+            return AccessRefused(f"{LABEL} refused {symbol}: the request needs a paid key")
         if re.search("api ?key", said, re.IGNORECASE):
             return AccessRefused(f"{LABEL} refused {symbol}: it does not accept ALPHA_VANTAGE_API_KEY")
         if said.startswith("Invalid API call"):
             return _no_data(symbol)
         said = said.replace(settings.ALPHA_VANTAGE_API_KEY or "\0", "…")
-        return SourceError(f"{LABEL} has nothing for {symbol} but a note: {clean_text(said, 200)}")
+        return SourceError(f"{LABEL} sent a note instead of data for {symbol}: {clean_text(said, 200)}")
 
 
 def _name_of(symbol: str) -> str:
     """Alpha Vantage's name for a share; NotOffered for symbols of anything except shares."""
     share = _SHARE.fullmatch(symbol)
     if share is None:
-        raise NotOffered(f"{LABEL} has shares only, and {symbol} is none")
+        raise NotOffered(f"{LABEL} has only shares, and {symbol} is not a share")
     name, suffix = share.groups()
     if suffix is None:
         return name
     if suffix not in _SUFFIXES:
-        raise NotOffered(f"{LABEL} is not asked for {symbol}: its name for the exchange .{suffix} is not known")
+        raise NotOffered(f"{LABEL} cannot be used for {symbol}: its name of the exchange .{suffix} is unknown")
     return f"{name}.{_SUFFIXES[suffix]}"
 
 

@@ -82,14 +82,15 @@ class Budget:
             self._refusals = state.refusals
             if state.cooldown_until and state.cooldown_until > state.now:
                 until = state.cooldown_until
-                raise SourceBusy(f"{self._label} asked for a pause until {clock(until)}", until)
+                raise SourceBusy(f"{self._label} is paused until {clock(until)}", until)
             SourceUse.objects.filter(source=self._source, granted_at__lte=state.now - WINDOW).delete()
             uses = list(SourceUse.objects.filter(source=self._source).order_by("granted_at"))
             used = sum(use.requests for use in uses)
             if used >= allowed:
                 until = _when_free(uses, used - allowed + _worth_waiting_for(allowed)) + WINDOW
                 raise SourceBusy(
-                    f"{self._label}: {allowed} of {limit} requests a minute are used up until {clock(until)}", until
+                    f"{self._label}: rate limit reached ({allowed} of {limit} requests a minute) until {clock(until)}",
+                    until,
                 )
             granted = min(max(1, limit // 600), allowed - used)
             SourceUse.objects.create(source=self._source, granted_at=state.now, requests=granted)

@@ -134,7 +134,7 @@ def test_from_the_form_to_the_bars(submit, admin_client, yahoo):
     [
         ("", "This field is required."),
         ("   ", "This field is required."),
-        ("S&P 500", "'S&P 500' is not a symbol: it starts with a letter, a digit or ^, and goes on with"),
+        ("S&P 500", "'S&P 500' is not a symbol; a symbol starts with a letter, a digit or ^, followed by"),
         ("AAPL\x00", "Null characters are not allowed."),
         ("<b>", "'<b>' is not a symbol"),
         ("é\u0131", "'é\u0131' is not a symbol"),
@@ -267,7 +267,7 @@ SYMBOL_NEEDED = "A symbol is needed, such as AAPL or BRK-B; or a portfolio."
 @pytest.mark.parametrize(
     ("fields", "field", "complaint"),
     [
-        ({"start": "2024-02-01"}, "start", "2024-02-01 is after 2024-01-31; the first day comes first."),
+        ({"start": "2024-02-01"}, "start", "2024-02-01 is after 2024-01-31; choose an earlier first day."),
         ({"end": str(TODAY + timedelta(days=2))}, "end", "is in the future; the latest day is"),
         ({"start": str(TODAY + timedelta(days=2)), "end": ""}, "start", "is in the future; the latest day is"),
         ({"start": "1900-01-01"}, "start", "1900-01-01 is more than 60 years before 2024-01-31; the earliest is"),

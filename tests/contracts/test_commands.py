@@ -126,7 +126,7 @@ TOMORROW = TODAY + timedelta(days=1)
         (["AAPL", "--trigger", "whim"], "--trigger whim is not one of user_login, user_request, "),
         (["AAPL", "--wait", "--timeout", "soon"], "--timeout soon is not a number of seconds"),
         (["AAPL", "--wait", "--timeout", "nan"], "--timeout nan is not a number of seconds"),
-        (["AAPL", "--timeout", "5"], "--timeout is for --wait"),
+        (["AAPL", "--timeout", "5"], "--timeout needs --wait"),
     ],
 )
 def test_fetch_stock_refuses_bad_arguments_and_does_nothing(words, error):
@@ -171,7 +171,7 @@ def test_fetch_stock_ends_with_1_when_a_job_failed_and_prints_json_all_the_same(
 @pytest.mark.django_db
 def test_fetch_stock_ends_with_1_when_the_time_is_up():
     refusal = refused("fetch_stock", "AAPL", "--wait", "--timeout", "0.3")
-    assert (refusal.returncode, str(refusal)) == (1, "after 0.3 s AAPL is pending")
+    assert (refusal.returncode, str(refusal)) == (1, "not ended after 0.3 s: AAPL is pending")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -142,7 +142,7 @@ FAILURES = [
     ("a_minute", RateLimited, "Alpha Vantage refused AAPL: too many requests a minute"),
     ("a_day", RateLimited, "Alpha Vantage refused AAPL: too many requests a day"),
     ("too_many", RateLimited, "Alpha Vantage refused AAPL: too many requests (429)"),
-    ("unheard_of", SourceError, "Alpha Vantage has nothing for AAPL but a note: Closed for repairs, …"),
+    ("unheard_of", SourceError, "Alpha Vantage sent a note instead of data for AAPL: Closed for repairs, …"),
     ("server_error", SourceDown, "Alpha Vantage answered 503 for AAPL"),
     *(
         (how, MalformedAnswer, "Alpha Vantage sent an answer for AAPL that is not a series of daily prices")
@@ -209,7 +209,7 @@ def test_a_free_key_is_told_that_a_long_history_needs_a_paid_one(source):
     with pytest.raises(AccessRefused) as error:
         source.history("AAPL", SINCE - timedelta(days=365))
 
-    assert str(error.value) == "Alpha Vantage refused AAPL: what was asked for needs a paid key"
+    assert str(error.value) == "Alpha Vantage refused AAPL: the request needs a paid key"
 
 
 def test_a_key_that_is_not_accepted_is_named(source, settings):
@@ -245,7 +245,7 @@ def test_five_requests_a_minute_are_its_own_budget(alpha_vantage):
     for _ in range(5):
         source.history("AAPL", SINCE)
 
-    with pytest.raises(SourceBusy, match=r"Alpha Vantage: 5 of 5 requests a minute are used up until"):
+    with pytest.raises(SourceBusy, match=r"Alpha Vantage: rate limit reached \(5 of 5 requests a minute\) until"):
         source.history("AAPL", SINCE)
     assert len(alpha_vantage.requests) == usage_of(SOURCE).used == 5
     assert usage_of("yahoo_finance").used == 0
@@ -262,7 +262,7 @@ def test_after_a_refusal_it_is_left_alone_for_a_while(alpha_vantage, how, second
 
     assert until
     assert timedelta(seconds=seconds - 2) < until - timezone.now() <= timedelta(seconds=seconds)
-    with pytest.raises(SourceBusy, match="Alpha Vantage asked for a pause until"):
+    with pytest.raises(SourceBusy, match="Alpha Vantage is paused until"):
         AlphaVantage(Budget(SOURCE)).history("AAPL", SINCE)
     assert len(alpha_vantage.requests) == 1
 
@@ -330,7 +330,7 @@ def test_an_index_alone_cannot_be_fetched_and_is_not_parked(alpha_vantage, in_or
     stock = Stock.objects.create(symbol="^GSPC")
     job = request_fetches([stock], Job.Trigger.USER_REQUEST).created[0]
 
-    with pytest.raises(JobFailed, match=r"Alpha Vantage has shares only, and \^GSPC is none"):
+    with pytest.raises(JobFailed, match=r"Alpha Vantage has only shares, and \^GSPC is not a share"):
         run_job(job.pk, "worker")
     stock.refresh_from_db()
     assert (stock.checked_at, stock.misses, stock.status) == (None, 0, "active")

@@ -221,7 +221,7 @@ def test_a_young_stock_is_analysed_as_far_as_possible_and_not_asked_for_again(ya
     assert set(done.result["lacking"]) == {name for name, needed in NEEDED.items() if needed > 60}
     assert done.result["recommendation"] == "HOLD"
     assert done.result["confidence"] < 0.2
-    assert done.result["reason"].startswith(("there are none before 20", "no source has more since 20"))
+    assert done.result["reason"].startswith(("there are no bars before 20", "no source has more bars since 20"))
     configured(**{"stock_jobs.analysis.cache_ttl": 0})
     assert run(request(Stock.objects.get())).outcome == "partial"
     assert len(history_jobs()) == 1
@@ -234,7 +234,7 @@ def test_the_start_of_a_history_that_is_whole_is_the_answer_without_a_fetch():
     Stock.objects.update(history_starts=days[-1])
     job = run(request(stock))
     assert job.result is not None
-    assert (job.outcome, job.result["reason"]) == ("partial", f"there are none before {days[-1]}")
+    assert (job.outcome, job.result["reason"]) == ("partial", f"there are no bars before {days[-1]}")
     assert history_jobs() == []
 
 
@@ -253,7 +253,7 @@ def test_an_analysis_looks_more_rarely_the_longer_the_history_takes_and_goes_on_
     done = run(job)
     assert done.result is not None
     assert (done.outcome, done.retries) == ("partial", 0)
-    assert done.result["reason"].startswith("its history has been on its way since ")
+    assert done.result["reason"].startswith("the fetch of its history has been active since ")
 
 
 def test_a_history_that_cannot_be_fetched_is_told_with_what_is_possible(yahoo):
@@ -294,7 +294,7 @@ def test_bars_that_cannot_be_replaced_are_not_analysed(yahoo):
     job = run(request(stock))
     assert run(history_jobs()[0]).status == "failed"
     why = "Yahoo Finance has no data for AAPL"
-    assert run(job).error == f"the source has adjusted older bars of AAPL, which are not fetched anew yet: {why}"
+    assert run(job).error == f"the source has adjusted older bars of AAPL, which have not been fetched again: {why}"
     assert not Analysis.objects.exists()
 
 
@@ -305,12 +305,12 @@ def test_bars_that_cannot_be_replaced_are_not_analysed(yahoo):
 def test_a_parked_stock_is_not_analysed(status):
     stock = stored()
     Stock.objects.update(status=status)
-    assert run(request(stock)).error == f"AAPL is parked as {status}; a fetch by hand that finds it ends that"
+    assert run(request(stock)).error == f"AAPL is parked as {status}; a manual fetch that finds bars reactivates it"
 
 
 def test_a_stock_that_is_not_known_here_is_not_analysed():
     job = request(Stock(symbol="AAPL"))
-    assert run(job).error == "AAPL is not known here; fetch it first"
+    assert run(job).error == "unknown stock AAPL; fetch it first"
 
 
 def test_a_symbol_that_no_source_knows_has_nothing_to_analyse(yahoo):
@@ -326,7 +326,7 @@ def test_a_symbol_that_no_source_knows_has_nothing_to_analyse(yahoo):
 @pytest.mark.parametrize(
     ("types", "error"),
     [
-        (["news"], "parameters.analysis_types: news is not found out by stock_analysis jobs"),
+        (["news"], "parameters.analysis_types: stock_analysis jobs do not support news"),
         (["gossip"], "parameters.analysis_types.0: 'gossip': Input should be 'technical', "),
         ([], "parameters.analysis_types: []: List should have at least 1 item"),
         (

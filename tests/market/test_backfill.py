@@ -242,7 +242,7 @@ def test_a_history_that_was_adjusted_is_fetched_anew_from_its_first_bar(adjust, 
     keep(aapl, bars[:-1])
     serve(yahoo, adjust(bars))
     result = fetch(aapl)
-    assert result["adjusted"] == f"fetched anew from {bars[0].date}"
+    assert result["adjusted"] == f"fetched again from {bars[0].date}"
     job = Job.objects.active().get()
     assert (job.trigger, job.queue, job.parameters["mode"]) == ("maintenance", "background_fetch", "replace")
     run_job(job.pk, "worker")
@@ -257,7 +257,7 @@ def test_a_batch_notices_it_too(aapl, yahoo):
     bars = daily_bars("AAPL", 100)
     keep(aapl, bars)
     serve(yahoo, split(bars, 2))
-    assert fetch(aapl, in_batch=True)["results"]["AAPL"]["adjusted"] == f"fetched anew from {bars[0].date}"
+    assert fetch(aapl, in_batch=True)["results"]["AAPL"]["adjusted"] == f"fetched again from {bars[0].date}"
     assert Job.objects.active().get().parameters["mode"] == "replace"
 
 
@@ -275,7 +275,7 @@ def test_a_stock_that_was_not_fetched_for_longer_than_a_fetch_goes_back_is_fetch
     bars = daily_bars("AAPL", 100)
     keep(aapl, bars[:40])
     serve(yahoo, bars)
-    assert fetch(aapl)["adjusted"] == f"fetched anew from {bars[0].date}"
+    assert fetch(aapl)["adjusted"] == f"fetched again from {bars[0].date}"
 
 
 def test_todays_bar_and_single_corrections_adjust_nothing(aapl, yahoo):
@@ -302,7 +302,7 @@ def test_an_answer_with_prices_as_traded_hides_no_adjustment(aapl, yahoo):
     first = store_history(base.History("AAPL", "alpha_vantage", traded), timezone.now())
     assert (first.written, first.outdated_from) == (2, None)
     serve(yahoo, split(bars, 2))
-    assert fetch(aapl)["adjusted"] == f"fetched anew from {bars[0].date}"
+    assert fetch(aapl)["adjusted"] == f"fetched again from {bars[0].date}"
 
 
 def test_prices_as_traded_do_not_replace_an_outdated_history(aapl):
@@ -409,7 +409,7 @@ def test_other_days_than_those_that_were_shown_are_shown_first(ask):
 @pytest.mark.parametrize(
     ("start", "end", "complaint"),
     [
-        ("2024-02-01", "2024-01-31", "2024-02-01 is after 2024-01-31; the first day comes first."),
+        ("2024-02-01", "2024-01-31", "2024-02-01 is after 2024-01-31; choose an earlier first day."),
         ("2024-01-01", "9999-12-31", "9999-12-31 is in the future; the latest day is"),
         ("1900-01-01", "", "1900-01-01 is more than 60 years before"),
         ("yesterday", "", "Enter a valid date."),

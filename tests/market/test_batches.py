@@ -146,7 +146,7 @@ def test_a_stock_that_was_removed_while_yahoo_answered_costs_no_other(batch, mon
     monkeypatch.setattr(fetch, "keep_sessions", lambda exchange: gone.delete())  # called before anything is stored
     result = run_job(job.pk, "worker")
     assert result
-    assert result["results"]["MSFT"] == {"success": False, "error": "MSFT is not known here any more"}
+    assert result["results"]["MSFT"] == {"success": False, "error": "MSFT no longer exists"}
     assert set(PriceBar.objects.values_list("stock__symbol", flat=True)) == {"AAPL", "IINN"}
 
 
@@ -189,7 +189,7 @@ def test_a_member_is_passed_over_that_is_fresh_or_on_its_way_or_gone_when_its_tu
     assert result
     skipped = {symbol: one["skipped"] for symbol, one in result["results"].items() if "skipped" in one}
     assert set(skipped) == {"AAPL", "MSFT", "IINN"}
-    assert (skipped["MSFT"], skipped["IINN"]) == ("on its way", "not known here any more")
+    assert (skipped["MSFT"], skipped["IINN"]) == ("active in another job", "deleted")
     assert [one["symbol"] for one in progress(job)] == ["CADL"]
 
 

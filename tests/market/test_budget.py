@@ -52,7 +52,8 @@ def test_what_a_minute_allows_is_shared_by_all_processes(limit):
     limit(10)
     spend(Budget(SOURCE), 6)
     spend(Budget(SOURCE), 4)
-    with pytest.raises(SourceBusy, match=r"Yahoo Finance: 10 of 10 requests a minute are used up until .* UTC"):
+    reached = r"Yahoo Finance: rate limit reached \(10 of 10 requests a minute\) until .* UTC"
+    with pytest.raises(SourceBusy, match=reached):
         Budget(SOURCE).spend()
     assert usage_of(SOURCE).used == 10
     assert usage_of(SOURCE).left == 0
@@ -112,7 +113,7 @@ def test_pauses_get_longer_until_the_source_answers_again(limit):
         budget.note_refusal(None)
         budget.note_refusal(None)  # another request that was under way
         assert timedelta(seconds=seconds - 5) < pause() <= timedelta(seconds=seconds)
-        with pytest.raises(SourceBusy, match="Yahoo Finance asked for a pause until"):
+        with pytest.raises(SourceBusy, match="Yahoo Finance is paused until"):
             Budget(SOURCE).spend()
         time_passes(timedelta(seconds=seconds + 1))
     budget.spend()
@@ -157,7 +158,7 @@ def test_a_refusal_pauses_everybody_for_as_long_as_yahoo_asks(yahoo):
         ask(YahooFinance(Budget(SOURCE)), "AAPL")
     assert timedelta(seconds=12) < pause() <= timedelta(seconds=17)
     sent = len(yahoo.server.requests)
-    with pytest.raises(SourceBusy, match="asked for a pause"):
+    with pytest.raises(SourceBusy, match="is paused until"):
         ask(YahooFinance(Budget(SOURCE)), "AAPL")
     assert len(yahoo.server.requests) == sent
 
@@ -181,7 +182,7 @@ def test_a_job_that_must_wait_goes_back_and_uses_up_no_retry(used_up, yahoo):
     assert (job.status, job.retries) == ("pending", 0)
     assert job.run_at
     assert timedelta(seconds=50) < job.run_at - timezone.now() < timedelta(seconds=65)
-    assert job.error.startswith("Yahoo Finance: 10 of 10 requests a minute are used up until")
+    assert job.error.startswith("Yahoo Finance: rate limit reached (10 of 10 requests a minute) until")
     assert yahoo.asked_for() == []
 
     time_passes(timedelta(seconds=63))

@@ -170,7 +170,7 @@ def test_a_job_that_waits_for_the_budget_goes_on_waiting(store, yahoo, configure
     assert run_job(job.pk, "worker") is None
     job.refresh_from_db()
     assert (job.status, job.retries) == ("pending", 0)
-    assert job.error.startswith("Yahoo Finance: 1 of 1 requests a minute are used up")
+    assert job.error.startswith("Yahoo Finance: rate limit reached (1 of 1 requests a minute)")
 
 
 # Batches
@@ -210,7 +210,7 @@ def test_a_batch_of_which_nothing_came_says_so(batch, yahoo, last_attempt):
     result = done(job)
 
     assert job.outcome == "unchanged"
-    assert result["reason"].startswith("none of 2 was fetched; Yahoo Finance sent an answer")
+    assert result["reason"].startswith("none of 2 stocks was fetched; Yahoo Finance sent an answer")
     assert {member["source"] for member in result["results"].values()} == {"cached"}
 
 

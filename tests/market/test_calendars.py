@@ -115,7 +115,7 @@ def test_a_calendar_that_fails_leaves_monday_to_friday_and_says_so_once(monkeypa
         days = session_days("XTAE", date(2027, 1, 1), date(2027, 1, 5))
         assert [day for day, _ in days] == in_january(1, 4, 5)
     assert [record.message for record in caplog.records] == [
-        "the calendar XTAE does not know the days from 2027-01-01 to 2027-12-31: Special dates are not sessions."
+        "the calendar XTAE could not be loaded from 2027-01-01 to 2027-12-31: Special dates are not sessions."
     ]
 
 

@@ -124,7 +124,7 @@ def test_a_loss_is_fully_against_and_without_earnings_and_price_there_is_no_vote
 
 def test_a_price_of_losses_is_told_as_a_loss():
     of_losses = recommend_by_fundamentals(Fundamentals(trailing_pe=-8.0)).contributions[0]
-    assert (of_losses.value, of_losses.reason) == (-0.125, "It made a loss in the last four quarters.")
+    assert (of_losses.value, of_losses.reason) == (-0.125, "The company made a loss in the last four quarters.")
 
 
 def test_a_debt_to_an_equity_that_is_used_up_is_not_known():
@@ -149,7 +149,7 @@ def test_a_debt_to_an_equity_that_is_used_up_is_not_known():
         (
             AILING,
             [
-                "It made a loss in the last four quarters.",
+                "The company made a loss in the last four quarters.",
                 "The loss is 4.0% of the revenue.",
                 "A year's loss is 9.0% of the equity.",
                 "The last quarter's revenue is 1.0% lower than a year before.",

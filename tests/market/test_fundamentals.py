@@ -158,9 +158,9 @@ def test_an_isin_stands_for_the_symbol_that_yahoo_says_whatever_is_in_it(yahoo):
     ("how", "error", "message"),
     [
         ("rate_limited", RateLimited, "Yahoo Finance refused AAPL: too many requests (429)"),
-        ("unauthorized", SourceDown, "Yahoo Finance refused AAPL (401), with a new cookie too"),
+        ("unauthorized", SourceDown, "Yahoo Finance refused AAPL (401), even with a new cookie"),
         ("server_error", SourceDown, "Yahoo Finance answered 503 for AAPL"),
-        ("html", SourceDown, "Yahoo Finance says that it is down for now"),
+        ("html", SourceDown, "Yahoo Finance reports that it is down"),
         ("not_found", MalformedAnswer, "Yahoo Finance sent an answer for AAPL that is not a summary"),
         ("malformed", MalformedAnswer, "Yahoo Finance sent an answer for AAPL that is not a summary"),
         ("null_body", MalformedAnswer, "Yahoo Finance sent an answer for AAPL that is not a summary"),
@@ -267,7 +267,7 @@ def test_where_no_source_has_fundamentals_that_is_said(configured):
     configured(**{"stock_jobs.data_fetch.sources": ["sample", "cached"]})
     configured_sources.cache_clear()
     try:
-        with pytest.raises(NotOffered, match=r"None of stock_jobs\.data_fetch\.sources has fundamentals"):
+        with pytest.raises(NotOffered, match=r"No source of stock_jobs\.data_fetch\.sources has fundamentals"):
             fetch_fundamentals("AAPL")
     finally:
         configured_sources.cache_clear()

@@ -193,7 +193,7 @@ def test_another_model_or_an_llm_where_there_was_none_is_asked_at_once(llm, in_t
 def test_without_news_it_is_not_asked(llm, yahoo, in_the_news):
     yahoo.serve_news("AAPL")
     job = run_once(request(in_the_news))
-    assert (job.outcome, result_of(job)["reason"], llm.asked) == ("partial", "no news of the last 7 days", [])
+    assert (job.outcome, result_of(job)["reason"], llm.asked) == ("partial", "no news in the last 7 days", [])
 
 
 @pytest.mark.parametrize("minutes", [31, None])
@@ -201,8 +201,8 @@ def test_it_is_not_asked_about_a_stock_whose_data_is_stale(llm, in_the_news, min
     checked_at = None if minutes is None else timezone.now() - timedelta(minutes=minutes)
     Stock.objects.update(checked_at=checked_at)
     job = run_once(request(in_the_news))
-    when = "never" if checked_at is None else f"last at {checked_at:%Y-%m-%d %H:%M} UTC"
-    fell_back(job, f"what is known of AAPL is stale: it was checked {when}")
+    when = "never checked" if checked_at is None else f"last checked at {checked_at:%Y-%m-%d %H:%M} UTC"
+    fell_back(job, f"AAPL is stale: {when}")
     assert llm.asked == []
 
 
@@ -212,7 +212,7 @@ def test_it_is_not_asked_about_headlines_that_could_not_be_refreshed(llm, yahoo,
     Analysis.objects.all().delete()
     yahoo.misbehave("malformed", NEWS)
     job = run_once(request(in_the_news))
-    fell_back(job, "the headlines are stale: Yahoo Finance sent an answer for news that has none")
+    fell_back(job, "the headlines are stale: Yahoo Finance sent an answer without news")
     assert len(llm.asked) == 1
 
 

@@ -32,7 +32,7 @@ def used() -> list[int]:
 def test_what_is_set_aside_counts_until_it_is_known_what_was_used(limit):
     limit(1_000)
     first = reserve(600)
-    with pytest.raises(BudgetUsedUp, match=r"^600 of 1000 tokens of .* are used, and it may take 500 more$"):
+    with pytest.raises(BudgetUsedUp, match=r"^600 of 1000 tokens of .* are used, and the request may need 500 more$"):
         reserve(500)
     settle(first, 100, 0.25)
     assert used() == [100]

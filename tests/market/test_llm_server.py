@@ -36,14 +36,14 @@ def test_a_server_that_fails_is_asked_a_second_time_and_no_more(llm, in_the_news
 
 def test_too_many_requests_are_tried_again_once(llm, in_the_news):
     llm.misbehave("rate_limited")
-    fell_back(run_once(request(in_the_news)), "it has too many requests, or what was paid for is used up (429)")
+    fell_back(run_once(request(in_the_news)), "it refused the request: rate limit or quota exceeded (429)")
     assert len(llm.asked) == 2
     assert LlmDay.objects.get().tokens == 0
 
 
 def test_a_pause_that_the_deadline_does_not_allow_is_not_made(llm, in_the_news):
     llm.misbehave("rate_limited", retry_after="120")
-    fell_back(run_once(request(in_the_news)), "it has too many requests, or what was paid for is used up (429)")
+    fell_back(run_once(request(in_the_news)), "it refused the request: rate limit or quota exceeded (429)")
     assert len(llm.asked) == 1
 
 
@@ -77,7 +77,7 @@ def test_a_name_service_that_hangs_does_not_outlast_the_deadline(llm, in_the_new
 
 def test_a_redirect_is_not_followed(llm, in_the_news):
     llm.misbehave("redirect")
-    fell_back(run_once(request(in_the_news)), "it redirects (307), which is not followed")
+    fell_back(run_once(request(in_the_news)), "it redirects (307), and redirects are not followed")
     assert len(llm.asked) == 1
 
 
@@ -87,7 +87,7 @@ def test_a_redirect_is_not_followed(llm, in_the_news):
         ("drop", "the connection to it broke (RemoteProtocolError)"),
         ("broken_status", "the connection to it broke (RemoteProtocolError)"),
         ("endless", "its answer is larger than 1 MiB"),
-        ("compressed", "its answer is compressed, which was not asked for"),
+        ("compressed", "its answer is compressed, although the request forbids it"),
     ],
 )
 def test_what_is_no_answer_is_told_as_what_it_is(llm, in_the_news, how, reason):
@@ -159,7 +159,7 @@ def names(monkeypatch) -> Callable[..., list[str]]:
 def test_a_name_that_stands_for_an_address_of_ours_is_refused(in_the_news, settings, names, addresses, reason):
     names(llm=addresses)
     settings.LLM = LlmServer("https://llm/v1", MODEL, KEY)
-    fell_back(run_once(request(in_the_news)), f"llm stands for an address that is not asked: {reason}")
+    fell_back(run_once(request(in_the_news)), f"llm resolves to a forbidden address: {reason}")
     assert LlmDay.objects.get().tokens == 0
 
 

@@ -126,7 +126,7 @@ def test_a_refused_cookie_is_renewed_once(yahoo):
 )
 def test_an_answer_of_another_shape_is_malformed(yahoo, monkeypatch, stream):
     monkeypatch.setattr("tests.support.standins.yahoo.news_body", lambda _articles: stream)
-    with pytest.raises(MalformedAnswer, match="sent an answer for news that has none"):
+    with pytest.raises(MalformedAnswer, match="sent an answer without news"):
         fetch_news("AAPL", ASKED_FOR)
 
 
@@ -165,7 +165,7 @@ def test_where_no_source_has_news_that_is_said(configured):
     configured(**{"stock_jobs.data_fetch.sources": ["sample", "cached"]})
     configured_sources.cache_clear()
     try:
-        with pytest.raises(NotOffered, match=r"None of stock_jobs\.data_fetch\.sources has news"):
+        with pytest.raises(NotOffered, match=r"No source of stock_jobs\.data_fetch\.sources has news"):
             fetch_news("AAPL", ASKED_FOR)
     finally:
         configured_sources.cache_clear()

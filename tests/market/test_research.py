@@ -70,7 +70,7 @@ def test_a_young_snapshot_is_not_taken_again_and_an_old_one_is(stock, yahoo):
     asked = len(yahoo.server.summary_requests())
     again = run_once(request(stock))
     assert (again.outcome, Analysis.objects.count()) == ("unchanged", 1)
-    assert "fundamentals are not looked at more often" in result_of(again)["reason"]
+    assert "fundamentals are not fetched again within cache_ttl" in result_of(again)["reason"]
     assert len(yahoo.server.summary_requests()) == asked
     Analysis.objects.update(created_at=timezone.now() - timedelta(hours=7))
     yahoo.serve_fundamentals("AAPL", summary(trailingPE=40.0))
@@ -106,7 +106,7 @@ def test_where_no_source_has_fundamentals_that_is_an_answer_too(stock, configure
     configured_sources.cache_clear()
     job = run_once(request(stock))
     assert (job.status, job.outcome) == ("completed", "partial"), job.error
-    assert result_of(job)["reason"].startswith("None of stock_jobs.data_fetch.sources has")
+    assert result_of(job)["reason"].startswith("No source of stock_jobs.data_fetch.sources has")
 
 
 def test_of_what_the_rule_knows_nothing_it_recommends_nothing(stock, yahoo, page):
@@ -114,7 +114,7 @@ def test_of_what_the_rule_knows_nothing_it_recommends_nothing(stock, yahoo, page
     job = run_once(request(stock))
     found = Analysis.objects.get()
     assert (job.outcome, result_of(job)["recommendation"]) == ("partial", "")
-    assert result_of(job)["reason"] == "nothing is known of what the rule looks at"
+    assert result_of(job)["reason"] == "the values that the rule needs are unknown"
     assert (found.recommendation, found.confidence, found.contributions) == ("", None, [])
     shown = page()
     assert "No recommendation: nothing is known of what the rule looks at." in shown
@@ -142,7 +142,7 @@ def test_research_waits_for_the_sources_budget_without_using_up_a_retry(stock, y
     assert (first.status, first.retries) == ("pending", 1)
     second = run_once(first)
     assert (second.status, second.retries) == ("pending", 1)
-    assert second.error.startswith("Yahoo Finance asked for a pause until ")
+    assert second.error.startswith("Yahoo Finance is paused until ")
 
 
 def test_research_waits_for_a_refused_crumb_and_fetches_do_not(stock, yahoo, without_crumb):
@@ -162,7 +162,7 @@ def test_research_takes_of_the_share_for_the_background(stock, yahoo, configured
     SourceUse.objects.create(source="yahoo_finance", granted_at=timezone.now(), requests=5)
     job = run_once(request(stock))
     assert (job.status, job.retries) == ("pending", 0)
-    assert "5 of 10 requests a minute are used up" in job.error
+    assert "rate limit reached (5 of 10 requests a minute)" in job.error
 
 
 # News
@@ -209,7 +209,7 @@ def test_where_no_source_has_news_that_is_an_answer_too(stock, configured):
     for kind in (Kind.NEWS, Kind.SENTIMENT):
         job = run_once(request(stock, kind))
         assert (job.status, job.outcome) == ("completed", "partial"), job.error
-        assert result_of(job)["reason"] == "None of stock_jobs.data_fetch.sources has news"
+        assert result_of(job)["reason"] == "No source of stock_jobs.data_fetch.sources has news"
         assert run_once(request(stock, kind)).outcome == "unchanged"
 
 
@@ -217,7 +217,7 @@ def test_news_that_cannot_be_read_fail_the_job(stock, yahoo, configured):
     configured(**{"jobs.max_retries": 0})
     yahoo.misbehave("malformed", NEWS)
     job = run_once(request(stock, Kind.NEWS))
-    assert (job.status, job.error) == ("failed", "Yahoo Finance sent an answer for news that has none")
+    assert (job.status, job.error) == ("failed", "Yahoo Finance sent an answer without news")
 
 
 # What both have in common
@@ -232,7 +232,7 @@ def test_a_parked_stock_is_not_researched(kind, stock):
 def test_a_research_job_does_no_analysis(stock):
     job = request(stock)
     Job.objects.update(parameters=job.parameters | {"analysis_types": ["technical"]})
-    assert run_once(job).error == "parameters.analysis_types: technical is not found out by stock_research jobs"
+    assert run_once(job).error == "parameters.analysis_types: stock_research jobs do not support technical"
 
 
 def test_a_second_request_joins_the_first_and_each_kind_has_a_job_of_its_own(stock):

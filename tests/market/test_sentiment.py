@@ -193,9 +193,9 @@ def test_without_news_there_is_no_recommendation_and_that_is_said(yahoo, stock):
         "score": None,
         "tokens": None,
         "version": "vader/1",
-        "reason": "no news of the last 7 days",
+        "reason": "no news in the last 7 days",
     }
-    assert describe_end(job) == "partial: no news of the last 7 days"
+    assert describe_end(job) == "partial: no news in the last 7 days"
 
 
 def test_old_news_do_not_count_and_neither_do_more_than_the_newest(yahoo, stock):
@@ -225,7 +225,7 @@ def test_a_second_analysis_asks_nobody_and_repeats_the_answer(yahoo, stock):
     second = run_once(request(stock))
     assert (second.outcome, Analysis.objects.count()) == ("unchanged", 1)
     told = result_of(second)
-    assert told.pop("reason").endswith(" UTC, and news are not looked at more often")
+    assert told.pop("reason").endswith(" UTC, and news is not fetched again within cache_ttl")
     assert told == result_of(first)
     assert len(yahoo.server.news_requests()) == asked
 
@@ -254,7 +254,7 @@ def test_a_technical_analysis_is_none_of_the_news(yahoo, stock):
 
 
 def test_a_stock_that_is_not_known_or_parked_is_not_analysed(stock):
-    assert run_once(request(Stock(symbol="MSFT"))).error == "MSFT is not known here; fetch it first"
+    assert run_once(request(Stock(symbol="MSFT"))).error == "unknown stock MSFT; fetch it first"
     Stock.objects.update(status="delisted")
     assert run_once(request(stock)).error.startswith("AAPL is parked as delisted")
 
@@ -269,7 +269,7 @@ def test_while_the_source_wants_to_be_left_alone_the_job_waits_and_uses_up_no_re
     )
     job = run_once(job)
     assert (job.status, job.retries) == ("pending", 1)
-    assert "asked for a pause until" in job.error
+    assert "is paused until" in job.error
 
 
 def test_what_may_pass_is_tried_again_and_then_the_stored_headlines_are_the_answer(yahoo, stock, configured):
@@ -292,7 +292,7 @@ def test_without_stored_headlines_the_job_fails_with_the_reason(yahoo, stock, co
     job = run_once(request(stock))
     assert (job.status, job.error) == (
         "failed",
-        "no news of AAPL are stored, and none could be fetched: Yahoo Finance sent an answer for news that has none",
+        "no news of AAPL is stored, and none could be fetched: Yahoo Finance sent an answer without news",
     )
     assert not Analysis.objects.exists()
 
@@ -302,7 +302,7 @@ def test_news_come_out_of_the_share_of_background_work(yahoo, configured):
     stocks = [Stock.objects.create(symbol=f"T{number}") for number in range(4)]
     job = [run_once(request(stock)) for stock in stocks][-1]
     assert (job.status, job.retries) == ("pending", 0)
-    assert job.error.startswith("Yahoo Finance: 3 of 30 requests a minute are used up until ")
+    assert job.error.startswith("Yahoo Finance: rate limit reached (3 of 30 requests a minute) until ")
 
 
 # Order and priority

@@ -358,7 +358,7 @@ def test_one_answer_that_cannot_be_stored_leaves_nothing_of_the_others(stock):
 def test_an_answer_for_a_stock_that_was_removed_meanwhile_says_so(stock):
     told = answers([stock, *others(1)], bar(0))
     stock.delete()
-    with pytest.raises(Stock.DoesNotExist, match="AAPL is not known here any more"):
+    with pytest.raises(Stock.DoesNotExist, match="AAPL no longer exists"):
         store_histories(told, CHECKED)
     assert not PriceBar.objects.exists()
 

@@ -230,8 +230,8 @@ def test_the_admin_asks_for_a_symbol(add, text):
 
 def test_the_admin_explains_what_a_symbol_is(add):
     assert add("AAPL#").context["adminform"].form.errors["symbol"] == [
-        "'AAPL#' is not a symbol: it starts with a letter, a digit or ^, "
-        "and goes on with letters, digits and . - = ^ &"
+        "'AAPL#' is not a symbol; a symbol starts with a letter, a digit or ^, "
+        "followed by letters, digits and . - = ^ &"
     ]
 
 

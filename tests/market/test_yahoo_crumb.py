@@ -56,7 +56,7 @@ def test_fundamentals_wait_for_the_crumb_and_cost_nothing_meanwhile(yahoo, count
         counted.fundamentals(symbol)
     refused, again = str(busy.value).split("; ")
     assert refused == "Yahoo Finance refused the crumb that fundamentals need"
-    assert again == f"it is asked for again at {busy.value.until:%H:%M:%S} UTC"
+    assert again == f"the next attempt is at {busy.value.until:%H:%M:%S} UTC"
     assert len(yahoo.server.summary_requests()) == before
 
 

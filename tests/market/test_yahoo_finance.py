@@ -35,9 +35,9 @@ FAILURES = [
     ("rate_limited", RateLimited, "Yahoo Finance refused {symbol}: too many requests (429)"),
     ("blocked", RateLimited, "Yahoo Finance refused {symbol}: too many requests (999)"),
     ("refused_with_200", RateLimited, "Yahoo Finance refused {symbol}: too many requests (200)"),
-    ("unauthorized", SourceDown, "Yahoo Finance refused {symbol} (401), with a new cookie too"),
+    ("unauthorized", SourceDown, "Yahoo Finance refused {symbol} (401), even with a new cookie"),
     ("server_error", SourceDown, "Yahoo Finance answered 503 for {symbol}"),
-    ("html", SourceDown, "Yahoo Finance says that it is down for now"),
+    ("html", SourceDown, "Yahoo Finance reports that it is down"),
     ("malformed", MalformedAnswer, "Yahoo Finance sent an answer for {symbol} that is not a chart"),
     ("null_body", MalformedAnswer, "Yahoo Finance sent an answer for {symbol} that is not a chart"),
     ("nested", MalformedAnswer, "Yahoo Finance sent an answer for {symbol} that is not a chart"),
@@ -412,7 +412,7 @@ def test_the_error_of_a_lone_source_is_raised(yahoo, configure, symbol):
 def test_without_an_available_source_the_setting_is_named(configure):
     configure(**{"stock_jobs.data_fetch.sources": ("alpha_vantage", "cached")})
 
-    with pytest.raises(SourceError, match=r"None of stock_jobs\.data_fetch\.sources is available"):
+    with pytest.raises(SourceError, match=r"No source of stock_jobs\.data_fetch\.sources is available"):
         fetch_history("AAPL", SINCE)
 
 

@@ -213,7 +213,7 @@ def test_an_unknown_symbol_fails_its_own_job_and_counts_as_checked(yahoo):
     [
         ("rate_limited", "too many requests (429)"),
         ("server_error", "answered 503 for AAPL"),
-        ("html", "says that it is down"),
+        ("html", "reports that it is down"),
         ("malformed", "not a chart"),
         ("null_body", "not a chart"),
         ("cut", "could not be reached for AAPL"),

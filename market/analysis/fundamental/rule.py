@@ -50,7 +50,7 @@ def _debt_to_equity(found: Fundamentals) -> float | None:
 
 def _describe_yield(value: float) -> str:
     if value <= 0:
-        return "It made a loss in the last four quarters."
+        return "The company made a loss in the last four quarters."
     return f"A year's earnings are {value:.1%} of the price (P/E {1 / value:.1f})."
 
 

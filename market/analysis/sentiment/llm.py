@@ -92,9 +92,9 @@ def _read(text: str, symbol: str, count: int) -> Opinion:
     except ValidationError as error:
         raise ValueError(_explain(error)) from None
     if answer.symbol != symbol:
-        raise ValueError("its answer is about another symbol than was asked for")
+        raise ValueError("its answer is about a different symbol")
     if not all(0 <= index < count for index in answer.headlines):
-        raise ValueError("its answer names headlines that were not given")
+        raise ValueError("its answer names unknown headlines")
     if answer.score * {Action.BUY: 1, Action.HOLD: 0, Action.SELL: -1}[answer.recommendation] < 0:
         raise ValueError(f"its answer contradicts itself: {answer.recommendation} with a score of {answer.score:g}")
     rationale = clean_text(answer.rationale, LONGEST_RATIONALE)
@@ -110,7 +110,7 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "json_invalid":
         return "its answer is not JSON"
     where = clean_text(".".join(map(str, first["loc"])), 40)
-    return f"its answer is not of the schema: {where or 'it'}: {first['msg'][:100]}"
+    return f"its answer violates the schema: {where or 'it'}: {first['msg'][:100]}"
 
 
 def _is_latin(text: str) -> bool:

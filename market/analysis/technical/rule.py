@@ -55,7 +55,7 @@ def _describe_macd(value: float) -> str:
 
 def _describe_rsi(value: float) -> str:
     rsi = value + 50
-    place = "overbought, from 70 on" if rsi >= 70 else "oversold, up to 30" if rsi <= 30 else "between 30 and 70"
+    place = "overbought (70 or more)" if rsi >= 70 else "oversold (30 or less)" if rsi <= 30 else "between 30 and 70"
     return f"RSI is {rsi:.1f}: {place}."
 
 

@@ -11,11 +11,11 @@ from tasks.management.jobs import bad_argument
 
 class Command(RequestCommand):
     help = (
-        "Queue a stock_analysis for each SYMBOL, or join the one that is on its way: of its prices (technical; where "
-        "there is too little of its history, that is fetched first) or of its news (sentiment); or a stock_research "
-        "of its fundamentals (fundamental), or of its news without judging them (news). Stocks that are not known yet "
-        "are created. Exit code 0; 1 when a job failed, expired or was cancelled, or the time was up (with --wait); "
-        "2 for bad arguments."
+        "Enqueue an analysis of each SYMBOL, or join an active job for the same work. Kinds: technical (a "
+        "stock_analysis of prices, which first fetches a missing history), sentiment (a stock_analysis of news), "
+        "fundamental (a stock_research of fundamentals), and news (a stock_research that only stores headlines). "
+        "New stocks are created. Exit code 0; 1 if a job failed, expired or was cancelled, or the time limit was "
+        "reached (with --wait); 2 for bad arguments."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -24,7 +24,7 @@ class Command(RequestCommand):
             "--kind",
             metavar="K",
             default=Analysis.Kind.TECHNICAL.value,
-            help=f"what to find out: {', '.join(KINDS)} (default: technical)",
+            help=f"kind of analysis: {', '.join(KINDS)} (default: technical)",
         )
 
     def handle(self, *args: Any, symbols: Sequence[str], **options: Any) -> None:

@@ -20,27 +20,29 @@ from tasks.management.jobs import bad_argument
 
 class Command(RequestCommand):
     help = (
-        "Queue a stock_fetch for each SYMBOL, or join the one that is on its way. Stocks that are not known yet are "
-        "created. Exit code 0; 1 when a job failed, expired or was cancelled, or the time was up (with --wait); "
+        "Enqueue a stock_fetch of each SYMBOL, or join an active job for the same work. New stocks are created. "
+        "Exit code 0; 1 if a job failed, expired or was cancelled, or the time limit was reached (with --wait); "
         "2 for bad arguments."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         self.add_request_arguments(parser)
         parser.add_argument(
-            "--start", metavar="D", help=f"first day of a backfill, as 2024-01-31; at most {LONGEST_RANGE_YEARS} years"
+            "--start",
+            metavar="D",
+            help=f"first day of a backfill, such as 2024-01-31; at most {LONGEST_RANGE_YEARS} years ago",
         )
-        parser.add_argument("--end", metavar="D", help="its last day, included (default: today)")
+        parser.add_argument("--end", metavar="D", help="last day of a backfill, inclusive (default: today)")
         parser.add_argument(
             "--mode",
             metavar="M",
-            help="of a backfill: update (default: fetch all days), gaps (only where a session is missing), "
-            "replace (also remove the bars that the source does not have)",
+            help="mode of a backfill: update (default: fetch all days), gaps (only sessions without a bar), "
+            "replace (also remove bars that the source lacks)",
         )
+        parser.add_argument("--preview", action="store_true", help="print the cost of a backfill, and enqueue nothing")
         parser.add_argument(
-            "--preview", action="store_true", help="of a backfill: say what it would cost, and queue nothing"
+            "--user", metavar="U", help="requesting user, who gets a mail when a long-running request has ended"
         )
-        parser.add_argument("--user", metavar="U", help="who asks, and gets a mail at the end where that takes long")
 
     def handle(self, *args: Any, symbols: Sequence[str], **options: Any) -> None:
         start, end = parse_range(options["start"], options["end"], timezone.now().date())

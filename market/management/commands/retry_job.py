@@ -16,8 +16,9 @@ MOST_RERUNS = 1_000
 
 class Command(ShellCommand):
     help = (
-        "Run ended jobs again: each becomes a new job, or joins one that is on its way. Name them by id, or choose "
-        "with --failed. Exit code 0; 1 when one has not ended (the others run again); 2 for bad arguments."
+        "Rerun ended jobs, each as a new job or by joining an active job for the same work. Name jobs by id, or "
+        "select them with --failed. Exit code 0; 1 if a job has not ended (the others are rerun); "
+        "2 for bad arguments."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -25,15 +26,15 @@ class Command(ShellCommand):
         parser.add_argument(
             "--failed",
             action="store_true",
-            help=f"failed jobs that no newer job for the same thing followed, the newest {MOST_RERUNS:,} at most",
+            help=f"failed jobs without a newer job for the same work, at most the newest {MOST_RERUNS:,}",
         )
-        parser.add_argument("--symbol", help="with --failed: those of this stock alone")
+        parser.add_argument("--symbol", help="with --failed: only jobs of this stock")
 
     def handle(self, *args: Any, ids: Sequence[str], failed: bool, symbol: str | None, **options: Any) -> None:
         if bool(ids) == failed:
-            raise bad_argument("name the jobs by their ids, or choose the failed ones with --failed")
+            raise bad_argument("name jobs by id, or select failed jobs with --failed")
         if symbol and not failed:
-            raise bad_argument(f"--symbol {symbol} is for --failed; leave it out, or choose with --failed")
+            raise bad_argument(f"--symbol {symbol} needs --failed; add --failed or omit --symbol")
         jobs = _failed_jobs(symbol) if failed else find_jobs(ids)
         if not jobs:
             self.stdout.write("No failed job.")
@@ -48,7 +49,7 @@ class Command(ShellCommand):
             for now in find_jobs(str(new.pk) for new in again.jobs):
                 self.stdout.write(f"{what}  {describe(now)}")
         if failed and len(jobs) == MOST_RERUNS:
-            self.stdout.write(f"These were the newest {MOST_RERUNS:,}; there may be more.")
+            self.stdout.write(f"Only the newest {MOST_RERUNS:,} failed jobs were selected; there may be more.")
         finish_here(self)
         if left:
             raise CommandError("; ".join(left))

@@ -88,7 +88,7 @@ class YahooSession(SourceSession):
         if _FOR_CRUMB.search(url):
             raise YFRateLimitError
         if _SUMMARY.search(url) and "crumb" not in params:
-            again = f"it is asked for again at {clock(until)}"
+            again = f"the next attempt is at {clock(until)}"
             raise SourceBusy(f"{LABEL} refused the crumb that fundamentals need; {again}", until)
 
     def _check(self, subject: str, response: Response, check: Callable[[str, Response], None]) -> None:
@@ -119,11 +119,11 @@ def _check_status(subject: str, response: Response) -> None:
     """Raise the error for statuses and texts common to all addresses."""
     status = response.status_code
     if status in (401, 403):
-        raise SourceDown(f"{LABEL} refused {subject} ({status}), with a new cookie too")
+        raise SourceDown(f"{LABEL} refused {subject} ({status}), even with a new cookie")
     if status >= 500:
         raise SourceDown(f"{LABEL} answered {status} for {subject}")
     if "Will be right back" in response.text:
-        raise SourceDown(f"{LABEL} says that it is down for now")
+        raise SourceDown(f"{LABEL} reports that it is down")
 
 
 def _check_chart(symbol: str, response: Response) -> None:
@@ -163,7 +163,7 @@ def _check_news(subject: str, response: Response) -> None:
     except (ValueError, TypeError, KeyError, RecursionError):
         stream = None
     if not isinstance(stream, list) or not all(isinstance(article, dict) for article in stream):
-        raise MalformedAnswer(f"{LABEL} sent an answer for {subject} that has none")
+        raise MalformedAnswer(f"{LABEL} sent an answer without {subject}")
 
 
 def _check_summary(symbol: str, response: Response) -> None:
