@@ -7,7 +7,7 @@ from django.contrib.humanize.templatetags.humanize import intword
 
 from market.models import Analysis
 
-NOT_KNOWN = "not known"
+NOT_KNOWN = "unknown"
 
 
 class Group(NamedTuple):

@@ -35,7 +35,7 @@ class Imported:
         parts = [f"{len(lines)} {name}" for name, lines in counts if lines]
         noted = len(self.statement.notes)
         notes = f"; {noted} note{'' if noted == 1 else 's'}" if noted else ""
-        return f"{', '.join(parts) or 'nothing to do'}; {len(self.unchanged)} as they were{notes}"
+        return f"{', '.join(parts) or 'no changes'}; {len(self.unchanged)} unchanged{notes}"
 
     @property
     def changes_something(self) -> bool:

@@ -19,7 +19,7 @@ class Portfolio(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="portfolios")
     name = models.CharField(max_length=100)
     value = models.FloatField(
-        null=True, blank=True, editable=False, help_text="At the last closes; currencies are not converted."
+        null=True, blank=True, editable=False, help_text="Value at the last closes; currencies are not converted."
     )
     value_percentile = models.FloatField(
         null=True, blank=True, editable=False, help_text="Share of the other portfolios that are worth less."
@@ -55,7 +55,7 @@ class Holding(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(Decimal(0))],
-        help_text="What one share cost, in the stock's currency; empty: unknown.",
+        help_text="Price paid for one share, in the stock's currency; empty if unknown.",
     )
 
     objects = HoldingManager()

@@ -13,6 +13,6 @@ def fetch_what_is_stale(sender: type[User], user: User, **_more: Any) -> None:
     try:
         requested = fetch_stale_holdings(user)
     except Exception:
-        logger.exception("login of user %s: the stale stocks could not be asked for", user.pk)
+        logger.exception("login of user %s: the stale stocks could not be enqueued", user.pk)
     else:
         logger.info("login of user %s: %s", user.pk, requested)

@@ -64,7 +64,7 @@ def read_statement(content: bytes) -> Statement:
     except csv.Error as error:
         raise ImportRefused(f"line {lines.line_num}: this is not CSV: {error}") from None
     if not rows and not problems:
-        raise ImportRefused("the file has a header and nothing else")
+        raise ImportRefused("the file has only a header")
     statement = reader(rows)
     problems += _repeated(statement.positions)
     if problems:
@@ -104,7 +104,7 @@ def _reader_for(header: list[str]) -> Callable[[Sequence[Row]], Statement]:
             header[:] = [known[name] for name in folded]
             return read
     choices = "; ".join(",".join(columns) for columns in _KINDS)
-    raise ImportRefused(f"line 1: the header is {','.join(header)[:200]!r}; known are: {choices}")
+    raise ImportRefused(f"line 1: unknown header {','.join(header)[:200]!r}; known headers: {choices}")
 
 
 def _read_states(rows: Sequence[Row]) -> Statement:
@@ -196,7 +196,7 @@ def _turn(dated: tuple[date, Row]) -> tuple[date, bool]:
 
 def _explain_missing(symbol: str, missing: Decimal) -> str:
     sold = f"{show_number(missing)} {symbol} sold that the log never bought"
-    return f"{sold}: {symbol} was bought before the log begins; the portfolio update has what is left of {symbol}"
+    return f"{sold}: {symbol} was bought before the log begins; the portfolio update has the remaining shares"
 
 
 def _read_plain(rows: Sequence[Row]) -> Statement:
@@ -213,7 +213,7 @@ def _read_plain(rows: Sequence[Row]) -> Statement:
             continue
         position = row.position("symbol", "shares", "buy_price")
         if not position.shares and not row.has_problems():
-            row.complain(f"shares is 0; the least is {PLACES:f}")
+            row.complain(f"shares is 0; the minimum is {PLACES:f}")
         positions.append(position)
     return Statement("holdings", positions, whole=False, notes=_tell(notes))
 

@@ -59,5 +59,5 @@ def _find(request: HttpRequest, symbol: str) -> Stock:
     except InvalidSymbol as error:
         raise Http404(str(error)) from None
     if found is None:
-        raise Http404("This stock is not among yours.")
+        raise Http404("You do not hold this stock.")
     return found

@@ -29,7 +29,7 @@ def test_the_chart_has_four_panes_and_fits_a_phone(browse, user, hold, dark):
 def test_a_stock_without_prices_says_that_there_is_nothing_to_draw(browse, user, hold):
     hold(user, "NEWCO")
     page = browse(user, "/stocks/NEWCO/")
-    expect(page.locator("#chart-state")).to_have_text("There are no prices to draw yet.")
+    expect(page.locator("#chart-state")).to_have_text("No prices yet.")
 
 
 def newest_day() -> date:

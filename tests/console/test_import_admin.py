@@ -128,7 +128,7 @@ def test_the_preview_tells_which_lines_are_left_out_and_the_others_are_imported(
         assert told in text(preview)
     confirm(admin_client, preview)
     assert shares(user) == {"AAPL": "1", "MSFT": "3"}
-    assert LogEntry.objects.get().get_change_message().endswith("2 added; 0 as they were; 2 notes.")
+    assert LogEntry.objects.get().get_change_message().endswith("2 added; 0 unchanged; 2 notes.")
 
 
 def test_what_was_confirmed_is_imported_and_logged(admin_client, admin_user, user, hold):
@@ -137,12 +137,12 @@ def test_what_was_confirmed_is_imported_and_logged(admin_client, admin_user, use
     portfolio = Portfolio.objects.get()
     assert answer.url == LIST
     assert shares(user) == {"ABEO": "1", "IINN": "1"}
-    done = f"Imported my.csv into Main of {user.username}: 1 added, 1 changed, 1 removed; 0 as they were."
+    done = f"Imported my.csv into Main of {user.username}: 1 added, 1 changed, 1 removed; 0 unchanged."
     assert done in text(admin_client.get(answer.url))
     entry = LogEntry.objects.get()
     assert (entry.user, entry.object_id, entry.action_flag) == (admin_user, str(portfolio.pk), CHANGE)
     assert entry.get_change_message() == (
-        "Imported my.csv (portfolio update of 2026-01-05, 2 positions): 1 added, 1 changed, 1 removed; 0 as they were."
+        "Imported my.csv (portfolio update of 2026-01-05, 2 positions): 1 added, 1 changed, 1 removed; 0 unchanged."
     )
 
 
@@ -244,9 +244,9 @@ PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
     [
         (b"", "The submitted file is empty."),
         (PNG, "this is not a text file: it contains NUL"),
-        (b"\x89\xff\xfe\n", "line 1: the header is"),
-        ("a;b;c\n1;2;3\n", "line 1: the header is &#x27;a;b;c&#x27;; known are: Date,Ticker,Shares"),
-        (PLAIN, "the file has a header and nothing else"),
+        (b"\x89\xff\xfe\n", "line 1: unknown header"),
+        ("a;b;c\n1;2;3\n", "line 1: unknown header &#x27;a;b;c&#x27;; known headers: Date,Ticker,Shares"),
+        (PLAIN, "the file has only a header"),
         (PLAIN + "AAPL,1,2\nMSFT,-1,2\n", "line 3: shares -1 is negative"),
         (PLAIN + "AAPL,1e300,2\n", "line 2: shares 1e300 is more than 1,000,000,000,000"),
         (PLAIN + "AAPL,NaN,2\n", "line 2: shares &#x27;NaN&#x27; is not a number"),

@@ -117,7 +117,7 @@ def test_of_what_the_rule_knows_nothing_it_recommends_nothing(stock, yahoo, page
     assert result_of(job)["reason"] == "the values that the rule needs are unknown"
     assert (found.recommendation, found.confidence, found.contributions) == ("", None, [])
     shown = page()
-    assert "No recommendation: nothing is known of what the rule looks at." in shown
+    assert "No recommendation: the values that the rule needs are unknown." in shown
     assert "2.0 trillion" in shown
 
 
@@ -338,7 +338,7 @@ def test_the_page_shows_fundamentals_with_their_reasons_and_their_date(page, sto
 def test_what_is_not_known_is_shown_so(page, stock, yahoo):
     yahoo.serve_fundamentals("AAPL", summary(trailingPE=..., dividendRate=..., exDividendDate=...))
     run_once(request(stock))
-    assert page().count("<dd>not known</dd>") == 3
+    assert page().count("<dd>unknown</dd>") == 3
 
 
 def test_amounts_that_may_be_in_either_of_two_currencies_name_none(page, stock, yahoo):
@@ -350,12 +350,12 @@ def test_amounts_that_may_be_in_either_of_two_currencies_name_none(page, stock, 
 
 
 def test_a_page_without_fundamentals_says_why(page, stock, yahoo):
-    assert "Not looked at yet." in page()
+    assert "Not analysed yet." in page()
     job = request(stock)
     assert "analysing…" in page()
     yahoo.server.forget("AAPL")
     run_once(job)
-    assert "No source here has fundamentals of it; asked" in page()
+    assert "No source has fundamentals of this stock; last requested" in page()
 
 
 def test_what_a_source_says_is_escaped_on_the_page(page, stock, yahoo):

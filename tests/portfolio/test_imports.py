@@ -97,7 +97,7 @@ def test_a_row_that_says_sell_was_sold_that_day_and_is_no_position(write, run, u
     told = run(write(text))
     assert holdings(user) == {"ABEO": ("6", "5.7")}
     assert "note  line 5: IINN, left out: it was sold that day (sell - Stop Loss Triggered)" in told
-    assert "1 added; 0 as they were; 2 notes" in told
+    assert "1 added; 0 unchanged; 2 notes" in told
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_an_empty_buy_price_is_unknown_and_not_0(write, run, user):
     file = write(PLAIN + "AAPL,10,\nMSFT,1,0\n")
     assert "line 2: AAPL, 10 at an unknown buy price" in run(file)
     assert holdings(user) == {"AAPL": ("10", "unknown"), "MSFT": ("1", "0")}
-    assert "nothing to do" in run(file)
+    assert "no changes" in run(file)
 
 
 def test_an_empty_buy_price_keeps_the_stored_one(write, run, user):
@@ -162,7 +162,7 @@ def test_an_empty_buy_price_keeps_the_stored_one(write, run, user):
     assert holdings(user) == {"AAPL": ("12", "150"), "MSFT": ("1", "2")}
     assert "line 2: AAPL, 12 at 150 (the stored price; the file has none) (was 10 at 150)" in told
     assert "0 added" not in told
-    assert "1 changed; 1 as they were" in told
+    assert "1 changed; 1 unchanged" in told
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_plain_list_adds_and_changes_and_removes_nothing(write, run, user):
     told = run(write(PLAIN + "abeo,7,1.5\nBRK-B,0.25,400\n"))
     assert holdings(user) == {"ABEO": ("7", "1.5"), "CADL": ("10", "4.9"), "BRK-B": ("0.25", "400")}
     assert "line 2: ABEO, 7 at 1.5 (was 6 at 5.7)" in told
-    assert "1 added, 1 changed; 0 as they were" in told
+    assert "1 added, 1 changed; 0 unchanged" in told
 
 
 @pytest.mark.parametrize("content", [STATE, LOG, PLAIN + "AAPL,1,2\n"])
@@ -252,7 +252,7 @@ def test_a_second_import_changes_nothing(content, write, run, user):
     file = write(content)
     run(file)
     before = list(Holding.objects.order_by("pk").values())
-    assert "nothing to do" in run(file)
+    assert "no changes" in run(file)
     assert list(Holding.objects.order_by("pk").values()) == before
 
 
@@ -260,7 +260,7 @@ def test_a_dry_run_tells_the_same_and_writes_nothing(write, run, user):
     file = write(STATE)
     would = run(file, "--dry-run")
     assert (Portfolio.objects.count(), Stock.objects.count()) == (0, 0)
-    assert run(file) == would.replace("would be ", "")
+    assert run(file) == would.replace("dry run: ", "")
 
 
 @pytest.mark.parametrize(
@@ -282,9 +282,9 @@ def test_files_come_from_many_programs(content, write, run, user):
 @pytest.mark.parametrize(
     ("content", "problems"),
     [
-        ("", ["line 1: the header is ''; known are: Date,Ticker,Shares,Buy Price"]),
-        ("a;b;c\n1;2;3\n", ["line 1: the header is 'a;b;c'; known are"]),
-        (PLAIN, ["the file has a header and nothing else"]),
+        ("", ["line 1: unknown header ''; known headers: Date,Ticker,Shares,Buy Price"]),
+        ("a;b;c\n1;2;3\n", ["line 1: unknown header 'a;b;c'; known headers"]),
+        (PLAIN, ["the file has only a header"]),
         (PLAIN + "AAPL,-1,2\n", ["line 2: shares -1 is negative"]),
         (PLAIN + "AAPL,1,-2\n", ["line 2: buy_price -2 is negative"]),
         (PLAIN + "AAPL,1e300,2\n", ["line 2: shares 1e300 is more than 1,000,000,000,000"]),
@@ -293,7 +293,7 @@ def test_files_come_from_many_programs(content, write, run, user):
             ["line 2: buy_price 'Infinity' is not", "line 2: shares 'NaN' is not a number"],
         ),
         (PLAIN + "AAPL,ten,2\n", ["line 2: shares 'ten' is not a number; write it as 1234.56"]),
-        (PLAIN + "AAPL,,2\n", ["line 2: shares is 0; the least is 0.000001"]),
+        (PLAIN + "AAPL,,2\n", ["line 2: shares is 0; the minimum is 0.000001"]),
         (PLAIN + "AAPL,1,2\nMSFT,1\n", ["line 3: 2 values where the header has 3"]),
         (PLAIN + "AAPL,1,2\naapl,3,4\n", ["line 3: AAPL is on line 2 already"]),
         (PLAIN + "<b>,1,2\n😀,1,2\n", ["line 2: '<b>' is not a symbol", "line 3: '😀' is not a symbol"]),
@@ -302,7 +302,10 @@ def test_files_come_from_many_programs(content, write, run, user):
         (PLAIN + "AAPL\0,1,2\n", ["this is not a text file: it contains NUL"]),
         (STATES + "05.01.2026,AAPL,1,2,,,,,,,,\n", ["line 2: Date '05.01.2026' is not a day; write it as 2026-01-31"]),
         (STATES + "2026-01-05,AAPL,,2,,,,,,,,\n", ["line 2: Shares is empty"]),
-        (PLAIN.replace("shares", "symbol") + "AAPL,1,2\n", ["line 1: the header is 'symbol,symbol,buy_price'; known"]),
+        (
+            PLAIN.replace("shares", "symbol") + "AAPL,1,2\n",
+            ["line 1: unknown header 'symbol,symbol,buy_price'; known"],
+        ),
         (STATE + "2026-01-05,ABEO,1,1,,,,,,,,\n", ["line 7: ABEO is on line 4 already"]),
     ],
 )
@@ -318,7 +321,7 @@ def test_a_file_that_is_wrong_anywhere_is_refused_with_the_lines(content, proble
 
 
 def test_of_two_files_none_is_imported_when_one_is_wrong(write, run, user):
-    with pytest.raises(CommandError, match=r"second\.csv is not imported"):
+    with pytest.raises(CommandError, match=r"second\.csv was not imported"):
         run(write(STATE), write(PLAIN + "AAPL,x,1\n", "second.csv"))
     assert not Portfolio.objects.exists()
 

@@ -220,7 +220,7 @@ def test_a_login_is_not_failed_by_an_error_in_asking(user, hold, client, caplog)
     finally:
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE tasks_job_away RENAME TO tasks_job")
-    assert "the stale stocks could not be asked for" in caplog.text
+    assert "the stale stocks could not be enqueued" in caplog.text
 
 
 @pytest.mark.django_db(transaction=True)

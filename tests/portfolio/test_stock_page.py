@@ -84,17 +84,17 @@ def test_it_shows_headlines_how_they_sound_and_what_is_made_of_them(user, hold, 
 
 def test_a_stock_without_news_says_why_there_is_no_recommendation(user, hold, page):
     (stock,) = hold(user, "AAPL")
-    analyse_by_rule(stock, [], "vader/1", fallback="no news of the last 7 days").save()
+    analyse_by_rule(stock, [], "vader/1", fallback="no news in the last 7 days").save()
     shown = page("AAPL").partition("News and sentiment")[2]
     assert "No recommendation:" in shown
-    assert "no news of the last 7 days" in shown
-    assert "No headlines are known." in shown
+    assert "no news in the last 7 days" in shown
+    assert "No headlines stored." in shown
 
 
 def test_a_stock_without_prices_and_analyses_says_so(user, hold, page):
     hold(user, "NEWCO")
     shown = page("NEWCO")
-    for text in ("No price is known yet.", "Not analysed yet.", "None yet.", ">stale<"):
+    for text in ("No price yet.", "Not analysed yet.", "None yet.", ">stale<"):
         assert text in shown
 
 

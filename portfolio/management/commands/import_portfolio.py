@@ -18,19 +18,23 @@ from tasks.management.jobs import ShellCommand, bad_argument
 
 class Command(ShellCommand):
     help = (
-        "Bring a user's portfolio to what CSV files say: the predecessor's chatgpt_portfolio_update.csv (its latest "
-        "day) or chatgpt_trade_log.csv, which are a portfolio as it stands, or symbol,shares,buy_price to add. "
-        "All files are imported, or none. Exit code 0; 1 when a file is refused; 2 for bad arguments."
+        "Update a user's portfolio from CSV files: the predecessor's chatgpt_portfolio_update.csv (its latest day) "
+        "or chatgpt_trade_log.csv, which replaces all holdings, or symbol,shares,buy_price, which adds and changes "
+        "holdings. All files are imported, or none. Exit code 0; 1 if a file is refused; 2 for bad arguments."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "files", nargs="*", metavar="FILE", help="default: the csv_files of portfolio.sources in job_processor.yml"
         )
-        parser.add_argument("--user", required=True, metavar="U", help="whose portfolio")
-        parser.add_argument("--portfolio", default=PORTFOLIO, metavar="NAME", help=f"which (default: {PORTFOLIO})")
-        parser.add_argument("--dry-run", action="store_true", help="tell what would be done, and do nothing")
-        parser.add_argument("--json", action="store_true", help="print what was done as a JSON list, one item a file")
+        parser.add_argument("--user", required=True, metavar="U", help="owner of the portfolio")
+        parser.add_argument(
+            "--portfolio", default=PORTFOLIO, metavar="NAME", help=f"name of the portfolio (default: {PORTFOLIO})"
+        )
+        parser.add_argument("--dry-run", action="store_true", help="print the changes without making them")
+        parser.add_argument(
+            "--json", action="store_true", help="print the changes as a JSON list, one item for each file"
+        )
 
     def handle(self, *args: Any, files: Sequence[str], **options: Any) -> None:
         user = User.objects.filter(username=options["user"]).first()
@@ -66,7 +70,7 @@ class Command(ShellCommand):
         for verb, lines in steps:
             for line in lines:
                 self.stdout.write(f"  {verb}  {line}")
-        self.stdout.write(f"{'would be ' if dry_run else ''}{imported}")
+        self.stdout.write(f"{'dry run: ' if dry_run else ''}{imported}")
 
 
 def _configured_files() -> list[str]:
@@ -84,7 +88,7 @@ def _explain(path: Path, refused: ImportRefused) -> list[str]:
     shown = refused.problems[:MOST_PROBLEMS]
     more = len(refused.problems) - len(shown)
     return [
-        f"{path} is not imported:",
+        f"{path} was not imported:",
         *(f"  {problem}" for problem in shown),
         *([f"  and {more} more"] if more else []),
     ]

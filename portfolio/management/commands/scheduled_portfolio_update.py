@@ -6,8 +6,8 @@ from tasks.management.jobs import ShellCommand, describe, find_jobs, finish_here
 
 class Command(ShellCommand):
     help = (
-        "Ask for every stale stock that an active user holds, in stock_batch_fetch jobs. For cron, as in "
-        "`0 9 * * 1-5`; beat does the same by itself, and a stock that is on its way is not asked for twice."
+        "Enqueue fetches of every stale stock that an active user holds, as stock_batch_fetch jobs. For cron, as in "
+        "`0 9 * * 1-5`. Beat does the same by itself; a stock with an active fetch is not fetched twice."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -65,7 +65,7 @@
     if (columns === null) return;
     if (columns.date.length === 0) {
       Plotly.purge(chart);
-      state.textContent = "There are no prices to draw yet.";
+      state.textContent = "No prices yet.";
       return;
     }
     Plotly.react(chart, traces(), layout(), { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] });
