@@ -37,5 +37,5 @@ class AlertAdmin(ReadOnly, ModelAdmin):
         done = acknowledge(alerts, request.user)
         for alert in done:
             self.log_change(request, alert, "Acknowledged.")
-        said = f"Acknowledged: {', '.join(alert.name for alert in done)}." if done else "None of these is open."
+        said = f"Acknowledged: {', '.join(alert.name for alert in done)}." if done else "No open alerts match."
         self.message_user(request, said, messages.SUCCESS if done else messages.WARNING)

@@ -13,9 +13,9 @@ from market.jobs.backfill import InvalidRange, Mode, check_range, preview
 from market.models import Stock
 
 _MODES = {
-    Mode.GAPS: "only the gaps: sessions without a bar",
-    Mode.UPDATE: "all days; bars that differ are overwritten",
-    Mode.REPLACE: "all days; bars that the source does not have are removed",
+    Mode.GAPS: "only sessions without a bar",
+    Mode.UPDATE: "all days; changed bars are overwritten",
+    Mode.REPLACE: "all days; bars that the source lacks are removed",
 }
 
 
@@ -24,7 +24,7 @@ class BackfillForm(forms.Form):
 
     start = forms.DateField(label="First day", widget=UnfoldAdminSingleDateWidget)
     end = forms.DateField(
-        label="Last day", required=False, widget=UnfoldAdminSingleDateWidget, help_text="Included; empty: today."
+        label="Last day", required=False, widget=UnfoldAdminSingleDateWidget, help_text="Inclusive; empty for today."
     )
     mode = forms.ChoiceField(
         label="Fetch",

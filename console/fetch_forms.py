@@ -99,7 +99,7 @@ class PortfolioChoices(AutocompleteJsonView):
 class SymbolForm(forms.Form):
     symbol = forms.CharField(
         widget=UnfoldAdminTextInputWidget(_HOW_TO_TYPE),
-        help_text="As Yahoo Finance writes it: AAPL, BRK-B, ^GSPC, EURUSD=X. One that is not known yet is added.",
+        help_text="Symbol at Yahoo Finance, such as AAPL, BRK-B, ^GSPC or EURUSD=X. A new stock is added.",
     )
 
     def __init__(self, *args: Any, may_add_stocks: bool, **options: Any) -> None:
@@ -117,7 +117,7 @@ class SymbolForm(forms.Form):
 
 
 class PortfolioForm(forms.Form):
-    portfolio = PortfolioField(help_text="All that it holds is fetched, fresh or not.")
+    portfolio = PortfolioField(help_text="All stocks of the portfolio are fetched, fresh or not.")
 
 
 class RangeForm(BackfillForm):
@@ -128,7 +128,7 @@ class RangeForm(BackfillForm):
         required=False,
         max_length=LONGEST_TEXT,
         widget=UnfoldAdminTextareaWidget({"rows": 2, **_HOW_TO_TYPE}),
-        help_text="One or several, with spaces or commas between them.",
+        help_text="One or more symbols, separated by spaces or commas.",
     )
     portfolio = PortfolioField(required=False, label="or portfolio")
 
@@ -150,7 +150,7 @@ class RangeForm(BackfillForm):
         if symbols and portfolio:
             self.add_error("portfolio", "Give symbols or a portfolio, not both.")
         elif not symbols and not portfolio and not {"symbols", "portfolio"} & set(self.errors):
-            or_else = "; or a portfolio" if "portfolio" in self.fields else ""
+            or_else = ", or a portfolio" if "portfolio" in self.fields else ""
             self.add_error("symbols", f"A symbol is needed, such as AAPL or BRK-B{or_else}.")
         return given
 
@@ -175,4 +175,4 @@ def refuse_unknown(symbols: list[str]) -> None:
     known = set(Stock.objects.filter(symbol__in=symbols).values_list("symbol", flat=True))
     if unknown := [symbol for symbol in symbols if symbol not in known]:
         names = name_some(unknown, NAMED)
-        raise forms.ValidationError(f"Not known yet: {names}; you need the permission to add stocks.")
+        raise forms.ValidationError(f"New stocks: {names}; you need the permission to add stocks.")

@@ -109,5 +109,5 @@ def _find_or_create(request: HttpRequest, symbols: Sequence[str]) -> list[Stock]
     known = set(Stock.objects.filter(symbol__in=symbols).values_list("symbol", flat=True))
     stocks = Stock.objects.find_or_create(symbols)
     new = [stock for stock in stocks if stock.symbol not in known]
-    LogEntry.objects.log_actions(request.user.pk, new, ADDITION, "Added, to be fetched.")  # type: ignore[arg-type]
+    LogEntry.objects.log_actions(request.user.pk, new, ADDITION, "Added for a fetch.")  # type: ignore[arg-type]
     return stocks

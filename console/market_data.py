@@ -35,7 +35,7 @@ class PriceBarAdmin(OfStocks):
     """Bars by stock, the last added stock first; within a stock, the newest day first."""
 
     key = ("stock_id", "date")
-    nothing_yet = "They come with the first fetch of a stock."
+    nothing_yet = "Bars are stored by the first fetch of a stock."
     list_display = ("stock", "date", "open", "high", "low", "close", "adj_close", "volume")
 
     def describe_place(self, first_value: Any) -> str:
@@ -51,11 +51,11 @@ class SourceStateAdmin(ReadOnly, ModelAdmin):
         usage = usage_of(state.source)
         return f"{usage.used} of {usage.limit}"
 
-    @admin.display(description="Left")
+    @admin.display(description="Requests left")
     def left(self, state: SourceState) -> int:
         return usage_of(state.source).left
 
-    @admin.display(description="Left alone until")
+    @admin.display(description="Paused until")
     def pause(self, state: SourceState) -> str | None:
         until = usage_of(state.source).pause_until
         return None if until is None else f"{until:%Y-%m-%d %H:%M:%S} UTC ({state.refusals} in a row)"
@@ -65,14 +65,14 @@ class SourceStateAdmin(ReadOnly, ModelAdmin):
 class NewsItemAdmin(OfStocks):
     key = ("published_at", "id")
     moment = "published_at"
-    nothing_yet = "They come with the first analysis of a stock's sentiment, or research of its news."
+    nothing_yet = "Headlines are stored by the first sentiment analysis or news research of a stock."
     list_display = ("published_at", "stock", "title", "publisher", "sentiment")
 
 
 @admin.register(Analysis)
 class AnalysisAdmin(OfStocks):
     is_in_order = False
-    nothing_yet = "They come with a login, “Analyse now” on stocks, or “analyse_stock”."
+    nothing_yet = "Analyses are created by logins, by “Analyse now” on stocks, and by “analyse_stock”."
     list_display = ("created_at", "stock", "kind", "recommendation", "confidence", "data_as_of", "bars", "version")
     list_filter = ("kind", "recommendation")
 

@@ -31,7 +31,7 @@ class SetAsideEventAdmin(ReadOnly, KeysetList):
     list_select_related = ("job",)
     search_fields = ("job__symbol", "job__requests__user__username", "job__id")
     search_help_text = job_search.HELP
-    nothing_yet = "The MQTT broker has refused none."
+    nothing_yet = "Events that cannot be published become dead letters."
     actions = ("send_again",)
     fields = ("job_link", "symbol", "seq", "event", "created_at", "error", "payload")
 
@@ -53,8 +53,8 @@ class SetAsideEventAdmin(ReadOnly, KeysetList):
     def send_again(self, request: HttpRequest, events: QuerySet[SetAsideEvent]) -> None:
         chosen = list(events[: MOST_CHOSEN + 1])
         if len(chosen) > MOST_CHOSEN:
-            hint = "choose fewer, or have all sent again with manage.py replay_events --set-aside"
-            self.message_user(request, f"More than {MOST_CHOSEN} events are chosen; {hint}.", messages.ERROR)
+            hint = "select fewer, or send all again with manage.py replay_events --set-aside"
+            self.message_user(request, f"More than {MOST_CHOSEN} events are selected; {hint}.", messages.ERROR)
             return
         jobs: Any = list({event.job_id: event.job for event in chosen}.values())
         with transaction.atomic():
@@ -71,11 +71,11 @@ class SetAsideEventAdmin(ReadOnly, KeysetList):
 class BridgeLeaseAdmin(ReadOnly, ModelAdmin):
     list_display = fields = ("publishes", "sign_of_life")
 
-    @admin.display(description="Who publishes")
+    @admin.display(description="Publisher")
     def publishes(self, lease: BridgeLease) -> str:
         return str(lease)
 
-    @admin.display(description="Last sign of life")
+    @admin.display(description="Last seen")
     def sign_of_life(self, lease: BridgeLease) -> str | None:
         at = lease.renewed_at
         return None if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC, {describe_duration(timezone.now() - at)} ago"

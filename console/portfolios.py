@@ -92,9 +92,7 @@ class PortfolioAdmin(ModelAdmin):
             try:
                 upload, confirmed = unseal(request.POST["sealed"], user)
             except BadSignature:
-                self.message_user(
-                    request, "That preview is not valid any more; upload the file again.", messages.ERROR
-                )
+                self.message_user(request, "The preview is no longer valid; upload the file again.", messages.ERROR)
                 return redirect("admin:portfolio_portfolio_import_file")
             form = UploadForm(initial={"user": upload.user, "portfolio": upload.portfolio})
         elif form.is_valid():
@@ -146,7 +144,7 @@ class PortfolioAdmin(ModelAdmin):
             ("To be added", imported.added),
             ("To be changed", imported.changed),
             ("To be removed", imported.removed),
-            ("As they are", imported.unchanged),
+            ("Unchanged", imported.unchanged),
         )
         context = {
             **self.admin_site.each_context(request),
@@ -288,7 +286,7 @@ def _may_see_holdings(request: HttpRequest) -> bool:
 def _missing_permissions(editor: User, imported: Imported) -> list[str]:
     """The import's changes that its editor has no permission for, each with the permission."""
     needs = (
-        ("add stocks that are not known yet", "market.add_stock", imported.new_stocks),
+        ("add new stocks", "market.add_stock", imported.new_stocks),
         ("remove holdings", "portfolio.delete_holding", imported.removed),
     )
     return [f"{what} ({name})" for what, name, affected in needs if affected and not editor.has_perm(name)]

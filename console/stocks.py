@@ -94,7 +94,7 @@ class StockAdmin(ModelAdmin):
         chosen = list(stocks[: MOST_CHOSEN + 1])
         if len(chosen) <= MOST_CHOSEN:
             return chosen
-        self.message_user(request, f"More than {MOST_CHOSEN} stocks are chosen; choose fewer.", messages.ERROR)
+        self.message_user(request, f"More than {MOST_CHOSEN} stocks are selected; select fewer.", messages.ERROR)
         return []
 
     def has_fetch_permission(self, request: HttpRequest) -> bool:

@@ -59,11 +59,11 @@ class TaskResultAdmin(KeysetList, PlainTaskResultAdmin):
     """Celery's result of each task; the task id is the job's id."""
 
     moment = "date_created"
-    nothing_yet = "Celery keeps here what came of the tasks of a day."
+    nothing_yet = "Celery keeps the results of tasks for one day."
     date_hierarchy = None
     list_filter = ("status", "date_done")
     search_fields = ("task_id",)
-    search_help_text = "a task's id, which is its job's"
+    search_help_text = "a task's id, the same as its job's id"
 
     def search(self, text: str) -> list[Path]:
         return [Path(TaskResult.objects.filter(task_id=text), Q(task_id=text))]
@@ -76,7 +76,7 @@ class TaskSelectWidget(UnfoldAdminSelectWidget, PlainTaskSelectWidget):
 class PeriodicTaskForm(PlainPeriodicTaskForm):
     # Beat cannot send to an unknown queue, and reports the error only in its log.
     queue = forms.ChoiceField(
-        choices=[("", "The task's own"), *Job.Queue.choices], required=False, widget=UnfoldAdminSelectWidget
+        choices=[("", "The task's default queue"), *Job.Queue.choices], required=False, widget=UnfoldAdminSelectWidget
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -154,7 +154,7 @@ class AccessAttemptAdmin(ReadOnly, ModelAdmin):
         for username, address in unlocked:
             forget(username, address)
         names = ", ".join(f"{username} from {address}" for username, address in unlocked)
-        self.message_user(request, f"May log in again: {names}.")
+        self.message_user(request, f"Unlocked: {names}.")
 
     def has_unlock_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("axes.delete_accessattempt")

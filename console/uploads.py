@@ -42,19 +42,19 @@ class UploadForm(forms.Form):
     user = forms.ModelChoiceField(
         User.objects.all(),
         widget=KeySelect(Portfolio._meta.get_field("user"), admin.site),
-        help_text="Whose portfolio it is.",
+        help_text="Owner of the portfolio.",
     )
     portfolio = forms.CharField(
         max_length=Portfolio._meta.get_field("name").max_length,
         initial=PORTFOLIO,
         widget=UnfoldAdminTextInputWidget,
-        help_text="The portfolio's name; one that the user does not have yet is created.",
+        help_text="Name of the portfolio; created if the user has none with this name.",
     )
     file = forms.FileField(
         label="CSV file",
         widget=UnfoldAdminFileFieldWidget({"accept": ".csv,text/csv,text/plain"}),
-        help_text="The predecessor's chatgpt_portfolio_update.csv or chatgpt_trade_log.csv: the portfolio as it "
-        "stands; or symbol,shares,buy_price: adds and changes. The names of the columns tell which it is.",
+        help_text="The predecessor's chatgpt_portfolio_update.csv or chatgpt_trade_log.csv, which replaces all "
+        "holdings; or symbol,shares,buy_price, which adds and changes holdings. The column names select the format.",
     )
 
     def clean_file(self) -> Any:
@@ -62,7 +62,7 @@ class UploadForm(forms.Form):
         if file.size > LARGEST_UPLOAD:
             raise forms.ValidationError(
                 f"The file has {file.size:,} bytes; at most {LARGEST_UPLOAD:,} can be uploaded. "
-                "manage.py import_portfolio reads larger ones."
+                "manage.py import_portfolio reads larger files."
             )
         return file
 

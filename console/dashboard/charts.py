@@ -115,9 +115,9 @@ def collect(period: Period) -> Charts:
 
 def _trouble(reading: Reading | None) -> str:
     if not settings.JOB_PROCESSOR.monitoring.enabled:
-        return "Nothing is measured, because monitoring.enabled is false."
+        return "No data is collected, because monitoring.enabled is false."
     since = "yet" if reading is None else f"since {timezone.localtime(reading.at):%Y-%m-%d %H:%M}"
-    return f"Nothing has been measured {since}. Beat and a worker do that, or else the MQTT bridge."
+    return f"No data {since}. Beat and a worker collect the data, or else the MQTT bridge."
 
 
 def _draw(subject: Subject, period: Period, points: Sequence[Point], reading: Reading | None) -> Chart:
@@ -166,9 +166,9 @@ def _describe(tracks: Sequence[_Track], period: Period, points: Sequence[Point],
     parts = []
     for track in tracks:
         values, say = _known([track.series], points), track.axis.unit.say
-        parts.append(f"{track.series.label}: {f'{say(min(values))} to {say(max(values))}' if values else 'nothing'}")
-    nobody = f" Nobody measured at {missing} of {len(points)} points." if missing else ""
-    return f"The last {period.title}, {period.pace}. {'; '.join(parts)}.{nobody}"
+        parts.append(f"{track.series.label}: {f'{say(min(values))} to {say(max(values))}' if values else 'none'}")
+    gaps = f" No data at {missing} of {len(points)} points." if missing else ""
+    return f"The last {period.title}, {period.pace}. {'; '.join(parts)}.{gaps}"
 
 
 def _times(period: Period, points: Sequence[Point], xs: Sequence[float]) -> list[tuple[float, str]]:

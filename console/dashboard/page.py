@@ -222,7 +222,7 @@ def _empty(waiting: int, ended: int) -> str:
     if not waiting:
         return "now"
     if not ended:
-        return "not known, as none ended lately"
+        return "unknown"
     return f"in about {describe_duration(waiting / ended * PACE)}"
 
 
@@ -248,7 +248,7 @@ def _workforce(ended: Iterable[last_hour.Ended], active: ActiveJobs, now: dateti
     yield "alive", Figure(str(force.alive), alive)
     yield "gone", Figure(str(force.gone), links.workers(state="missing"))
     yield "processes busy", Figure(f"{force.busy} of {force.processes}", alive)
-    yield "use", Figure(_per_cent(force.utilisation), alive)
+    yield "utilisation", Figure(_per_cent(force.utilisation), alive)
     yield "efficiency", Figure(_per_cent(efficiency), links.ended_jobs(now - HOUR))
 
 
@@ -308,7 +308,7 @@ def _summary(banner: str, found: Iterable[Light], alerts: Iterable[Alert]) -> st
     parts = [
         banner,
         f"Out of order: {', '.join(out_of_order)}." if out_of_order else "",
-        f"Open alerts: {', '.join(names)}." if names else "No alert is open.",
+        f"Open alerts: {', '.join(names)}." if names else "No open alerts.",
     ]
     return " ".join(filter(None, parts))
 
@@ -319,7 +319,7 @@ def _share(part: int, whole: int) -> float:
 
 
 def _per_cent(part: float | None) -> str:
-    return "none yet" if part is None else f"{part:.0%}"
+    return "no data" if part is None else f"{part:.0%}"
 
 
 def _age(seconds: float | None) -> str:

@@ -48,13 +48,13 @@ def _broker(said: str) -> Light:
     refused = Job.objects.refused().count()
     figures = [
         Figure("queued jobs", links.active_jobs(status__exact=Job.Status.QUEUED)),
-        Figure(f"{refused} jobs not taken", links.active_jobs(refused_at__isnull=False)),
+        Figure(f"{refused} refused jobs", links.active_jobs(refused_at__isnull=False)),
     ]
     if said == health.NOT_NEEDED:
         return Light("Broker", GOOD, "not needed: direct processing", figures)
     if said != health.OK:
         return Light("Broker", BAD, health.SILENT, figures)
-    return Light("Broker", *((BAD, "answers, but does not take all jobs") if refused else (GOOD, "answers")), figures)
+    return Light("Broker", *((BAD, "answers, but refuses some jobs") if refused else (GOOD, "answers")), figures)
 
 
 def _beat(signs: SignsOfLife) -> Light:
@@ -64,11 +64,11 @@ def _beat(signs: SignsOfLife) -> Light:
 
 def _bridge(signs: SignsOfLife, now: datetime) -> Light:
     outbox = statistics.outbox(now)
-    waiting = f"{outbox.unpublished} events wait"
+    waiting = f"{outbox.unpublished} unpublished event{'' if outbox.unpublished == 1 else 's'}"
     if outbox.oldest_age is not None:
         waiting += f", the oldest for {_age(outbox.oldest_age)}"
     figures = [
-        Figure("who publishes", links.bridges()),
+        Figure("publisher", links.bridges()),
         Figure(waiting, links.unpublished_events()),
         Figure(f"{outbox.set_aside} dead letter{'' if outbox.set_aside == 1 else 's'}", links.set_aside_events()),
     ]
@@ -101,17 +101,17 @@ def direct_processing(readiness: Readiness, uses: Iterable[WorkerUse]) -> tuple[
     broker, rollout = readiness.checks["broker"], settings.JOB_PROCESSOR.integration.rollout_percent
     direct = sum(use.running for use in uses if use.worker_id.startswith(DIRECT))
     if broker == health.NOT_NEEDED:
-        why = "queue.backend is direct, and web servers and commands do the jobs themselves."
+        why = "queue.backend is direct, so web servers and commands run the jobs themselves."
     elif broker == health.STOOD_IN_FOR:
-        why = "the broker does not answer, and web servers do what users wait for; the rest waits."
+        why = "the broker does not answer, so web servers run the jobs that users wait for; other jobs wait."
     elif rollout < 100:
-        why = f"integration.rollout_percent is {rollout}, and the jobs of the other users are done without the broker."
+        why = f"integration.rollout_percent is {rollout}, so the jobs of other users run without the broker."
     elif direct:
-        why = "a process that could not reach the broker does jobs itself."
+        why = "a process that could not reach the broker runs jobs itself."
     else:
         return "", None
     link = links.active_jobs(worker_id__startswith=DIRECT, status__exact=Job.Status.RUNNING)
-    return f"Direct processing is on: {why}", Figure(f"{direct} running so", link)
+    return f"Direct processing is on: {why}", Figure(f"{direct} job{'' if direct == 1 else 's'} running", link)
 
 
 def _age(seconds: float) -> str:

@@ -39,17 +39,17 @@ class PriorityForm(forms.Form):
         coerce=int,
         choices=[(one, f"{one} ({queue})") for queue, band in BANDS.items() for one in band],
         widget=UnfoldAdminSelectWidget,
-        help_text="1 is the most urgent. The queue goes with it.",
+        help_text="1 is the most urgent. The priority determines the queue.",
     )
 
 
 _HINTS = {
     BulkAction.Kind.RUN_AGAIN: (
-        "Each thing is asked for once, however many of these jobs did it, and comes after what users wait for and "
-        "what is scheduled. Jobs that have not ended are skipped."
+        "Jobs for the same work are rerun once. Reruns come after the jobs of users and schedules. "
+        "Jobs that have not ended are skipped."
     ),
-    BulkAction.Kind.CANCEL: "Jobs that have ended are skipped.",
-    BulkAction.Kind.REPRIORITISE: "Jobs that do not wait, or cannot have that priority, are skipped.",
+    BulkAction.Kind.CANCEL: "Ended jobs are skipped.",
+    BulkAction.Kind.REPRIORITISE: "Jobs that are not waiting, or cannot have this priority, are skipped.",
 }
 
 
@@ -100,7 +100,7 @@ class JobActions(ModelAdmin):
     def run_again(self, request: HttpRequest, object_id: str) -> HttpResponse:
         job = self._job(request, object_id)
         if request.method != "POST":
-            return self._confirm(request, "Run the job again", [job])
+            return self._confirm(request, "Rerun the job", [job])
         came = self._run_again(request, [job])
         return redirect("admin:tasks_job_change", came.jobs[0].pk if came else job.pk)
 
@@ -137,7 +137,7 @@ class JobActions(ModelAdmin):
         user = signed_in(request)
         matched = count(jobs)
         if not matched:
-            self.message_user(request, "No job matches any more.", messages.WARNING)
+            self.message_user(request, "No jobs match any more.", messages.WARNING)
             return None
         filters = filters_of(self.get_changelist_instance(request))
         if "confirmed" not in request.POST or (form is not None and not form.is_valid()):
@@ -150,8 +150,8 @@ class JobActions(ModelAdmin):
             said = format_html("{}: queued for {}. {}.", action, count_in_words(matched), link)
             self.message_user(request, said, messages.SUCCESS)
         else:
-            link = link_to(action, "See how far it is")
-            said = format_html("{}: the same is being done already, for {}. {}.", action, action.user, link)
+            link = link_to(action, "Follow its progress")
+            said = format_html("{}: already running, requested by {}. {}.", action, action.user, link)
             self.message_user(request, said, messages.WARNING)
         return None
 
@@ -164,8 +164,8 @@ class JobActions(ModelAdmin):
     def _chosen(self, request: HttpRequest, jobs: QuerySet[Job]) -> list[Job]:
         chosen = list(jobs[: MOST_CHOSEN + 1])
         if len(chosen) > MOST_CHOSEN:
-            hint = "choose fewer, or all that match"
-            self.message_user(request, f"More than {MOST_CHOSEN} jobs are chosen; {hint}.", messages.ERROR)
+            hint = "select fewer, or all matching jobs"
+            self.message_user(request, f"More than {MOST_CHOSEN} jobs are selected; {hint}.", messages.ERROR)
             return []
         return chosen
 
@@ -173,7 +173,7 @@ class JobActions(ModelAdmin):
         with transaction.atomic():
             cancelled = control.cancel([job.pk for job in jobs], request.user.get_username())
             self._log(request, cancelled, "Cancelled.")
-        self._tell(request, "Cancelled", cancelled, jobs, "only a job that has not ended can be cancelled")
+        self._tell(request, "Cancelled", cancelled, jobs, "only an active job can be cancelled")
 
     def _run_again(self, request: HttpRequest, jobs: Collection[Job]) -> EnqueueResult | None:
         user = signed_in(request)
@@ -182,7 +182,7 @@ class JobActions(ModelAdmin):
                 came = control.rerun(jobs, user)
                 self._log(request, jobs, "Rerun.")
         except control.NotPossible as reason:
-            self.message_user(request, f"Nothing runs again: {reason}.", messages.ERROR)
+            self.message_user(request, f"No job was rerun: {reason}.", messages.ERROR)
             return None
         self.message_user(request, f"Rerun: {came}.", messages.SUCCESS)
         return came
@@ -197,7 +197,7 @@ class JobActions(ModelAdmin):
         except control.NotPossible as reason:
             form.add_error("priority", f"{reason}.")
             return False
-        hint = "only a job that waits, with another priority, can be given this one"
+        hint = "only a waiting job with a different priority can be changed"
         self._tell(request, f"Priority {priority}", changed, jobs, hint)
         return True
 

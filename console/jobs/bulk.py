@@ -77,9 +77,9 @@ class BulkActionAdmin(ReadOnly, LivePage):
         if not user.has_perm(action.permission):
             raise PermissionDenied
         if runner.stop(action, user):
-            self.message_user(request, "Stopped. What was done stays.", messages.SUCCESS)
+            self.message_user(request, "Stopped. Changes so far are kept.", messages.SUCCESS)
         else:
-            self.message_user(request, "It had ended already.", messages.WARNING)
+            self.message_user(request, "The bulk action has already ended.", messages.WARNING)
         return redirect("admin:tasks_bulkaction_change", action_id)
 
     @admin.display(description="Filters")
@@ -99,7 +99,7 @@ class BulkActionAdmin(ReadOnly, LivePage):
     def shown_state(self, action: BulkAction) -> str:
         return action.state
 
-    @admin.display(description="Jobs looked at")
+    @admin.display(description="Jobs processed")
     def progress(self, action: BulkAction) -> str:
         return f"{action.looked_at:,} of {count_in_words(action.matched)}"
 

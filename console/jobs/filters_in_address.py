@@ -25,7 +25,7 @@ def matching_jobs(filters: str, user: User) -> QuerySet[Job]:
     try:
         changelist = admin.site.get_model_admin(Job).get_changelist_instance(request)
     except (IncorrectLookupParameters, SuspiciousOperation) as error:
-        raise BrokenFilters(f"the list of jobs does not understand the filters {filters!r}: {error}") from error
+        raise BrokenFilters(f"invalid filters of the job list: {filters!r}: {error}") from error
     jobs: QuerySet[Job] = changelist.queryset
     return jobs
 

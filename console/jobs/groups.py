@@ -69,7 +69,7 @@ class JobGroupAdmin(ReadOnly, ModelAdmin):
             ended_jobs=_count_jobs(Count("jobs", filter=Q(jobs__finished_at__isnull=False))),
         )
 
-    @admin.display(description="Jobs that have ended")
+    @admin.display(description="Ended jobs")
     def progress(self, group: Any) -> str:
         return f"{group.ended_jobs} of {group.all_jobs}"
 

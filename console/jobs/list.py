@@ -37,8 +37,8 @@ class JobList(KeysetList):
 
     key = ("created_at", "id")
     nothing_yet = (
-        "A job comes when somebody logs in whose stocks are stale, from “Fetch now” on stocks and portfolios, "
-        "and from the schedules that beat looks after."
+        "Jobs are created by logins of users with stale stocks, by “Fetch now” on stocks and portfolios, "
+        "and by schedules."
     )
     list_display = (
         "subject",

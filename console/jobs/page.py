@@ -67,11 +67,11 @@ def _facts(job: Job, now: datetime) -> Iterator[tuple[str, str]]:
         if duration is not None:
             yield words, describe_duration(duration)
     if job.retries:
-        yield "Attempts that failed", str(job.retries)
+        yield "Failed attempts", str(job.retries)
     if job.run_at is not None and job.status == Job.Status.PENDING:
         yield "Next attempt", f"{job.run_at:%Y-%m-%d %H:%M:%S} UTC"
     if job.refused_at is not None:
-        yield "Not taken by the broker since", f"{job.refused_at:%Y-%m-%d %H:%M:%S} UTC"
+        yield "Refused by the broker since", f"{job.refused_at:%Y-%m-%d %H:%M:%S} UTC"
     if job.heartbeat_at is not None and job.status == Job.Status.RUNNING:
         yield "Last heartbeat", f"{describe_duration(now - job.heartbeat_at)} ago"
 
@@ -83,16 +83,16 @@ def _changes(job: Job) -> Iterator[tuple[str, str]]:
         if result:
             yield "Result", describe_result(job.job_type, result)
         return
-    yield "Source", result.get("source") or "none was asked"
-    yield "Bars it had", f"{result['days_fetched']}"
+    yield "Source", result.get("source") or "none"
+    yield "Bars received", f"{result['days_fetched']}"
     yield "Bars stored", f"{result['records_stored']}"
     if "latest_after" in result:
         yield "Newest bar before", result.get("latest_before") or "none"
         yield "Newest bar after", result["latest_after"]
     if "adjusted" in result:
-        yield "Adjusted since it was stored", result["adjusted"]
+        yield "Adjusted by the source", result["adjusted"]
     if "reason" in result:
-        yield "Why", result["reason"]
+        yield "Reason", result["reason"]
 
 
 def _as_json(value: object) -> str:

@@ -32,7 +32,7 @@ class JobAdmin(ReadOnly, JobActions, JobPage, JobList):
 class JobRequestAdmin(ReadOnly, KeysetList):
     """Requests for jobs. A request, such as a login, may have joined an existing job."""
 
-    nothing_yet = "Somebody who logs in, presses “Fetch now” or has a schedule asks for jobs."
+    nothing_yet = "Jobs are requested by logins, by “Fetch now”, and by schedules."
     list_display = ("job", "user", "trigger", "created", "status", "ended")
     list_filter = ("trigger", "job__status", LoginFilter)
     list_select_related = ("job", "user")
@@ -52,7 +52,7 @@ class JobRequestAdmin(ReadOnly, KeysetList):
             is_login = Q(trigger=Job.Trigger.USER_LOGIN)
             yield Path(JobRequest.objects.filter(is_login, moment).order_by("created_at"), is_login)
 
-    @admin.display(description="Status of the job")
+    @admin.display(description="Job status")
     def status(self, wish: JobRequest) -> str:
         return wish.job.status
 
@@ -74,7 +74,7 @@ class JobEventAdmin(ReadOnly, KeysetList):
     list_select_related = ("job",)
     search_fields = ("job__symbol", "job__requests__user__username", "job__id")
     search_help_text = job_search.HELP
-    nothing_yet = "Each step of a job is one."
+    nothing_yet = "Each step of a job is an event."
 
     def search(self, text: str) -> Sequence[Path]:
         return job_search.paths_to_events(text)
@@ -111,7 +111,7 @@ class WorkerAdmin(ReadOnly, ModelAdmin):
 
     @admin.display(description="Job types")
     def shown_job_types(self, worker: Worker) -> str:
-        return ", ".join(worker.job_types) or "those of its queues"
+        return ", ".join(worker.job_types) or "all of its queues"
 
     @admin.display(description="Capabilities")
     def shown_capabilities(self, worker: Worker) -> str:

@@ -142,7 +142,7 @@ class KeysetChangeList(ChangeList):
                 try:
                     return turn(parse_key(request.GET[parameter], self.model, self.model_admin.key))
                 except ValidationError:
-                    said = f"The address does not say where to begin: “{parameter}” is not valid. This is the newest."
+                    said = f"The parameter “{parameter}” is not valid. This page shows the newest rows."
                     messages.warning(request, said)
         return self._older(None)
 

@@ -22,7 +22,7 @@ from tests.support.servers import RedisServer
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PAGE = "/admin/operations/fetch/"
-OVER = "All jobs have ended; the page is not refreshed any more."
+OVER = "All jobs have ended; the page is no longer refreshed."
 
 
 @pytest.fixture
@@ -56,10 +56,10 @@ def test_one_symbol_goes_from_the_form_to_completed_and_updated(browse, admin_us
     yahoo.server.hold_back()
     page = browse(admin_user, "/admin/")
     page.get_by_role("link", name="Fetch", exact=True).first.click()
-    symbol = form(page, "One symbol now").get_by_label("Symbol")
+    symbol = form(page, "Fetch a symbol now").get_by_label("Symbol")
     symbol.fill("S P?")
     symbol.press("Enter")
-    expect(form(page, "One symbol now")).to_contain_text("'S P?' is not a symbol")
+    expect(form(page, "Fetch a symbol now")).to_contain_text("'S P?' is not a symbol")
     symbol.fill("aapl")
     symbol.press("Enter")
     expect(page.get_by_text("Queued AAPL.")).to_be_visible()
@@ -78,11 +78,11 @@ def test_a_backfill_shows_what_it_costs_and_is_followed_to_its_end(browse, admin
     yahoo.serve("AAPL", "MSFT", days=250)
     Stock.objects.create(symbol="AAPL")
     page = browse(admin_user, PAGE)
-    backfill = form(page, "Backfill: days of the past")
+    backfill = form(page, "Backfill past days")
     backfill.get_by_label("Symbols").fill("AAPL MSFT")
     backfill.get_by_label("First day").fill(str(timezone.now().date() - timedelta(days=30)))
     backfill.get_by_role("combobox", name="Fetch").select_option("gaps")
-    backfill.get_by_role("button", name="Show what it costs").click()
+    backfill.get_by_role("button", name="Preview the cost").click()
     expect(backfill.get_by_role("status")).to_contain_text("2 requests: less than a minute")
     expect(backfill).to_be_in_viewport()
     assert not Job.objects.exists()
@@ -100,7 +100,7 @@ def test_a_portfolio_is_found_by_its_users_name(browse, admin_user, user, hold, 
     hold(user, "AAPL", "MSFT")
     hold(django_user_model.objects.create_user("somebody"), "GOOG")
     page = browse(admin_user, PAGE)
-    portfolio = form(page, "A portfolio now")
+    portfolio = form(page, "Fetch a portfolio now")
     portfolio.get_by_role("combobox").first.click()
     page.get_by_role("searchbox").fill(user.username)
     page.get_by_role("option", name=f"Main of {user}").click()
@@ -127,9 +127,9 @@ def test_the_page_asks_nothing_while_its_tab_is_hidden_and_at_once_when_it_is_se
 def test_the_forms_fit_a_phone_in_light_and_in_dark(browse, admin_user, user, hold, dark):
     hold(user, "AAPL")
     page = browse(admin_user, PAGE, width=360, dark=dark)
-    backfill = form(page, "Backfill: days of the past")
+    backfill = form(page, "Backfill past days")
     backfill.get_by_label("Symbols").fill("AAPL " + "X" * 33)
-    backfill.get_by_role("button", name="Show what it costs").click()
+    backfill.get_by_role("button", name="Preview the cost").click()
     expect(backfill).to_contain_text("is 33 characters long")
     assert not is_too_wide(page)
     assert is_dark(page) == dark

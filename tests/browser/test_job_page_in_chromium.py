@@ -66,7 +66,7 @@ def test_it_is_not_asked_for_while_it_is_paused_or_nobody_sees_it(browse, admin_
     for stop, go_on in (
         (
             lambda: page.get_by_role("button", name="Pause").click(),
-            lambda: page.get_by_role("button", name="Go on").click(),
+            lambda: page.get_by_role("button", name="Resume").click(),
         ),
         (lambda: page.evaluate(HIDE, True), lambda: page.evaluate(HIDE, False)),
     ):
@@ -83,11 +83,11 @@ def test_an_action_on_many_is_followed_and_stopped(browse, admin_user, monkeypat
     many_jobs(6)
     action, _ = runner.begin(BulkAction.Kind.CANCEL, "status__exact=pending", admin_user, 6)
     page = browse(admin_user, f"/admin/tasks/bulkaction/{action.pk}/change/")
-    expect(page.get_by_text("Looked at 0 of 6 jobs", exact=True)).to_be_visible()
+    expect(page.get_by_text("Processed 0 of 6 jobs", exact=True)).to_be_visible()
     runner.work(action.pk)
-    expect(page.get_by_text("Looked at 2 of 6 jobs", exact=True)).to_be_visible()
+    expect(page.get_by_text("Processed 2 of 6 jobs", exact=True)).to_be_visible()
     page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_text("Stopped. What was done stays.")).to_be_visible()
+    expect(page.get_by_text("Stopped. Changes so far are kept.")).to_be_visible()
     expect(page.get_by_text("stopped by admin")).to_be_visible()
     assert Job.objects.filter(status="pending").count() == 4
 
@@ -100,12 +100,12 @@ def test_all_that_match_are_chosen_confirmed_and_led_to(browse, admin_user):
     page.get_by_role("link", name=re.compile("Select all")).click()
     page.locator("select[name=action]").select_option("cancel_jobs")
     page.get_by_role("button", name="Run", exact=True).click()
-    expect(page.get_by_text("This is about 101 jobs, all that match:")).to_be_visible()
+    expect(page.get_by_text("This applies to 101 jobs that match:")).to_be_visible()
     expect(page.get_by_text("status is pending")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("queued for 101 jobs.")).to_be_visible()
     page.get_by_role("link", name="Follow its progress").click()
-    expect(page.get_by_text("Looked at 0 of 101 jobs", exact=True)).to_be_visible()
+    expect(page.get_by_text("Processed 0 of 101 jobs", exact=True)).to_be_visible()
 
 
 @pytest.mark.parametrize("dark", [False, True])

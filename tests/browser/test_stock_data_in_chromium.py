@@ -37,7 +37,7 @@ def test_the_page_changes_by_itself_while_a_job_waits_runs_and_ends(browse, admi
     has_bar(page, "foreground", "3 0 0 1")
     yahoo.server.release()
     has_bar(page, "foreground", "3 0 0 0")
-    ended = card(page, "foreground").locator("div", has_text="Ended in 5 minutes")
+    ended = card(page, "foreground").locator("div", has_text="Ended in the last 5 minutes")
     expect(ended.get_by_role("link", name="1", exact=True)).to_be_visible()
 
 
@@ -49,7 +49,7 @@ def test_a_paused_page_stays_as_it_is_until_it_may_go_on(browse, admin_user):
     with pytest.raises(Exception, match="Timeout"), page.expect_response("**/figures/", timeout=6000):
         pass  # longer than between two looks
     assert page.locator("[data-live] time").first.inner_text() == before
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Resume").click()
     expect(page.locator("[data-live] time").first).not_to_have_text(before)
 
 
@@ -67,14 +67,14 @@ def test_the_page_fits_a_phone_in_light_and_in_dark(browse, admin_user, dark):
 def ask_again(page: Page) -> None:
     """Have the page ask for everything at once, as after a pause."""
     page.get_by_role("button", name="Pause").click()
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Resume").click()
 
 
 def test_the_charts_change_by_themselves_and_keep_to_the_period_of_the_address(browse, admin_user):
     page = browse(admin_user, PAGE)
     page.get_by_role("link", name="Day", exact=True).click()
     expect(page).to_have_url(re.compile(r"\?charts=day#sd-charts$"))
-    expect(page.get_by_text("Nothing has been measured yet.")).to_be_visible()
+    expect(page.get_by_text("No data yet.")).to_be_visible()
     new_job("AAPL")
     alerts.check()
     with page.expect_response("**/charts/?charts=day"):

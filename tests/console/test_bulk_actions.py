@@ -87,10 +87,10 @@ def test_a_page_asks_first_and_says_how_many_match_and_by_what(admin_client):
     many_jobs(2, "failed")
     many_jobs(4)
     shown = ask(admin_client, "cancel_jobs", "status__exact=pending").content.decode()
-    assert "4 jobs</strong>, all that match" in shown
+    assert "4 jobs</strong> that match" in shown
     assert "<li>status is pending</li>" in shown
     shown = ask(admin_client, "cancel_jobs", "status__exact=pending&q=S1").content.decode()
-    assert "1 job</strong>, all that match" in shown
+    assert "1 job</strong> that match" in shown
     assert "<li>search: S1</li>" in shown
     assert not BulkAction.objects.exists()
     assert statuses() == {"pending": 4, "failed": 2}
@@ -99,7 +99,7 @@ def test_a_page_asks_first_and_says_how_many_match_and_by_what(admin_client):
 def test_more_jobs_than_are_counted_are_told_as_many(admin_client, monkeypatch):
     monkeypatch.setattr("console.jobs.bulk.MOST_COUNTED", 3)
     many_jobs(4)
-    assert "over 3 jobs</strong>, all that match" in ask(admin_client, "cancel_jobs").content.decode()
+    assert "over 3 jobs</strong> that match" in ask(admin_client, "cancel_jobs").content.decode()
     assert "Cancel: queued for over 3 jobs." in confirm(admin_client, "cancel_jobs").content.decode()
 
 
@@ -117,7 +117,7 @@ def test_what_is_confirmed_is_queued_and_leads_to_its_progress(admin_client, adm
     )
     assert statuses() == {"pending": 4}
     progress = admin_client.get(page_of(action)).content.decode()
-    assert "Looked at 0 of 4 jobs" in progress
+    assert "Processed 0 of 4 jobs" in progress
     assert f'data-address="{part_of(action)}"' in progress
     work_off(action)
     assert statuses() == {"cancelled": 4}
@@ -242,7 +242,7 @@ def test_no_job_runs_again_while_too_many_wait(operator, monkeypatch, admin_clie
     action.refresh_from_db()
     assert (action.state, action.done) == ("running", 6)
     assert Job.objects.filter(status="pending").count() == 6
-    assert "it goes on when fewer do" in admin_client.get(part_of(action)).content.decode()
+    assert "Paused while more than" in admin_client.get(part_of(action)).content.decode()
     runner.work(action.pk)
     action.refresh_from_db()
     assert action.done == 6
@@ -259,7 +259,7 @@ def test_a_new_priority_skips_what_cannot_have_it(operator, admin_client):
     assert "10 (background_analysis)" in asked
     refused = confirm(admin_client, "reprioritise_jobs", priority="11").content.decode()
     assert "Select a valid choice." in refused
-    assert "4 jobs</strong>, all that match" in refused
+    assert "4 jobs</strong> that match" in refused
     said = confirm(admin_client, "reprioritise_jobs", priority="10").content.decode()
     assert "Change the priority to 10: queued for 4 jobs." in said
     action = work_off(BulkAction.objects.get())
@@ -272,7 +272,7 @@ def test_the_same_a_second_time_is_not_done_twice_at_once(admin_client, operator
     confirm(admin_client, "cancel_jobs", "status__exact=pending&q=S1")
     shown = confirm(admin_client, "cancel_jobs", "q=S1&status__exact=pending").content.decode()
     action = BulkAction.objects.get()
-    assert "Cancel: the same is being done already, for admin." in shown
+    assert "Cancel: already running, requested by admin." in shown
     assert page_of(action) in shown
     confirm(admin_client, "cancel_jobs", "status__exact=pending")
     assert BulkAction.objects.count() == 2
@@ -336,12 +336,12 @@ def test_it_can_be_stopped_and_what_is_done_stays(operator, client, monkeypatch)
     stop = reverse("admin:tasks_bulkaction_stop", args=[action.pk])
     assert f'action="{stop}"' in client.get(page_of(action)).content.decode()
     assert client.get(stop).status_code == 405
-    assert "Stopped. What was done stays." in client.post(stop, follow=True).content.decode()
+    assert "Stopped. Changes so far are kept." in client.post(stop, follow=True).content.decode()
     runner.work(action.pk)
     action.refresh_from_db()
     assert (action.state, action.done, action.error) == ("stopped", 3, "stopped by operator")
     assert statuses() == {"cancelled": 3, "pending": 6}
-    assert "It had ended already." in client.post(stop, follow=True).content.decode()
+    assert "The bulk action has already ended." in client.post(stop, follow=True).content.decode()
     assert "Cancel, stopped, stopped by operator: 3 jobs done" in LogEntry.objects.get().change_message
 
 

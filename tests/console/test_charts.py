@@ -114,7 +114,7 @@ def test_minutes_in_which_nobody_measured_are_a_gap_and_neither_zero_nor_bridged
     assert rows.count(["", "3", "", ""]) == 6
     assert rows.count(["", "", "", ""]) == 54
     assert [round(width / ((found.frame.right - found.frame.left) / 60)) for _, width in found.gaps] == [39, 7, 7]
-    assert "Nobody measured at 53 of 60 points." in found.description
+    assert "No data at 53 of 60 points." in found.description
 
 
 def test_the_minute_that_is_not_over_is_no_gap_yet(show, measure):
@@ -191,17 +191,17 @@ def test_what_was_measured_some_minutes_ago_is_not_the_latest(show, measure, adm
     charts = show()
     assert line(charts, "ended", "failed").latest is None
     assert f"since {reading.at:%Y-%m-%d %H:%M}" in charts.trouble
-    assert "Beat and a worker do that" in words(admin_client.get(CHARTS))
+    assert "Beat and a worker collect the data" in words(admin_client.get(CHARTS))
     measure(2, failed=3)
     assert show().trouble == ""
 
 
 def test_an_empty_system_is_told_in_words(admin_client, configured):
     shown = words(admin_client.get(CHARTS))
-    assert "Nothing has been measured yet." in shown
+    assert "No data yet." in shown
     assert shown.count("no values") == 7
     configured(**{"monitoring.enabled": False})
-    assert "Nothing is measured, because monitoring.enabled is false." in words(admin_client.get(CHARTS))
+    assert "No data is collected, because monitoring.enabled is false." in words(admin_client.get(CHARTS))
 
 
 def test_a_picture_has_a_title_a_description_and_a_table_of_the_same_values(admin_client, measure, show):

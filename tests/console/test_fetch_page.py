@@ -109,7 +109,7 @@ def test_a_symbol_is_queued_with_priority_3_and_leads_to_its_progress(submit, ad
 def test_a_symbol_that_is_not_known_yet_is_added(submit):
     assert submit("symbol", symbol="BRK.B").url == progress()
     assert Stock.objects.get().symbol == "BRK-B"
-    assert ("stock", "BRK-B", ADDITION, "Added, to be fetched.") in logged()
+    assert ("stock", "BRK-B", ADDITION, "Added for a fetch.") in logged()
 
 
 def test_a_symbol_that_is_on_its_way_is_joined(submit, admin_client, user):
@@ -214,7 +214,7 @@ def test_a_backfill_is_queued_once_its_cost_was_shown(submit, admin_client):
     Stock.objects.create(symbol="AAPL")
     asked = {"symbols": "aapl, msft\nBRK.B  aapl;", **DAYS}
     shown = submit("backfill", **asked)
-    assert "3 requests: less than a minute of what" in words(shown)
+    assert "3 requests: less than a minute at the background share" in words(shown)
     assert "BRK-B: 21 sessions without a bar" in words(shown)
     assert not Job.objects.exists()
     assert Stock.objects.count() == 1
@@ -252,7 +252,7 @@ def test_what_was_not_shown_is_not_queued_but_shown(submit, main, user, hold):
     fingerprint = submit("backfill", **asked).context["fingerprint"]
     for changed in ({"start": "2023-01-01"}, {"mode": "replace"}, {"portfolio": "", "symbols": "AAPL"}):
         shown = submit("backfill", **{**asked, **changed}, confirmed=fingerprint)
-        assert "That is not what was shown before, and nothing was queued." in words(shown)
+        assert "The form has changed since the preview, and nothing was queued." in words(shown)
     hold(user, "GOOG")
     shown = submit("backfill", **asked, confirmed=fingerprint)
     assert "GOOG: 21 sessions without a bar" in words(shown)
@@ -261,7 +261,7 @@ def test_what_was_not_shown_is_not_queued_but_shown(submit, main, user, hold):
 
 
 TODAY = timezone.now().date()
-SYMBOL_NEEDED = "A symbol is needed, such as AAPL or BRK-B; or a portfolio."
+SYMBOL_NEEDED = "A symbol is needed, such as AAPL or BRK-B, or a portfolio."
 
 
 @pytest.mark.parametrize(
@@ -392,7 +392,7 @@ def test_who_may_add_jobs_fetches_stocks_that_are_known_and_follows_them(client,
 
 def test_a_new_stock_takes_the_permission_to_add_stocks(client, staff):
     Stock.objects.create(symbol="AAPL")
-    complaint = "Not known yet: ZZ; you need the permission to add stocks."
+    complaint = "New stocks: ZZ; you need the permission to add stocks."
     assert errors(post(client, "symbol", symbol="ZZ")) == {"symbol.symbol": [complaint]}
     found = errors(post(client, "backfill", symbols="AAPL ZZ", **DAYS))
     assert found == {"backfill.symbols": [complaint]}

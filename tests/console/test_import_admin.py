@@ -100,15 +100,15 @@ def test_the_preview_tells_each_line_and_imports_nothing(admin_client, user, hol
     for told in (
         "my.csv: portfolio update of 2026-01-05, 3 positions",
         f"For the portfolio “Main” of {user.username}",
-        "what it does not have is removed",
-        "Stocks that are not known yet, and are created: IINN.",
+        "holdings that are not in the file are removed",
+        "New stocks, which are created: IINN.",
         "To be added: 1",
         "line 3: IINN, 5 at 1",
         "To be changed: 1",
         "line 4: CADL, 7 at 2 (was 10 at 2)",
         "To be removed: 1",
         "MSFT, 10 at 1: not in the file",
-        "As they are: 1",
+        "Unchanged: 1",
         "line 2: ABEO, 10 at 3",
     ):
         assert told in shown
@@ -163,7 +163,7 @@ def test_a_portfolio_that_the_user_does_not_have_is_created(admin_client, user):
 def test_a_second_import_finds_nothing_to_change(content, admin_client, user):
     confirm(admin_client, upload(admin_client, user, content))
     again = upload(admin_client, user, content)
-    assert "There is nothing to change" in text(again)
+    assert "No changes" in text(again)
     assert "To be" not in text(again)
     assert again.context["sealed"] == ""
 
@@ -172,7 +172,7 @@ def test_a_second_click_on_import_changes_nothing(admin_client, user):
     preview = upload(admin_client, user, state("AAPL"))
     confirm(admin_client, preview)
     again = text(confirm(admin_client, preview))
-    assert "There is nothing to change" in again
+    assert "No changes" in again
     assert "has changed since the preview" not in again
     assert LogEntry.objects.count() == 1
 
@@ -210,7 +210,7 @@ def test_nothing_but_what_was_previewed_can_be_confirmed(admin_client, user, dja
 def test_a_preview_that_was_tampered_with_is_refused(spoil, admin_client, user):
     sealed = upload(admin_client, user, PLAIN + "AAPL,1,2\n").context["sealed"]
     answer = admin_client.post(PAGE, {"sealed": spoil(sealed)}, follow=True)
-    assert "That preview is not valid any more; upload the file again." in text(answer)
+    assert "The preview is no longer valid; upload the file again." in text(answer)
     assert not Portfolio.objects.exists()
 
 
@@ -351,7 +351,7 @@ def test_an_import_needs_the_permissions_for_portfolios_and_holdings(missing, st
 def test_an_import_that_adds_stocks_needs_the_permission_to_add_them(staff, user):
     client = staff(*MAY_IMPORT)
     preview = upload(client, user, PLAIN + "AAPL,1,2\n")
-    assert "it would add stocks that are not known yet (market.add_stock)" in text(preview)
+    assert "would add new stocks (market.add_stock)" in text(preview)
     assert preview.context["sealed"] == ""
     Stock.objects.create(symbol="AAPL")
     confirm(client, upload(client, user, PLAIN + "AAPL,1,2\n"))
@@ -361,7 +361,7 @@ def test_an_import_that_adds_stocks_needs_the_permission_to_add_them(staff, user
 def test_an_import_that_removes_holdings_needs_the_permission_to_delete_them(staff, user, hold):
     hold(user, "AAPL", "MSFT")
     client = staff(*MAY_IMPORT)
-    assert "it would remove holdings (portfolio.delete_holding)" in text(upload(client, user, state("AAPL")))
+    assert "would remove holdings (portfolio.delete_holding)" in text(upload(client, user, state("AAPL")))
     assert set(shares(user)) == {"AAPL", "MSFT"}
 
 
@@ -432,7 +432,7 @@ def test_what_was_exported_can_be_imported_again(admin_client, user, django_user
     )
     assert ours == theirs
     assert len(ours) == 4
-    assert "There is nothing to change" in text(upload(admin_client, user, answer.content))
+    assert "No changes" in text(upload(admin_client, user, answer.content))
 
 
 def test_an_unknown_buy_price_is_empty_in_exports_and_unknown_again_after_an_import(admin_client, user):
@@ -440,7 +440,7 @@ def test_an_unknown_buy_price_is_empty_in_exports_and_unknown_again_after_an_imp
     PriceBar.objects.create(stock=Stock.objects.get(), date=date(2026, 11, 20), close=1.5)
     plain = export(admin_client, "export_as_csv", Portfolio.objects.get()).content
     assert table(plain) == [["symbol", "shares", "buy_price"], ["AAPL", "10", ""]]
-    assert "There is nothing to change" in text(upload(admin_client, user, plain))
+    assert "No changes" in text(upload(admin_client, user, plain))
     row = table(export(admin_client, "export_with_values", *Portfolio.objects.all()).content)[1]
     assert row[5:] == ["10", "", "1.5", "2026-11-20", "15", ""]
 

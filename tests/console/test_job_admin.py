@@ -127,7 +127,7 @@ def test_cancel_cancels_what_has_not_ended_says_what_has_and_is_logged(admin_cli
     waiting, ended = new_job("AAPL"), new_job("MSFT", status="completed")
     shown = act(admin_client, "cancel_jobs", waiting, ended).content.decode()
     assert "Cancelled: AAPL." in shown
-    assert "Not changed: MSFT is completed; only a job that has not ended can be cancelled." in shown
+    assert "Not changed: MSFT is completed; only an active job can be cancelled." in shown
     waiting.refresh_from_db()
     assert (waiting.status, waiting.error) == ("cancelled", "cancelled by admin")
     assert logged() == [(str(waiting.pk), "Cancelled.")]
@@ -147,7 +147,7 @@ def test_run_again_asks_in_the_name_of_who_pressed_it(admin_client, admin_user):
 def test_run_again_with_one_that_runs_does_nothing_and_says_why(admin_client):
     failed, running = new_job("AAPL", status="failed"), new_job("MSFT", status="running")
     shown = act(admin_client, "run_jobs_again", failed, running).content.decode()
-    assert f"Nothing runs again: job {running.pk} is running; only a job that has ended can run again." in shown
+    assert f"No job was rerun: job {running.pk} is running; only a job that has ended can run again." in shown
     assert Job.objects.count() == 2
     assert logged() == []
 
@@ -234,11 +234,11 @@ def test_a_button_asks_first_and_acts_on_a_post_alone(admin_client, admin_user):
 def test_a_button_that_is_pressed_too_late_says_why_nothing_happens(admin_client):
     ended, running = new_job("AAPL", status="completed"), new_job("MSFT", status="running")
     shown = admin_client.post(button(ended, "cancel"), follow=True).content.decode()
-    assert "Not changed: AAPL is completed; only a job that has not ended can be cancelled." in shown
+    assert "Not changed: AAPL is completed; only an active job can be cancelled." in shown
     shown = admin_client.post(button(running, "run_again"), follow=True).content.decode()
-    assert f"Nothing runs again: job {running.pk} is running" in shown
+    assert f"No job was rerun: job {running.pk} is running" in shown
     shown = admin_client.post(button(running, "reprioritise"), {"priority": "1"}, follow=True).content.decode()
-    assert "Not changed: MSFT is running; only a job that waits" in shown
+    assert "Not changed: MSFT is running; only a waiting job" in shown
     assert Job.objects.count() == 2
 
 
@@ -289,7 +289,7 @@ def test_without_a_csrf_token_nothing_happens(admin_user):
 def test_more_jobs_than_one_action_takes_are_refused(admin_client, monkeypatch):
     monkeypatch.setattr("console.jobs.actions.MOST_CHOSEN", 1)
     shown = act(admin_client, "cancel_jobs", new_job("AAPL"), new_job("MSFT")).content.decode()
-    assert "More than 1 jobs are chosen; choose fewer, or all that match." in shown
+    assert "More than 1 jobs are selected; select fewer, or all matching jobs." in shown
     assert set(Job.objects.values_list("status", flat=True)) == {"pending"}
 
 

@@ -97,7 +97,7 @@ def test_analyse_now_asks_for_all_that_can_be_found_out(admin_client, admin_user
 def test_analyse_now_is_for_a_limited_number_of_stocks(admin_client, monkeypatch):
     monkeypatch.setattr("console.stocks.MOST_CHOSEN", 1)
     answer = act(admin_client, "market_stock", "analyse_now", Stock.objects.find_or_create(["AAPL", "MSFT"]))
-    assert "More than 1 stocks are chosen; choose fewer." in words(admin_client.get(answer.url))
+    assert "More than 1 stocks are selected; select fewer." in words(admin_client.get(answer.url))
     assert not Job.objects.exists()
 
 
@@ -221,7 +221,7 @@ def test_the_page_is_refreshed_until_all_jobs_have_ended(admin_client, group):
     Job.objects.filter(pk=second.pk).update(status="cancelled", finished_at=timezone.now())
     shown = admin_client.get(figures_of(mine)).content.decode()
     assert 'data-summary="2 of 2 ended, 2 without success"' in shown
-    assert 'data-over="All jobs have ended; the page is not refreshed any more."' in shown
+    assert 'data-over="All jobs have ended; the page is no longer refreshed."' in shown
 
 
 def many(count: int, status: str, name: str, **fields: Any) -> list[Job]:
@@ -279,7 +279,7 @@ def test_the_number_of_queries_does_not_grow(admin_client, group, address_of):
 def test_when_its_jobs_have_been_deleted_that_is_said(admin_client, group):
     mine = group()
     shown = admin_client.get(page_of(mine))
-    assert "Its jobs are over and have been deleted." in words(shown)
+    assert "The jobs have ended and were deleted." in words(shown)
     assert "data-over" in shown.content.decode()
 
 

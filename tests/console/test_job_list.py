@@ -109,7 +109,7 @@ def test_a_link_to_a_page_of_jobs_that_are_gone_still_leads_to_what_is_older(loo
 def test_an_address_with_a_broken_place_is_told_and_shows_the_newest(look, parameter, place):
     (job,) = ended_jobs(1)
     shown = look(**{parameter: place})
-    assert f"The address does not say where to begin: “{parameter}” is not valid. This is the newest." in shown.words
+    assert f"The parameter “{parameter}” is not valid. This page shows the newest rows." in shown.words
     assert shown.rows == [job]
 
 
@@ -314,14 +314,14 @@ def test_a_search_and_filters_have_to_agree(look, user):
 def test_the_page_says_what_can_be_searched_when_nothing_is_found(look):
     ended_jobs(1)
     shown = look(q="<b>nothing</b>")
-    assert "No jobs found Nothing is found by “<b>nothing</b>”." in shown.words
-    assert "What can be searched: symbol or its beginning, user name, job id or its first 8 characters." in shown.words
+    assert "No jobs found No results for “<b>nothing</b>”." in shown.words
+    assert "Search by: symbol or its beginning, user name, job id or its first 8 characters." in shown.words
     assert "<b>nothing" not in shown.html
     assert 'placeholder="symbol or its beginning, user name, job id or its first 8 characters"' in shown.html
 
 
 def test_an_empty_list_says_where_jobs_come_from(look):
-    assert "No jobs yet A job comes when somebody logs in whose stocks are stale" in look().words
+    assert "No jobs yet Jobs are created by logins of users with stale stocks" in look().words
 
 
 def test_an_empty_list_with_filters_says_so_and_leads_to_all(look):

@@ -151,7 +151,7 @@ def test_a_queue_is_empty_when_what_waits_has_ended_at_the_pace_of_the_last_five
     assert foreground.empty.text == "in about 10 min"
     assert foreground.ended.text == "6"
     assert rows(foreground.ended) == ended
-    assert fetch.empty.text == "not known, as none ended lately"
+    assert fetch.empty.text == "unknown"
     assert analysis.empty.text == "now"
 
 
@@ -178,7 +178,7 @@ def test_workers_are_shown_with_their_use_and_efficiency_and_gone_ones_as_gone(l
     assert "lost@here:3 gone" in words()
     together = dict(page.workforce)
     assert together["processes busy"].text == "3 of 6"
-    assert together["use"].text == "50%"
+    assert together["utilisation"].text == "50%"
     assert together["efficiency"].text == "75%"
     assert together["alive"].text == "2"
     assert len(rows(together["alive"])) == 2
@@ -239,7 +239,7 @@ def test_the_bridges_light_tells_what_waits_and_what_is_set_aside(look, rows):
     JobEvent.objects.filter(pk=first.pk).update(published_at=timezone.now())
     JobEvent.objects.filter(pk=second.pk).update(error="too large")
     _, waiting, aside = light(look(), "MQTT bridge").figures
-    assert waiting.text.startswith(f"{len(others)} events wait, the oldest for ")
+    assert (len(others), waiting.text.startswith("1 unpublished event, the oldest for ")) == (1, True)
     assert rows(waiting) == {event.pk for event in others}
     assert aside.text == "1 dead letter"
     assert rows(aside) == {second.pk}
@@ -263,8 +263,8 @@ def test_a_banner_tells_why_direct_processing_is_on(look, servers, configured, r
     assert look().banner == ""
     job = new_job("A", "running", worker_id="direct@here:1")
     page = look()
-    assert page.banner == "Direct processing is on: a process that could not reach the broker does jobs itself."
-    assert page.banner_jobs.text == "1 running so"
+    assert page.banner == "Direct processing is on: a process that could not reach the broker runs jobs itself."
+    assert page.banner_jobs.text == "1 job running"
     assert rows(page.banner_jobs) == {job.pk}
     servers(broker=health.STOOD_IN_FOR)
     assert "the broker does not answer" in look().banner
@@ -447,7 +447,7 @@ def test_open_alerts_are_shown_with_who_looks_after_them(look, rows, words, admi
         (nobodys.text, ""),
     }
     assert rows(page.alerts[0].text) == {nobodys.pk}
-    assert "nobody looks after it yet" in words()
+    assert "not acknowledged" in words()
     assert "job-age" in page.summary
 
 
@@ -473,11 +473,11 @@ def test_every_link_of_a_full_page_leads_to_a_list(admin_client, look, user, hol
 def test_an_empty_system_is_told_in_words(words):
     shown = words()
     for sentence in (
-        "No alert is open.",
+        "No open alerts.",
         "Beat not seen yet",
         "MQTT bridge not seen yet",
-        "No worker is here, and none did a job in the last hour.",
-        "No login in the last hour asked for prices.",
+        "No workers, and no jobs in the last hour.",
+        "No login in the last hour requested prices.",
         "No held stock is stale.",
         "No portfolio holds anything yet.",
         "No job failed in the last 24 hours.",

@@ -155,21 +155,22 @@ def check_lights(page: Page, now: datetime, check: Check) -> None:
     check(queued, "queued jobs", one("SELECT COUNT(*) FROM tasks_job WHERE status = 'queued'"))
     count = one("SELECT COUNT(*) FROM tasks_job WHERE status = 'pending' AND refused_at IS NOT NULL")
     assert (found["Broker"].state, count > 0) == ("bad", True)
-    check(refused, f"{count} jobs not taken", count)
+    check(refused, f"{count} refused jobs", count)
     enabled, last = rows("SELECT COUNT(*), MAX(last_run_at) FROM django_celery_beat_periodictask WHERE enabled")[0]
     check(found["Beat"].figures[0], "schedules", enabled)
     assert found["Beat"].text == f"last seen {describe_age(since(last, now))} ago"
     publisher, waiting, aside = found["MQTT bridge"].figures
-    check(publisher, "who publishes", 1)
+    check(publisher, "publisher", 1)
     unpublished = "FROM tasks_jobevent WHERE published_at IS NULL AND error"
     count, oldest = rows(f"SELECT COUNT(*), MIN(created_at) {unpublished} = ''")[0]
-    check(waiting, f"{count} events wait, the oldest for {describe_duration(since(oldest, now))}", count)
+    events = f"{count} unpublished event{'' if count == 1 else 's'}"
+    check(waiting, f"{events}, the oldest for {describe_duration(since(oldest, now))}", count)
     count = one(f"SELECT COUNT(*) {unpublished} <> ''")
     check(aside, f"{count} dead letter{'' if count == 1 else 's'}", count)
     used = one("SELECT SUM(requests) FROM market_sourceuse WHERE granted_at > %s", now - MINUTE)
     check(found["Yahoo Finance"].figures[0], f"{used} of 1000000 requests in the last minute", 1)
     direct = "SELECT COUNT(*) FROM tasks_job WHERE status = 'running' AND worker_id LIKE 'direct@%%'"
-    check(page.banner_jobs, f"{one(direct)} running so", one(direct))
+    check(page.banner_jobs, f"{one(direct)} job{'' if one(direct) == 1 else 's'} running", one(direct))
 
 
 def check_alerts(page: Page, check: Check) -> None:
@@ -266,7 +267,7 @@ def check_workers(page: Page, now: datetime, check: Check) -> None:
     check(together["alive"], len(alive), len(alive))
     check(together["gone"], gone, gone)
     check(together["processes busy"], f"{at_work} of {sum(alive.values())}", len(alive))
-    check(together["use"], f"{at_work / sum(alive.values()):.0%}", len(alive))
+    check(together["utilisation"], f"{at_work / sum(alive.values()):.0%}", len(alive))
     check(together["efficiency"], f"{completed / (completed + failed):.0%}", ended)
 
 
@@ -425,7 +426,7 @@ def test_the_metrics_say_the_same(page, now):
     assert int(together["gone"].text) == metric("workers", state="gone")
     busy, processes = metric("worker_processes_busy"), metric("worker_processes")
     assert together["processes busy"].text == f"{busy:.0f} of {processes:.0f}"
-    assert together["use"].text == f"{metric('worker_utilisation_ratio'):.0%}"
+    assert together["utilisation"].text == f"{metric('worker_utilisation_ratio'):.0%}"
     assert together["efficiency"].text == f"{metric('worker_efficiency_ratio'):.0%}"
     assert page.share_covered.text == f"{metric('coverage_ratio'):.0%}"
     for words, state in (("fresh", "fresh"), ("stale", "stale"), ("never checked", "never"), ("parked", "parked")):

@@ -402,7 +402,7 @@ def test_other_days_than_those_that_were_shown_are_shown_first(ask):
     fingerprint = ask(**days).context["fingerprint"]
     for other in ({"start": "2023-01-01"}, {"end": ""}, {"mode": "replace"}):
         shown = ask(**(days | other), confirmed=fingerprint)
-        assert "That is not what was shown before, and nothing was queued." in shown.content.decode()
+        assert "The form has changed since the preview, and nothing was queued." in shown.content.decode()
     assert not Job.objects.exists()
 
 

@@ -338,7 +338,7 @@ def test_more_events_than_one_action_takes_are_refused_with_the_command_that_tak
     (job,) = published(1)
     put_aside(job.events.all())
     shown = press_send_again(admin_client, *job.events.all())
-    assert "More than 3 events are chosen; choose fewer, or have all sent again with manage.py replay_events" in shown
+    assert "More than 3 events are selected; select fewer, or send all again with manage.py replay_events" in shown
     assert SetAsideEvent.objects.count() == 4
 
 

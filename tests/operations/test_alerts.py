@@ -252,7 +252,7 @@ def test_jobs_wait_because_the_broker_is_full(new_redis, point_to, check_after, 
     redis.config_set("maxmemory", "1")
     request("AAPL", "MSFT")
     light = next(one for one in look(admin_client).lights if one.name == "Broker")
-    assert (light.state, light.figures[1].text) == ("bad", "2 jobs not taken")
+    assert (light.state, light.figures[1].text) == ("bad", "2 refused jobs")
 
     def mend() -> None:
         redis.config_set("maxmemory", "0")

@@ -144,7 +144,7 @@ def test_an_admin_unlocks(user, admin, client):
     attempt = AccessAttempt.objects.get(username=user.username)
     form = {"action": "unlock", "_selected_action": [attempt.pk]}
     answer = client.post(page, form, follow=True)
-    assert f"May log in again: {user.username} from 192.0.2.1." in answer.content.decode()
+    assert f"Unlocked: {user.username} from 192.0.2.1." in answer.content.decode()
     assert logs_in(user.username)
     assert not logs_in("boss", address="192.0.2.7")
 

@@ -41,7 +41,7 @@
   function isRead(part) {
     if (part.querySelector("details[open]:not([id])") !== null) return true;
     const found = part.querySelector(":focus-visible") !== null;
-    if (found) say("Waits while something below has the keyboard's focus.");
+    if (found) say("Not refreshed while an element below has the keyboard focus.");
     return found;
   }
 
@@ -85,18 +85,18 @@
   }
   for (const failure of ["htmx:sendError", "htmx:timeout"]) {
     document.body.addEventListener(failure, () => {
-      say("The web server does not answer. This is what it said last; the page asks again.");
+      say("The web server does not answer. The page shows the last data and tries again.");
     });
   }
   document.body.addEventListener("htmx:responseError", (event) => {
     const code = event.detail.xhr.status;
-    if (code !== 503) say(`The web server answered ${code}. This is what it said last; the page asks again.`);
+    if (code !== 503) say(`The web server answered ${code}. The page shows the last data and tries again.`);
   });
 
   pause.addEventListener("click", () => {
     isPaused = !isPaused;
     pause.setAttribute("aria-pressed", String(isPaused));
-    pause.textContent = isPaused ? "Go on" : "Pause";
+    pause.textContent = isPaused ? "Resume" : "Pause";
     say(isPaused ? "Paused." : usual);
     refreshAll();
   });
