@@ -15,8 +15,8 @@ from unfold.admin import ModelAdmin
 
 from console.jobs import search as job_search
 from console.kit.keyset import KeysetList, Path
-from console.kit.limits import MOST_CHOSEN
 from console.kit.read_only import ReadOnly
+from console.kit.selection import selected_rows
 from mqtt_bridge.models import BridgeLease, SetAsideEvent
 from mqtt_bridge.replay import replay
 from stockqueue.wording import describe_duration
@@ -51,10 +51,9 @@ class SetAsideEventAdmin(ReadOnly, KeysetList):
 
     @admin.action(description="Send again", permissions=["send_again"])
     def send_again(self, request: HttpRequest, events: QuerySet[SetAsideEvent]) -> None:
-        chosen = list(events[: MOST_CHOSEN + 1])
-        if len(chosen) > MOST_CHOSEN:
-            hint = "select fewer, or send all again with manage.py replay_events --set-aside"
-            self.message_user(request, f"More than {MOST_CHOSEN} events are selected; {hint}.", messages.ERROR)
+        hint = "select fewer, or send all again with manage.py replay_events --set-aside"
+        chosen = selected_rows(request, events, hint)
+        if not chosen:
             return
         jobs: Any = list({event.job_id: event.job for event in chosen}.values())
         with transaction.atomic():

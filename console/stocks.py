@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db import transaction
 from django.db.models import Model, QuerySet
@@ -13,7 +13,7 @@ from unfold.admin import ModelAdmin
 from console.backfill_form import BackfillForm
 from console.held_filters import HeldFilter
 from console.jobs.groups import follow, may_request_jobs
-from console.kit.limits import MOST_CHOSEN
+from console.kit.selection import selected_rows
 from market.jobs.names import describe_analysis, describe_backfill, describe_fetch, name_stocks
 from market.jobs.requests import request_analyses, request_fetches
 from market.models import Analysis, Stock
@@ -59,7 +59,7 @@ class StockAdmin(ModelAdmin):
     @admin.action(description="Backfill", permissions=["fetch"])
     def backfill(self, request: HttpRequest, stocks: QuerySet[Stock]) -> HttpResponse | None:
         """Show the form of days, then a preview of the cost, and enqueue after the confirmation."""
-        chosen = self._few(request, stocks)
+        chosen = selected_rows(request, stocks)
         if not chosen:
             return None
         form = BackfillForm(request.POST if "start" in request.POST else None)
@@ -82,20 +82,12 @@ class StockAdmin(ModelAdmin):
     def analyse_now(self, request: HttpRequest, stocks: QuerySet[Stock]) -> HttpResponse | None:
         """Enqueue analyses of all kinds; an analysis that is still valid is not repeated."""
         user = signed_in(request)
-        chosen = self._few(request, stocks)
+        chosen = selected_rows(request, stocks)
         if not chosen:
             return None
         with transaction.atomic():
             requested = request_analyses(chosen, Job.Trigger.USER_REQUEST, user, analysis_types=list(Analysis.Kind))
             return follow(request, describe_analysis(name_stocks(chosen)), requested, chosen)
-
-    def _few(self, request: HttpRequest, stocks: QuerySet[Stock]) -> list[Stock]:
-        """The chosen stocks; for more than MOST_CHOSEN, an empty list and an error message."""
-        chosen = list(stocks[: MOST_CHOSEN + 1])
-        if len(chosen) <= MOST_CHOSEN:
-            return chosen
-        self.message_user(request, f"More than {MOST_CHOSEN} stocks are selected; select fewer.", messages.ERROR)
-        return []
 
     def has_fetch_permission(self, request: HttpRequest) -> bool:
         return may_request_jobs(request.user)

@@ -21,7 +21,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 
 from console.jobs.bulk import count, count_in_words, link_to
 from console.jobs.filters_in_address import describe_filters, filters_of
-from console.kit.limits import MOST_CHOSEN
+from console.kit.selection import selected_rows
 from stockqueue.signed_in import signed_in
 from stockqueue.wording import name_some
 from tasks import control
@@ -53,6 +53,9 @@ _HINTS = {
 }
 
 
+_HINT_TOO_MANY = "select fewer, or all matching jobs"
+
+
 class JobActions(ModelAdmin):
     """Cancel, rerun and re-prioritise jobs. Each action has its own permission and is in the job's history."""
 
@@ -72,7 +75,7 @@ class JobActions(ModelAdmin):
     def cancel_jobs(self, request: HttpRequest, jobs: QuerySet[Job]) -> HttpResponse | None:
         if _is_about_all(request):
             return self._act_on_all(request, jobs, BulkAction.Kind.CANCEL)
-        if chosen := self._chosen(request, jobs):
+        if chosen := selected_rows(request, jobs, _HINT_TOO_MANY):
             self._cancel(request, chosen)
         return None
 
@@ -80,7 +83,7 @@ class JobActions(ModelAdmin):
     def run_jobs_again(self, request: HttpRequest, jobs: QuerySet[Job]) -> HttpResponse | None:
         if _is_about_all(request):
             return self._act_on_all(request, jobs, BulkAction.Kind.RUN_AGAIN)
-        if chosen := self._chosen(request, jobs):
+        if chosen := selected_rows(request, jobs, _HINT_TOO_MANY):
             self._run_again(request, chosen)
         return None
 
@@ -89,7 +92,7 @@ class JobActions(ModelAdmin):
         form = PriorityForm(request.POST if "confirmed" in request.POST else None)
         if _is_about_all(request):
             return self._act_on_all(request, jobs, BulkAction.Kind.REPRIORITISE, form)
-        chosen = self._chosen(request, jobs)
+        chosen = selected_rows(request, jobs, _HINT_TOO_MANY)
         if not chosen or (form.is_valid() and self._reprioritise(request, chosen, form)):
             return None
         return self._confirm(request, "Change the priority", chosen, form=form, action_name="reprioritise_jobs")
@@ -160,14 +163,6 @@ class JobActions(ModelAdmin):
         if job is None or not self.has_view_permission(request, job):
             raise Http404
         return job
-
-    def _chosen(self, request: HttpRequest, jobs: QuerySet[Job]) -> list[Job]:
-        chosen = list(jobs[: MOST_CHOSEN + 1])
-        if len(chosen) > MOST_CHOSEN:
-            hint = "select fewer, or all matching jobs"
-            self.message_user(request, f"More than {MOST_CHOSEN} jobs are selected; {hint}.", messages.ERROR)
-            return []
-        return chosen
 
     def _cancel(self, request: HttpRequest, jobs: Collection[Job]) -> None:
         with transaction.atomic():

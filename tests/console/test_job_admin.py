@@ -287,7 +287,7 @@ def test_without_a_csrf_token_nothing_happens(admin_user):
 
 
 def test_more_jobs_than_one_action_takes_are_refused(admin_client, monkeypatch):
-    monkeypatch.setattr("console.jobs.actions.MOST_CHOSEN", 1)
+    monkeypatch.setattr("console.kit.selection.MOST_SELECTED", 1)
     shown = act(admin_client, "cancel_jobs", new_job("AAPL"), new_job("MSFT")).content.decode()
     assert "More than 1 jobs are selected; select fewer, or all matching jobs." in shown
     assert set(Job.objects.values_list("status", flat=True)) == {"pending"}

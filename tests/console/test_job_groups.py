@@ -95,7 +95,7 @@ def test_analyse_now_asks_for_all_that_can_be_found_out(admin_client, admin_user
 
 
 def test_analyse_now_is_for_a_limited_number_of_stocks(admin_client, monkeypatch):
-    monkeypatch.setattr("console.stocks.MOST_CHOSEN", 1)
+    monkeypatch.setattr("console.kit.selection.MOST_SELECTED", 1)
     answer = act(admin_client, "market_stock", "analyse_now", Stock.objects.find_or_create(["AAPL", "MSFT"]))
     assert "More than 1 stocks are selected; select fewer." in words(admin_client.get(answer.url))
     assert not Job.objects.exists()

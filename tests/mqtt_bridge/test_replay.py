@@ -334,11 +334,11 @@ def test_what_was_sent_again_meanwhile_is_left_alone(admin_client):
 
 @pytest.mark.django_db
 def test_more_events_than_one_action_takes_are_refused_with_the_command_that_takes_them(admin_client, monkeypatch):
-    monkeypatch.setattr("console.mqtt.MOST_CHOSEN", 3)
+    monkeypatch.setattr("console.kit.selection.MOST_SELECTED", 3)
     (job,) = published(1)
     put_aside(job.events.all())
     shown = press_send_again(admin_client, *job.events.all())
-    assert "More than 3 events are selected; select fewer, or send all again with manage.py replay_events" in shown
+    assert "More than 3 dead letters are selected; select fewer, or send all again with manage.py" in shown
     assert SetAsideEvent.objects.count() == 4
 
 
