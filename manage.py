@@ -21,7 +21,7 @@ def main() -> None:
         )
         if "--traceback" in sys.argv or (isinstance(error, ProgrammingError) and not is_behind):
             raise
-        sys.exit(f"database: {reason}{'; python manage.py migrate brings it up to date' if is_behind else ''}")
+        sys.exit(f"database: {reason}{'; run python manage.py migrate to update it' if is_behind else ''}")
 
 
 if __name__ == "__main__":

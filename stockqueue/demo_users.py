@@ -30,7 +30,7 @@ def refuse_demo_users() -> None:
         return
     if found:
         sys.exit(
-            f"database: it has demo users with their public passwords ({', '.join(found)}), and DJANGO_DEBUG is off; "
+            f"database: demo users have their public passwords ({', '.join(found)}), and DJANGO_DEBUG is off; "
             f"change the passwords (manage.py changepassword {found[0]}), or delete the users"
         )
 

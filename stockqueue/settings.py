@@ -28,7 +28,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 def _required(name: str, meaning: str) -> str:
     value = os.environ.get(name)
     if not value:
-        raise ConfigError(f"{name}: not set; {meaning} is needed where DJANGO_DEBUG is off")
+        raise ConfigError(f"{name}: not set; {meaning} is needed if DJANGO_DEBUG is off")
     return value
 
 
@@ -43,7 +43,7 @@ def _secret_key() -> str:
     else:
         return key
     raise ConfigError(
-        f"DJANGO_SECRET_KEY: {problem}; expected a random text of {SECRET_KEY_MIN_LENGTH} characters or more where "
+        f"DJANGO_SECRET_KEY: {problem}; expected a random text of {SECRET_KEY_MIN_LENGTH} characters or more if "
         "DJANGO_DEBUG is off: python -c 'import secrets; print(secrets.token_urlsafe(50))' prints one"
     )
 
@@ -76,7 +76,7 @@ try:
     _var_problem = make_private(VAR, is_ours=BASE_DIR in VAR.parents)
     DEBUG = _flag("DJANGO_DEBUG", default=ENVIRONMENT == "development")
     if DEBUG and ENVIRONMENT == "production":
-        raise ConfigError("DJANGO_DEBUG: it is on, and STOCKQUEUE_ENV is production; expected 0, or none")
+        raise ConfigError("DJANGO_DEBUG: on, although STOCKQUEUE_ENV is production; expected 0, or no value")
     if DEBUG:
         SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or f"{SECRET_KEY_INSECURE_PREFIX}for-development-only"
         ALLOWED_HOSTS = _words("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")

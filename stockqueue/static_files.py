@@ -27,7 +27,7 @@ def collect_static_files() -> None:
                     copy.unlink(missing_ok=True)
                 call_command("collectstatic", interactive=False, verbosity=0)
     except (CommandError, OSError) as error:
-        sys.exit(f"static files: they cannot be collected in {str(settings.STATIC_ROOT)!r}: {error}")
+        sys.exit(f"static files: cannot be collected in {str(settings.STATIC_ROOT)!r}: {error}")
 
 
 def _outdated() -> list[Path]:

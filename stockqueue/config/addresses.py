@@ -24,7 +24,7 @@ MQTT_FILES = {
     "certificate_file": ("cert", "MQTT_CERT_FILE"),
     "key_file": ("key", "MQTT_KEY_FILE"),
 }
-_ESCAPES = "in a user or password / ? # are written as %2F %3F %23, and @ in the name of a file as %40"
+_ESCAPES = "write / ? # in a user or password as %2F %3F %23, and @ in the name of a file as %40"
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _parse_mqtt_url(url: str, protocol: str) -> MqttAddress:
     except ValueError:  # its text quotes the assumed host or port
         raise ConfigError(f"MQTT_URL: the host or the port is not valid; {expected}; {_ESCAPES}") from None
     if "@" in parts.path + parts.query + parts.fragment:
-        raise ConfigError(f"MQTT_URL: there is an @ after the host; {expected}; {_ESCAPES}")
+        raise ConfigError(f"MQTT_URL: @ after the host; {expected}; {_ESCAPES}")
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
         raise ConfigError(f"MQTT_URL: {without_password(url)!r}: {expected}")
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -150,7 +150,7 @@ def _check_tls_files(
     """Raise ConfigError for files that are unreadable, of a wrong kind, or do not belong together."""
     if (certificate_file is None) != (key_file is None):
         alone, missing = (certificate_file, "key") if certificate_file else (key_file, "certificate")
-        raise ConfigError(f"{alone}: there is no {missing} for it; a certificate and its key go together")
+        raise ConfigError(f"{alone}: its {missing} is missing; expected both a certificate and its key")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for file in filter(None, (ca_file, certificate_file)):
         with _reading(file, "has no certificates in PEM format"):

@@ -9,10 +9,12 @@ from stockqueue.config.values import IGNORED, Anything, Count, Retries, Section,
 RetryCount = Annotated[
     Retries | None,
     IGNORED,
-    Field(description="Ignored: retries are those of stock_jobs.data_fetch."),
+    Field(description="Ignored: the settings of retries are in stock_jobs.data_fetch."),
 ]
 ApiTimeout = Annotated[Timeout, Field(description="Seconds for one request.")]
-ApiRate = Annotated[Count, Field(description="Requests a minute; data_fetch.rate_limit counts where it is lower.")]
+ApiRate = Annotated[
+    Count, Field(description="Maximum number of requests a minute; data_fetch.rate_limit applies if it is lower.")
+]
 Price = Annotated[float, Field(ge=0, le=1_000_000)] | None
 
 
@@ -25,7 +27,7 @@ class YahooFinance(Section):
 
 
 class AlphaVantage(Section):
-    """Alpha Vantage; asked only where ALPHA_VANTAGE_API_KEY is set."""
+    """Alpha Vantage; used only if ALPHA_VANTAGE_API_KEY is set."""
 
     rate_limit: ApiRate = 5
     timeout: ApiTimeout = 30.0
@@ -33,25 +35,25 @@ class AlphaVantage(Section):
 
 
 class OpenAI(Section):
-    """A server that speaks OpenAI's protocol; asked where its key or its address, and a model, are set."""
+    """A server with OpenAI's protocol; used only if a model is set, and a key or an address."""
 
     model: Text | None = None
-    """Model, where OPENAI_MODEL is not set; null: no LLM is asked."""
+    """Model, if OPENAI_MODEL is not set; null: no LLM is used."""
     max_tokens: Count = 1000
-    """Tokens of one answer, at most."""
+    """Maximum number of tokens of one answer."""
     timeout: ApiTimeout = 60.0
     daily_tokens: Annotated[int, Field(ge=0, le=1_000_000_000)] = 100_000
-    """Tokens of all questions and answers of a day (UTC), at most."""
+    """Maximum number of tokens of all prompts and answers of a day (UTC)."""
     prompt_price: Price = None
-    """What a million tokens of questions cost, in a currency of your choice; null: not known."""
+    """Price of a million prompt tokens, in a currency of your choice; null: unknown."""
     completion_price: Price = None
-    """What a million tokens of answers cost, in the same currency; null: not known."""
+    """Price of a million completion tokens, in the same currency; null: unknown."""
     retry_count: Annotated[Retries | None, IGNORED] = None
-    """Ignored: a question that is refused, or fails in the server, is asked once more."""
+    """Ignored: a request that is refused, or fails in the server, is repeated once."""
 
 
 class Apis(Section):
-    """Servers of others."""
+    """External servers."""
 
     yahoo_finance: YahooFinance = YahooFinance()
     alpha_vantage: AlphaVantage = AlphaVantage()
@@ -59,13 +61,13 @@ class Apis(Section):
 
 
 class Integration(Section):
-    """What this program works with."""
+    """External servers, and the rollout."""
 
     apis: Apis = Apis()
     rollout_percent: Annotated[int, Field(ge=0, le=100)] = 100
-    """Users, in per cent, whose jobs go through the queues; those of the others are processed directly."""
+    """Percentage of users whose jobs go through the queues; jobs of other users are processed directly."""
     cache: Anything = None
-    """Ignored: what was fetched is kept in the database."""
+    """Ignored: fetched data is kept in the database."""
     web_ui: Anything = None
     """Ignored: the predecessor's pages are not part of this program."""
     python: Anything = None

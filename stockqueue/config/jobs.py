@@ -22,14 +22,14 @@ from stockqueue.config.values import (
 
 
 class PortfolioPriority(Section):
-    """Jobs that a login makes."""
+    """Jobs that a login creates."""
 
     data_staleness_threshold: Minutes = 30
-    """Minutes after which a stock's data is stale, where portfolio.freshness_schedule is not given."""
+    """Minutes after which a stock's data is stale, if portfolio.freshness_schedule is not set."""
     portfolio_priority_boost: Annotated[int, Field(ge=0, le=1000)] = 10
     """Points that a login adds to the score of the user's stocks."""
     max_concurrent_per_user: Count = 3
-    """Jobs of one user that are queued or running at the same time."""
+    """Maximum number of jobs of one user that are queued or running at the same time."""
 
 
 class DataFetch(Section):
@@ -38,36 +38,36 @@ class DataFetch(Section):
     batch_size: Annotated[int, Field(ge=1, le=1000)] = 10
     """Stocks in one stock_batch_fetch job."""
     concurrency: Annotated[int, Field(ge=1, le=50)] = 4
-    """Stocks of one stock_batch_fetch job that are asked for at the same time."""
+    """Stocks of one stock_batch_fetch job that are fetched at the same time."""
     rate_limit: Count = 60
-    """Requests a minute to one source, at most; see integration.apis for a source's own."""
+    """Maximum number of requests a minute to one source; integration.apis has the limits of each source."""
     sources: Annotated[
         tuple[Literal["yahoo_finance", "alpha_vantage", "cached", "sample"], ...],
         Field(strict=False, min_length=1, max_length=4),
     ] = ("yahoo_finance", "alpha_vantage", "cached")
-    """Sources in the order in which they are asked; cached: the last good bars if all fail; sample: invented ones."""
+    """Sources in the order of their use; cached: the last good bars if all others fail; sample: invented prices."""
     max_retries: Retries = 3
     """Attempts after the first one."""
     retry_backoff: Delays = (30.0, 120.0, 300.0)
-    """Seconds before each retry; the last one repeats."""
+    """Seconds before each retry; the last value repeats."""
     background_share: Annotated[float, Field(ge=0.01, le=1)] = 0.7
-    """Part of a source's rate limit that work outside the foreground queue may use."""
+    """Share of a source's rate limit that is available outside the foreground queue."""
     cooldown: Delays = (60.0, 300.0, 900.0)
-    """Seconds without requests after a source said there were too many; rises while it goes on."""
+    """Seconds that a source is paused after too many requests, for each refusal in a row; the last value repeats."""
 
 
 KindsOfAnalysis = Annotated[tuple[Literal["sentiment", "technical", "fundamental", "news"], ...], Field(strict=False)]
 
 
 class Analysis(Section):
-    """Jobs that analyse."""
+    """Analyses."""
 
     llm_timeout: Timeout = 120.0
-    """Seconds for the LLM's whole answer."""
+    """Seconds for the complete answer of the LLM."""
     analysis_priority: KindsOfAnalysis = ("sentiment", "technical", "fundamental", "news")
     """Kinds of analysis in the order in which they run."""
     at_login: KindsOfAnalysis = ("technical", "sentiment", "fundamental")
-    """Kinds that follow the prices which a user waits for, where they are due; none: only by hand."""
+    """Kinds that run after the fetches of a waiting user, if they are due; empty: only on request."""
     cache_ttl: Annotated[float, Field(ge=0, le=8760)] = 6.0
     """Hours that an analysis stays valid."""
 
@@ -84,15 +84,15 @@ class PriorityRules(Section):
     """Priority by a job's trigger: 1 is the most urgent, 10 the least; kept within the band of its queue."""
 
     user_login: Priority = 1
-    """A user logged in."""
+    """Logins."""
     user_request: Priority = 3
-    """A user or an administrator asked."""
+    """Requests of users and administrators."""
     scheduled_update: Priority = 5
-    """A schedule asked."""
+    """Schedules."""
     background_analysis: Priority = 8
-    """Analysis and research that nobody waits for."""
+    """Analysis and research in the background."""
     maintenance: Priority = 10
-    """Cleaning up."""
+    """Maintenance."""
 
 
 class Timeouts(Section):
@@ -119,19 +119,19 @@ class Jobs(Section):
     retry_delay: Delay = 60.0
     """Seconds before a retry, for jobs that do not fetch."""
     keep_task_results: bool = True
-    """Whether Celery keeps a TaskResult of each job, beside the job's own row; without, jobs take less time."""
+    """Whether Celery keeps a TaskResult of each job, in addition to the job's row; jobs are faster without."""
     cleanup_after_days: Annotated[int, Field(ge=1, le=36_500)] = 7
-    """Days that finished jobs and their events are kept."""
+    """Days that ended jobs and their events are kept."""
     timeouts: Timeouts = Timeouts()
 
 
 class PortfolioSource(Section):
-    """Where a portfolio comes from."""
+    """A source of portfolios."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     csv_file: Text | None = None
-    """A CSV file that import_portfolio reads where none is named."""
+    """CSV file that import_portfolio reads if no file is named."""
     database_table: Annotated[Text | None, IGNORED] = None
     """Ignored: portfolios are in this program's own tables."""
 
@@ -146,9 +146,9 @@ class FreshnessSchedule(Section):
     """Minutes after which data is stale, by the state of the stock's exchange."""
 
     market_open: Minutes = 5
-    """Minutes while it trades."""
+    """Minutes during trading hours."""
     market_closed: Minutes = 60
-    """Minutes on a trading day, before and after hours."""
+    """Minutes on a trading day, outside trading hours."""
     weekend: Minutes = 720
     """Minutes on days without trading."""
 
@@ -157,13 +157,13 @@ class PriorityFactors(Section):
     """Weights of the score that moves a job's priority within its band; they add up to 1."""
 
     user_activity: Share = 0.4
-    """Weight of how recently the user was active."""
+    """Weight of the user's recent activity."""
     portfolio_value: Share = 0.3
-    """Weight of how much the user's holdings are worth."""
+    """Weight of the value of the user's holdings."""
     data_age: Share = 0.2
-    """Weight of how old the data is."""
+    """Weight of the age of the data."""
     market_volatility: Share = 0.1
-    """Weight of how much the price moves."""
+    """Weight of the volatility of the price."""
 
     @model_validator(mode="after")
     def _check_sum(self) -> "PriorityFactors":
@@ -179,9 +179,9 @@ class PortfolioSettings(Section):
     """Portfolios, and how fresh their stocks are kept."""
 
     sources: Annotated[tuple[PortfolioSource, ...], Field(strict=False)] = ()
-    """Files that import_portfolio takes where none is named, each as csv_file: path."""
+    """Files that import_portfolio reads if no file is named, each as csv_file: path."""
     freshness_schedule: FreshnessSchedule | None = None
-    """Limits of freshness by session; without it, data_staleness_threshold counts at all times."""
+    """Limits of freshness by session; null: data_staleness_threshold applies at all times."""
     refresh_cooldown: Delay = 60.0
     """Seconds before an owner can refresh the prices of the same stock again; 0: no limit."""
     priority_factors: PriorityFactors = PriorityFactors()

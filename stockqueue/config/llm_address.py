@@ -16,7 +16,7 @@ _METADATA = frozenset(map(ip_address, ("100.100.100.200", "fd00:ec2::254")))
 # The last four bytes are an IPv4 address.
 _NAT64 = IPv6Network("64:ff9b::/96")
 _IN_THE_OPEN = (
-    "http:// would send the key in the open; use https://, "
+    "http:// would send the key unencrypted; use https://, "
     "or OPENAI_ALLOW_PRIVATE_HOST=1 for a host on a private address"
 )
 
@@ -53,7 +53,7 @@ def llm_server(openai: OpenAI, environ: Mapping[str, str], *, allow_private: boo
     if url and (problem := _problem_with(url, allow_private=allow_private)):
         raise ConfigError(f"OPENAI_BASE_URL: {problem}")
     if key and not (key.isascii() and key.isprintable()):
-        raise ConfigError("OPENAI_API_KEY: has characters that no key has")
+        raise ConfigError("OPENAI_API_KEY: contains control or non-ASCII characters")
     model = environ.get("OPENAI_MODEL", "").strip() or openai.model
     if model is None or not (url or key):
         return None
@@ -70,11 +70,11 @@ def _problem_with(url: str, *, allow_private: bool) -> str:
     except ValueError as error:
         return f"{error}; {expected}"
     if "@" in parts.netloc:
-        return f"has a user or a password in it, which belong into OPENAI_API_KEY; {expected}"
+        return f"contains a user or a password; put the key into OPENAI_API_KEY; {expected}"
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return f"{_shown(parts)!r}: {expected}"
     if parts.query or parts.fragment:
-        return f"{_shown(parts)!r}: there is something after the path; {expected}"
+        return f"{_shown(parts)!r}: contains a query or a fragment; {expected}"
     encrypted = parts.scheme == "https"
     address = _literal(parts.hostname)
     if address is not None:
@@ -102,11 +102,11 @@ def _literal(host: str) -> Address | None:
 def _why_not(address: Address, *, encrypted: bool, allow_private: bool) -> str:
     real = _embedded(address)
     if real.is_link_local or real in _METADATA:
-        return f"{address} is link-local or a cloud's metadata service, which is never asked"
+        return f"{address} is link-local or a cloud's metadata service, which is never allowed"
     if not real.is_loopback and (real.is_unspecified or real.is_multicast or real.is_reserved):
         return f"{address} is not the address of a host"
     if real.is_global:
-        return "" if encrypted else f"{address} is public, and http:// would send the key in the open; use https://"
+        return "" if encrypted else f"{address} is public, and http:// would send the key unencrypted; use https://"
     if not allow_private:
         return f"{address} is private; OPENAI_ALLOW_PRIVATE_HOST=1 allows it"
     return ""

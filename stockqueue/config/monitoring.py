@@ -17,16 +17,16 @@ class ComponentLogs(Section):
     analyzer: Text = "logs/analysis.log"
     """Analysis and research."""
     mqtt: Text = "logs/mqtt.log"
-    """The bridge."""
+    """The MQTT bridge."""
 
 
 class Logging(Section):
     """Logs."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
-    """The least severe messages that are logged."""
+    """Lowest level of logged messages."""
     file: Text | None = "logs/stock_worker.log"
-    """Log file of everything; a relative path is under STOCKQUEUE_VAR; null: none."""
+    """Log file for all messages; a relative path is under STOCKQUEUE_VAR; null: none."""
     max_size: Annotated[
         int,
         BeforeValidator(
@@ -36,9 +36,9 @@ class Logging(Section):
         ),
         Field(ge=0, le=1024**4),
     ] = 50 * 1024**2
-    """Bytes, or a size such as 50MB (1 MB is 1048576 bytes), after which a file is rotated; 0: never."""
+    """Size at which a file is rotated, in bytes or such as 50MB (1 MB is 1048576 bytes); 0: never."""
     backup_count: Annotated[int, Field(ge=0, le=1000)] = 5
-    """Rotated files that are kept."""
+    """Number of rotated files to keep."""
     component_logs: ComponentLogs = ComponentLogs()
 
 
@@ -46,24 +46,24 @@ class StockMetrics(Section):
     """Which families of metrics are collected."""
 
     fetch_latency: bool = True
-    """How long fetches take."""
+    """Durations of fetches and other jobs."""
     portfolio_timing: bool = True
-    """How long it takes from a login to fresh data."""
+    """Time from a login to fresh data."""
     queue_depth: bool = True
-    """How many jobs wait."""
+    """Numbers and ages of waiting jobs."""
     worker_efficiency: bool = True
-    """How well workers are used."""
+    """Utilisation and efficiency of workers."""
 
 
 class Thresholds(Section):
     """Limits beyond which an alert is raised."""
 
     max_queue_depth: Count = 1000
-    """Jobs that wait."""
+    """Waiting jobs in one queue."""
     max_fetch_latency: Timeout = 30.0
     """Seconds that a fetch takes."""
     min_worker_efficiency: Share = 0.7
-    """Worker efficiency, 0 to 1."""
+    """Share of successful attempts, 0 to 1."""
     max_job_age: Seconds = 600
     """Seconds that a job waits."""
     max_data_staleness: Seconds = 7200
@@ -76,7 +76,7 @@ class Monitoring(Section):
     enabled: bool = True
     """Whether metrics are collected and alerts raised."""
     format: Literal["prometheus", "json"] = "prometheus"
-    """What /metrics answers."""
+    """Format of /metrics."""
     port: Annotated[int, Field(ge=0, le=65_535), IGNORED] = 8080
     """Ignored: metrics and health are pages of the web server."""
     health_check_enabled: bool = True

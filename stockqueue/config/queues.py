@@ -20,12 +20,21 @@ def _read_protocol(value: object) -> object:
     return "5" if not isinstance(value, str) and value == 5 else value
 
 
-MaxJobs = Annotated[int, Field(ge=1, le=1_000_000, description="Jobs it holds; the next ones wait.")]
-Ttl = Annotated[int, Field(ge=1, le=31_536_000, description="Seconds that a job may wait in it before it expires.")]
+MaxJobs = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=1_000_000,
+        description="Maximum number of jobs that are queued or running at the same time; further jobs wait.",
+    ),
+]
+Ttl = Annotated[
+    int, Field(ge=1, le=31_536_000, description="Seconds that a job may wait in the queue before it expires.")
+]
 TopicPrefix = Annotated[
     Text | None, IGNORED, Field(description="Ignored: Celery's queues carry jobs, not MQTT topics.")
 ]
-QueuePriority = "Priority of its jobs that have no rule of their own."
+QueuePriority = "Priority of its jobs without a priority rule."
 
 
 class ForegroundQueue(Section):
@@ -64,7 +73,7 @@ class PriorityQueues(Section):
 
 
 class Redis(Section):
-    """The broker, for the backend redis and where CELERY_BROKER_URL is not set."""
+    """The broker, if the backend is redis and CELERY_BROKER_URL is not set."""
 
     host: Text = "localhost"
     """Host name or address."""
@@ -77,7 +86,7 @@ class Redis(Section):
 
 
 class RabbitMQ(Section):
-    """The broker, for the backend rabbitmq and where CELERY_BROKER_URL is not set."""
+    """The broker, if the backend is rabbitmq and CELERY_BROKER_URL is not set."""
 
     host: Text = "localhost"
     """Host name or address."""
@@ -92,7 +101,7 @@ class RabbitMQ(Section):
 
 
 class MqttQueue(Section):
-    """The MQTT broker that the bridge publishes to, where MQTT_URL is not set."""
+    """The MQTT broker for the bridge, if MQTT_URL is not set."""
 
     host: Text = "localhost"
     """Host name or address."""
@@ -103,17 +112,17 @@ class MqttQueue(Section):
     password: Secret = None
     """Password; null: none."""
     tls: bool = False
-    """Whether the connection is encrypted; most brokers have port 8883 for that."""
+    """Whether the connection uses TLS; most brokers use port 8883 for it."""
     ca_file: Text | None = None
-    """File with the authorities that the broker's certificate may come from; null: those of the system."""
+    """File with CA certificates for checking the broker's certificate; null: the system's CA certificates."""
     certificate_file: Text | None = None
-    """File with a certificate to show to the broker; null: none."""
+    """File with the client certificate; null: none."""
     key_file: Text | None = None
-    """File with the certificate's key, without a passphrase."""
+    """File with the key of the client certificate, without a passphrase."""
     keepalive: Annotated[int, Field(ge=0, le=65_535)] = 60
-    """Seconds without traffic after which a ping is sent; 0: no pings."""
+    """Seconds without traffic before a ping is sent; 0: no pings."""
     client_id_prefix: Annotated[Text, Field(max_length=64)] = "stockqueue"
-    """Start of the client id."""
+    """Prefix of the client id."""
     protocol: Annotated[
         Literal["5", "3.1.1"],
         BeforeValidator(_read_protocol, json_schema_input_type=Literal["5", 5, "3.1.1"]),
@@ -132,8 +141,8 @@ class Queue(Section):
             json_schema_input_type=Literal["celery", "redis", "rabbitmq", "direct", "mqtt", "database"],
         ),
     ] = "celery"
-    """What carries jobs where CELERY_BROKER_URL is not set: celery: an embedded Redis; redis, rabbitmq: the
-    server of their section; direct: none, the process that asks runs them. mqtt and database mean celery."""
+    """The broker for jobs, if CELERY_BROKER_URL is not set: celery: an embedded Redis; redis, rabbitmq: the server
+    of that section; direct: no broker, the requesting process runs the jobs. mqtt and database mean celery."""
     priority_queues: PriorityQueues = PriorityQueues()
     redis: Redis = Redis()
     rabbitmq: RabbitMQ = RabbitMQ()

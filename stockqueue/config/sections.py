@@ -15,34 +15,34 @@ class Worker(Section):
     """The Celery workers."""
 
     worker_id: Text | None = None
-    """Name of the worker in MQTT topics and payloads; null: one made from host and process."""
+    """Name of the worker in MQTT topics and payloads; null: a name made of host and process."""
     name: Text | None = None
-    """A name for people."""
+    """Display name."""
     max_concurrent_jobs: Annotated[int, Field(ge=1, le=1000)] = 5
-    """Jobs that a worker runs at the same time, where its -c is not given."""
+    """Maximum number of jobs that a worker without -c runs at the same time."""
     supported_job_types: Annotated[
         tuple[
             Literal["stock_fetch", "stock_batch_fetch", "stock_analysis", "stock_research", "portfolio_priority"], ...
         ],
         Field(strict=False),
     ] = ()
-    """Job types whose queues a worker without -Q takes; empty: all. portfolio_priority means the fetches of a login,
-    which are in the queue foreground."""
+    """Job types whose queues a worker without -Q consumes; empty: all. portfolio_priority means the fetches of a
+    login, which are in the queue foreground."""
     capabilities: Annotated[Texts, IGNORED] = ()
     """Ignored: queues decide which worker takes a job."""
     poll_interval: Annotated[Delay, IGNORED] = 2.0
-    """Ignored: workers do not poll, the broker hands them jobs."""
+    """Ignored: workers do not poll; the broker delivers jobs to them."""
     max_execution_time: Seconds = 1800
     """Time limit in seconds of a job whose type has none in jobs.timeouts."""
     heartbeat_interval: Timeout = 15.0
-    """Seconds between two heartbeats; after three without one a job is rescued."""
+    """Seconds between two heartbeats; a job is rescued after three missed heartbeats."""
 
 
 class Market(Section):
-    """Stocks that are of interest to everybody."""
+    """Stocks of interest to all users."""
 
     watchlist: Texts = ()
-    """Symbols that are kept fresh although nobody holds them."""
+    """Symbols that are kept fresh even if nobody holds them."""
 
 
 class JobProcessor(Section):

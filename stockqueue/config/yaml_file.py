@@ -97,7 +97,7 @@ def _check_events(text: str) -> None:
         if isinstance(event, yaml.AliasEvent):
             aliases += 1
             if event.anchor not in anchors:
-                problem = "an alias of nothing; put text that starts with * in quotes"
+                problem = "an alias without an anchor; put text that starts with * in quotes"
             elif event.anchor in open_anchors:
                 problem = "an alias that contains itself"
             elif aliases > MAX_ALIASES:
@@ -110,11 +110,11 @@ def _check_events(text: str) -> None:
             if isinstance(event, yaml.CollectionStartEvent):
                 open_anchors.append(event.anchor)
             elif any("\ud800" <= part <= "\udfff" for part in event.value):
-                problem = "half a character (a lone surrogate)"
+                problem = "an incomplete character (a lone surrogate)"
             if event.tag is not None:
                 problem = "a tag is not allowed; put text that starts with ! in quotes"
             elif len(open_anchors) > MAX_DEPTH:
-                problem = f"more than {MAX_DEPTH} levels inside each other"
+                problem = f"more than {MAX_DEPTH} levels of nesting"
         if problem:
             raise _refusal(event.start_mark, problem)
 
@@ -140,4 +140,4 @@ class _StrictLoader(yaml.SafeLoader):
             return super().construct_object(node, deep)
         except (ValueError, OverflowError) as error:
             # YAML's own patterns match impossible dates and numbers: 2024-02-31, 0b_.
-            raise _refusal(node.start_mark, "not a possible date or number") from error
+            raise _refusal(node.start_mark, "an impossible date or number") from error

@@ -121,4 +121,4 @@ def _problem_with(path: Path) -> str | None:
         return f"{path.parent} is not a folder"
     except (OSError, ValueError) as error:  # ValueError: no name of a file
         return str(getattr(error, "strerror", error))
-    return None if os.access(path.parent, os.W_OK) else f"{path.parent} is read-only, so that it cannot be rotated"
+    return None if os.access(path.parent, os.W_OK) else f"{path.parent} is read-only, so the file cannot be rotated"

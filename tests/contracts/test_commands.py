@@ -363,7 +363,7 @@ def test_job_stats_says_that_the_broker_does_not_answer_and_works_on_an_empty_da
 def test_a_database_that_was_not_migrated_is_told_in_one_line(words, tmp_path):
     done = run(*words, DATABASE_URL=f"sqlite:///{tmp_path}/new.sqlite3", STOCKQUEUE_VAR=str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "database: no such table: market_stock; python manage.py migrate brings it up to date\n"
+    assert done.stderr == "database: no such table: market_stock; run python manage.py migrate to update it\n"
 
 
 def test_a_database_that_is_away_is_told_in_one_line_and_in_full_where_that_is_asked_for():

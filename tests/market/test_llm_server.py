@@ -151,7 +151,7 @@ def names(monkeypatch) -> Callable[..., list[str]]:
 @pytest.mark.parametrize(
     ("addresses", "reason"),
     [
-        (["169.254.169.254"], "169.254.169.254 is link-local or a cloud's metadata service, which is never asked"),
+        (["169.254.169.254"], "169.254.169.254 is link-local or a cloud's metadata service, which is never allowed"),
         (["127.0.0.1"], "127.0.0.1 is private; OPENAI_ALLOW_PRIVATE_HOST=1 allows it"),
         (["8.8.8.8", "10.0.0.1"], "10.0.0.1 is private; OPENAI_ALLOW_PRIVATE_HOST=1 allows it"),
     ],
@@ -173,7 +173,7 @@ def test_a_metadata_service_is_refused_though_private_hosts_are_allowed(llm, in_
 def test_a_public_host_without_tls_is_refused_at_the_call(in_the_news, settings, names):
     names(llm=["8.8.8.8"])
     settings.LLM = LlmServer("http://llm/v1", MODEL, KEY, allow_private=True)
-    assert "http:// would send the key in the open" in result_of(run_once(request(in_the_news)))["reason"]
+    assert "http:// would send the key unencrypted" in result_of(run_once(request(in_the_news)))["reason"]
 
 
 def test_what_was_judged_is_what_is_connected_to(llm, in_the_news, settings, names):

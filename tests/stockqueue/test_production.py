@@ -41,7 +41,7 @@ def demo_users(settings) -> None:
 
 
 REFUSED = (
-    "database: it has demo users with their public passwords (admin, demo), and DJANGO_DEBUG is off; "
+    "database: demo users have their public passwords (admin, demo), and DJANGO_DEBUG is off; "
     "change the passwords (manage.py changepassword admin), or delete the users"
 )
 
@@ -179,4 +179,4 @@ def test_static_files_that_cannot_be_collected_are_told_in_one_line(environment)
     ended = run(*SERVING["the web server"], **environment)
     assert ended.returncode == 1
     assert len(ended.stderr.splitlines()) == 1
-    assert ended.stderr.startswith(f"static files: they cannot be collected in {str(collected)!r}: ")
+    assert ended.stderr.startswith(f"static files: cannot be collected in {str(collected)!r}: ")
