@@ -207,7 +207,7 @@ def test_a_message_that_is_too_long_ends_the_connection_of_its_sender_alone(depl
 def test_the_readme_shows_that_the_bridge_is_online(deployed):
     with MqttClient(deployed.tls_address("bridge")) as bridge:
         bridge.publish("stockqueue/bridge/state", "online", retain=True)
-        assert deployed.run("Does it work?") == "online\n"
+        assert deployed.run("Check the connection") == "online\n"
 
 
 @pytest.mark.parametrize("name", ["etc/acl", "etc/passwords", "etc/certs/server.key", "authority/ca.key"])
