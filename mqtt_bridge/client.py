@@ -174,9 +174,9 @@ class MqttConnection:
         if self._lost is None:
             return f"no answer in {CONNECT_TIMEOUT:.0f} s"
         if self._lost == "Protocol error":
-            return "what answers there does not speak MQTT"
-        hint = "; does it ask for a client's certificate?" if self._address.tls else ""
-        return f"it hung up before it had accepted us{hint}"
+            return "the server there does not speak MQTT"
+        hint = "; does it require a client certificate?" if self._address.tls else ""
+        return f"the connection was closed before it was accepted{hint}"
 
     def _on_connect(
         self, _client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, more: Properties | None

@@ -33,5 +33,5 @@ def messages_of(event: JobEvent, largest: int | None) -> Sequence[Message]:
     for message in messages:
         size = len(message.topic.encode()) + len(message.payload) + _HEADER
         if largest is not None and size > largest:
-            raise Unsendable(f"{message.topic}: {size} bytes; the broker takes no more than {largest}")
+            raise Unsendable(f"{message.topic}: {size} bytes; the broker accepts at most {largest}")
     return messages

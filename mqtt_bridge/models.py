@@ -8,10 +8,12 @@ from tasks.models import DEAD_LETTER, JobEvent
 class BridgeLease(models.Model):
     """The lease of the publishing bridge. The table has a single row, written by `mqtt_bridge.leadership` alone."""
 
-    holder = models.CharField(max_length=300, blank=True, help_text="Host and process; empty: nobody.")
-    place = models.CharField(max_length=100, blank=True, help_text="Where the holder's process number means anything.")
+    holder = models.CharField(max_length=300, blank=True, help_text="Host and process id; empty: no bridge.")
+    place = models.CharField(
+        max_length=100, blank=True, help_text="Machine and namespace in which the holder's process id is valid."
+    )
     pid = models.PositiveIntegerField(default=0)
-    renewals = models.BigIntegerField(default=0, help_text="Grows as long as the holder is well.")
+    renewals = models.BigIntegerField(default=0, help_text="Number of renewals; grows while the holder is alive.")
     renewed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

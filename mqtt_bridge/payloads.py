@@ -93,7 +93,7 @@ def for_topic(payload: dict[str, Any], template: str) -> bytes:
             if len(encoded) <= LONGEST_PAYLOAD:
                 break
     if len(encoded) > LONGEST_PAYLOAD:
-        raise PayloadTooLong(f"the event's payload has {len(encoded)} bytes, {LONGEST_PAYLOAD} are allowed")
+        raise PayloadTooLong(f"the event's payload has {len(encoded)} bytes; at most {LONGEST_PAYLOAD} are allowed")
     return encoded
 
 

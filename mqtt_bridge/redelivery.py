@@ -70,5 +70,5 @@ class Suspects:
                 self._cuts[key] = self._cuts[key] + (key == alone) if key in self._cuts else 0
         if isinstance(alone, int) and self._cuts[alone] >= self.PATIENCE:
             del self._cuts[alone]
-            return {alone: f"the broker cut the connection each of {self.PATIENCE + 1} times that it was sent"}
+            return {alone: f"the broker closed the connection on each of {self.PATIENCE + 1} attempts to send it"}
         return {}

@@ -122,7 +122,7 @@ def parse_request(payload: bytes) -> StatisticsRequest | None:
     try:
         return StatisticsRequest(_read_id(payload))
     except _NotARequest as problem:
-        logger.warning("a request for statistics is ignored: %s", problem)
+        logger.warning("ignored a request for statistics: %s", problem)
         return None
 
 
@@ -132,7 +132,7 @@ class _NotARequest(ValueError):
 
 def _read_id(payload: bytes) -> str | int | None:
     if len(payload) > LONGEST_REQUEST:
-        raise _NotARequest(f"it has {len(payload)} bytes, and may have {LONGEST_REQUEST}")
+        raise _NotARequest(f"it has {len(payload)} bytes; at most {LONGEST_REQUEST} are allowed")
     try:
         content = json.loads(payload)
     except (ValueError, RecursionError):

@@ -15,12 +15,12 @@ def check_filter(text: str) -> None:
     """Raise InvalidFilter with the problem of an invalid filter (MQTT 5.0, section 4.7)."""
     levels = text.split("/")
     if not text or "\0" in text or len(text.encode(errors="surrogateescape")) > LONGEST_TOPIC:
-        raise InvalidFilter(f"it needs 1 to {LONGEST_TOPIC} bytes, none of which is zero")
+        raise InvalidFilter(f"expected 1 to {LONGEST_TOPIC} bytes, none of them zero")
     for level in levels:
         if level not in ("+", "#") and set(level) & set("+#"):
-            raise InvalidFilter(f"in the level {level!r} a wildcard has to stand alone")
+            raise InvalidFilter(f"a wildcard has to be a whole level, not part of {level!r}")
     if "#" in levels[:-1]:
-        raise InvalidFilter("# can be the last level alone")
+        raise InvalidFilter("# is only allowed as the last level")
 
 
 def matches_any(topic_filter: str, topics: Iterable[str]) -> bool:

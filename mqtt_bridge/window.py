@@ -71,7 +71,7 @@ class Window:
         if answers:
             self._newest_answer = time.monotonic()
         elif self._under_way and time.monotonic() - self._newest_answer > ANSWER_TIMEOUT:
-            raise BrokerSilent(f"{self._broker}: it does not answer")
+            raise BrokerSilent(f"{self._broker}: the broker does not answer")
 
     def take_ended(self) -> list[Parcel]:
         """The parcels completely answered since the last call, in the order of their last answer."""

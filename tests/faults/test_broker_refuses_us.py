@@ -83,7 +83,7 @@ def test_a_server_that_is_no_mqtt_broker(answer, protocol, one_line):
     finally:
         stranger.close()
     told, reason = line.split(f" waiting: {stranger.url}: ")
-    assert reason in ("what answers there does not speak MQTT", "it hung up before it had accepted us"), told
+    assert reason in ("the server there does not speak MQTT", "the connection was closed before it was accepted"), told
 
 
 def test_the_bridge_publishes_over_tls_with_a_certificate_of_its_own(authority, start):
@@ -118,4 +118,4 @@ def test_a_certificate_for_another_host(authority, one_line):
 def test_a_broker_that_asks_for_a_certificate_the_bridge_does_not_have(authority, one_line):
     with MosquittoServer(certificate=authority.issue("server", "127.0.0.1"), clients=authority) as server:
         line = one_line(f"{server.url}?ca={authority.file}", lambda: server.log.count("New connection"))
-    assert line.endswith("it hung up before it had accepted us; does it ask for a client's certificate?")
+    assert line.endswith("the connection was closed before it was accepted; does it require a client certificate?")

@@ -58,7 +58,7 @@ def test_a_message_that_is_larger_than_the_broker_takes_is_set_aside(protocol, s
             wait_until(lambda: large.events.exclude(error="").exists(), "the large event to be set aside", timeout=60)
             check_nothing_was_lost(seen.messages, [before, after])
     (error,) = errors_of(large)
-    assert "takes no more than 20000" in error if protocol == "5" else "cut the connection" in error
+    assert "accepts at most 20000" in error if protocol == "5" else "closed the connection" in error
 
 
 def test_many_events_under_way_when_the_broker_dies_are_not_taken_for_what_killed_it(new_mosquitto, start, subscribe):

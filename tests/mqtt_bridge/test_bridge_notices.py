@@ -89,7 +89,7 @@ def test_who_asks_for_statistics_is_answered_with_his_id(mosquitto_server, start
         assert seen.wait_for(
             lambda messages: any(json.loads(one.payload)["request_id"] == "mine" for one in messages), PATIENCE
         )
-        assert output_of(bridge).count("a request for statistics is ignored") == 2
+        assert output_of(bridge).count("ignored a request for statistics") == 2
     for message in seen.messages:
         check(message.topic, message.payload)
     figures = json.loads(seen.messages[-1].payload)

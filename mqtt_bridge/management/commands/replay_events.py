@@ -19,9 +19,10 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 class Command(ShellCommand):
     help = (
-        "Have the MQTT bridge publish events again: the events of some jobs, of some time, or the dead letters. "
-        "An event is published on all its topics, whichever of them --topic matches, with the event_id and the time "
-        "that it had; new events wait until these are out. Exit code 0, also when there is none; 2 for bad arguments."
+        "Let the MQTT bridge publish events again: the events of some jobs, the events of a period, or the dead "
+        "letters. Each event is published on all its topics, with its original event_id and time, even if --topic "
+        "matches only one topic. New events are published afterwards. Exit code 0, even without events; 2 for bad "
+        "arguments."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -29,18 +30,18 @@ class Command(ShellCommand):
         parser.add_argument(
             "--since",
             metavar="WHEN",
-            help="the events since then: 2024-01-31 (its beginning), 2024-01-31T09:30, 2024-01-31T09:30+01:00, or "
-            f"30m, 2h or 1d ago; without a zone it is {timezone.get_default_timezone_name()}",
+            help="events since this time: 2024-01-31 (at midnight), 2024-01-31T09:30, 2024-01-31T09:30+01:00, or "
+            f"30m, 2h or 1d ago; without a time zone: {timezone.get_default_timezone_name()}",
         )
-        parser.add_argument("--until", metavar="WHEN", help="of --since: those before then (default: now)")
-        parser.add_argument("--set-aside", action="store_true", help="the events that could not be published")
+        parser.add_argument("--until", metavar="WHEN", help="with --since: events before this time (default: now)")
+        parser.add_argument("--set-aside", action="store_true", help="the dead letters, which could not be published")
         parser.add_argument(
             "--topic",
             metavar="FILTER",
-            help="only events with a topic that matches, such as stock/fetch/AAPL or 'jobs/failed/+'",
+            help="only events with a matching topic, such as stock/fetch/AAPL or 'jobs/failed/+'",
         )
-        parser.add_argument("--dry-run", action="store_true", help="tell how many there are, and do nothing")
-        parser.add_argument("--json", action="store_true", help="print the numbers as a JSON object")
+        parser.add_argument("--dry-run", action="store_true", help="show how many events match, and change nothing")
+        parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
         since, until = _parse_time(options["since"], options["until"], timezone.now())
@@ -53,7 +54,7 @@ class Command(ShellCommand):
             moments = {name: moment and moment.isoformat() for name, moment in (("since", since), ("until", until))}
             self.stdout.write(json.dumps({**replayed._asdict(), "dry_run": dry_run, "topic": topic, **moments}))
         elif not replayed.events:
-            self.stdout.write("Nothing to publish again: there is no such event, or it waits to be published anyway.")
+            self.stdout.write("No events to publish again: none match, or they already wait to be published.")
         else:
             ends = [f"{moment:%Y-%m-%d %H:%M:%S}" for moment in (since, until) if moment]
             when = f" from {' to '.join(ends)} UTC" if ends else ""
@@ -66,7 +67,7 @@ def _choose(
 ) -> "QuerySet[JobEvent]":
     """The events selected by exactly one of the options."""
     if [job_ids is not None, since is not None, set_aside].count(True) != 1:
-        raise bad_argument("choose the events with one of --job, --since and --set-aside")
+        raise bad_argument("expected exactly one of --job, --since and --set-aside")
     if job_ids is not None:
         return JobEvent.objects.filter(job__in=find_jobs(job_ids))
     if since is not None:
@@ -78,7 +79,7 @@ def _parse_time(since: str | None, until: str | None, now: datetime) -> tuple[da
     """The first and the last moment; None, None without --since. A bad argument names the wrong option."""
     if since is None:
         if until is not None:
-            raise bad_argument(f"--until {until} needs --since: from when on")
+            raise bad_argument(f"--until {until} needs --since")
         return None, None
     first = _parse_moment("--since", since, now)
     last = now if until is None else _parse_moment("--until", until, now)

@@ -8,7 +8,7 @@ from stockqueue.demo_users import refuse_demo_users
 
 
 class Command(BaseCommand):
-    help = "Publish every job's lifecycle on MQTT until SIGTERM or Ctrl-C; the window under way is finished first."
+    help = "Publish the events of all jobs on MQTT until SIGTERM or Ctrl-C. Messages in flight are finished first."
 
     def handle(self, *args: Any, **options: Any) -> None:
         refuse_demo_users()
