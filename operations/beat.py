@@ -40,7 +40,10 @@ class Scheduler(DatabaseScheduler):
         except (DatabaseError, InterfaceError) as error:
             if self._schedule is None:
                 raise
-            logger.warning("the schedules cannot be read, and stay as they are: %s", str(error).partition("\n")[0])
+            logger.warning(
+                "could not read the schedules; the last known schedules stay in effect: %s",
+                str(error).partition("\n")[0],
+            )
             return self._schedule
 
 

@@ -15,7 +15,7 @@ def check_ignored_keys(**_: Any) -> list[CheckMessage]:
     return [
         Warning(
             f"job_processor.yml: {note}",
-            hint="Remove the key, or leave it for the predecessor.",
+            hint="Remove the key, or keep it for the PHP predecessor.",
             id="stockqueue.W001",
         )
         for note in settings.JOB_PROCESSOR.notes
@@ -30,7 +30,7 @@ def check_llm_model(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            f"{named[0]} is set, and no model is named: no LLM is asked.",
+            f"{named[0]} is set without a model: no LLM is used.",
             hint="Set OPENAI_MODEL, or integration.apis.openai.model in job_processor.yml.",
             id="stockqueue.W002",
         )
@@ -62,7 +62,7 @@ def check_sample_source(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Error(
-            "stock_jobs.data_fetch.sources names sample, whose prices are invented, and DJANGO_DEBUG is off.",
+            "stock_jobs.data_fetch.sources contains sample, a source of invented prices, and DJANGO_DEBUG is off.",
             hint="Remove sample from the sources.",
             id="stockqueue.E001",
         )

@@ -30,7 +30,7 @@ DEFAULTS = [
         task="stockqueue.sweep",
         interval=timedelta(seconds=10),
         expires=timedelta(seconds=10),
-        description="Rescues, sends again and expires jobs.",
+        description="Rescue lost jobs, resend refused jobs, and expire jobs that waited too long.",
     ),
     DefaultSchedule(
         name="Scheduled portfolio update",
@@ -38,42 +38,42 @@ DEFAULTS = [
         crontab={"minute": "0", "hour": "9", "day_of_week": "1-5"},
         # Longer than Redis keeps a killed worker's message (an hour) before another worker gets it.
         expires=timedelta(hours=12),
-        description="Asks for every stale stock that an active user holds.",
+        description="Enqueue fetches of every stale stock that an active user holds.",
     ),
     DefaultSchedule(
         name="Market data",
         task="stockqueue.market_data",
         interval=timedelta(minutes=10),
         expires=timedelta(minutes=10),
-        description="Asks for what is stale of market.watchlist.",
+        description="Enqueue fetches of the stale stocks of market.watchlist.",
     ),
     DefaultSchedule(
         name="Mails about ends",
         task="stockqueue.tell_ended_groups",
         interval=timedelta(minutes=1),
         expires=timedelta(minutes=1),
-        description="Mails those who asked for what took long and has ended.",
+        description="Mail users whose long-running requests have ended.",
     ),
     DefaultSchedule(
         name="Portfolio values",
         task="stockqueue.value_portfolios",
         interval=timedelta(hours=1),
         expires=timedelta(hours=1),
-        description="Where each portfolio stands among all; a factor of the priority of its owner's jobs.",
+        description="Rank the portfolios by value; the rank is a factor of the priority of the owner's jobs.",
     ),
     DefaultSchedule(
         name="Alerts",
         task="stockqueue.check_alerts",
         interval=timedelta(seconds=30),
         expires=timedelta(seconds=30),
-        description="Raises and clears alerts. The MQTT bridge does so too, once a minute.",
+        description="Raise and clear alerts. The MQTT bridge also does this once a minute.",
     ),
     DefaultSchedule(
         name="Cleanup",
         task="stockqueue.cleanup",
         crontab={"minute": "30", "hour": "3"},
         expires=timedelta(hours=12),
-        description="Deletes jobs that ended jobs.cleanup_after_days ago, and what belongs to them.",
+        description="Delete jobs that ended more than jobs.cleanup_after_days ago, with their dependent rows.",
     ),
 ]
 

@@ -19,24 +19,26 @@ class Alert(models.Model):
         RAISED = "raised"
         CLEARED = "cleared"
 
-    name = models.SlugField(help_text="What it is about: a rule of operations/monitoring/alerts.py.")
+    name = models.SlugField(help_text="Alert rule: a name in operations/monitoring/alerts.py.")
     state = models.CharField(max_length=10, choices=State, default=State.SUSPECTED)
     value = models.FloatField(help_text="The latest value.")
     worst = models.FloatField(help_text="The worst value.")
-    threshold = models.FloatField(help_text="The bound that it is measured against.")
-    text = models.TextField(help_text="What is wrong, in a sentence.")
-    since = models.DateTimeField(default=timezone.now, help_text="When it was out of bounds for the first time.")
+    threshold = models.FloatField(help_text="Threshold of the rule.")
+    text = models.TextField(help_text="Description of the problem.")
+    since = models.DateTimeField(default=timezone.now, help_text="Time of the first value out of bounds.")
     raised_at = models.DateTimeField(null=True, blank=True)
-    well_since = models.DateTimeField(null=True, blank=True, help_text="Since when it is well again, if it is.")
-    cleared_at = models.DateTimeField(null=True, blank=True)
-    acknowledged_at = models.DateTimeField(
-        null=True, blank=True, help_text="When somebody said that they look after it."
+    well_since = models.DateTimeField(
+        null=True, blank=True, help_text="Time since which the value is within bounds again; empty if it is not."
     )
+    cleared_at = models.DateTimeField(null=True, blank=True)
+    acknowledged_at = models.DateTimeField(null=True, blank=True, help_text="Time of the acknowledgement.")
     acknowledged_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )
-    mailed = models.CharField(max_length=10, choices=State, blank=True, help_text="The state that was mailed last.")
-    published = models.CharField(max_length=10, choices=State, blank=True, help_text="The same on MQTT.")
+    mailed = models.CharField(max_length=10, choices=State, blank=True, help_text="State in the latest mail.")
+    published = models.CharField(
+        max_length=10, choices=State, blank=True, help_text="State in the latest MQTT message."
+    )
 
     class Meta:
         ordering = ["-since"]
@@ -57,7 +59,7 @@ class Reading(models.Model):
     """
 
     minute = models.IntegerField(primary_key=True, help_text="Minutes since 1970.")
-    at = models.DateTimeField(help_text="When it was measured.")
+    at = models.DateTimeField(help_text="Time of the measurement.")
     waiting_foreground = models.FloatField(null=True)
     waiting_background_fetch = models.FloatField(null=True)
     waiting_background_analysis = models.FloatField(null=True)
@@ -77,7 +79,7 @@ class Reading(models.Model):
     login_p50 = models.FloatField(null=True)
     login_p95 = models.FloatField(null=True)
     coverage = models.FloatField(null=True)
-    requests = models.JSONField(default=dict, help_text="Requests to sources, by source.")
+    requests = models.JSONField(default=dict, help_text="Number of requests by source.")
 
     class Meta:
         default_permissions = ()

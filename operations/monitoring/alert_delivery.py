@@ -41,11 +41,11 @@ def _mail(alert: Alert) -> bool:
     subject = f"stockqueue: {alert.name} {alert.state}"
     lines = [alert.text, "", f"Since {alert.since:%Y-%m-%d %H:%M:%S} UTC; worst value {alert.worst:g}."]
     if alert.cleared_at:
-        lines += [f"Well again: {alert.cleared_at:%Y-%m-%d %H:%M:%S} UTC, value {alert.value:g}."]
+        lines += [f"Resolved: {alert.cleared_at:%Y-%m-%d %H:%M:%S} UTC, value {alert.value:g}."]
     try:
         send_mail(subject, "\n".join(lines) + "\n", None, settings.ALERT_EMAILS)
     except (OSError, SMTPException) as error:
-        logger.error("alert %s: no mail: %s", alert.name, error)
+        logger.error("alert %s: could not send the mail: %s", alert.name, error)
         mine.update(mailed=alert.mailed)
         return False
     return True
@@ -92,7 +92,7 @@ def _look_after() -> None:
         check()
         mail_news()
     except (DatabaseError, InterfaceError) as error:
-        logger.warning("alerts could not be checked: %s", str(error).partition("\n")[0])
+        logger.warning("could not check alerts: %s", str(error).partition("\n")[0])
     finally:
         connection.close()
 

@@ -61,39 +61,39 @@ def rules() -> list[Rule]:
     return [
         Rule(
             "queue-depth",
-            "{value:.0f} jobs wait in one queue; more than {threshold:.0f} are too many.",
+            "{value:.0f} jobs wait in one queue; the threshold is {threshold:.0f}.",
             limits.max_queue_depth,
             _deepest_queue,
         ),
         Rule(
             "job-age",
-            "A job has been waiting for {value:.0f} s; more than {threshold:.0f} s are too long.",
+            "A job has been waiting for {value:.0f} s; the threshold is {threshold:.0f} s.",
             limits.max_job_age,
             largest("stockqueue_oldest_waiting_job_age_seconds"),
         ),
         Rule(
             "fetch-latency",
-            "The slowest fetches of a stock take {value:.0f} s (95th percentile of the last hour); "
-            "more than {threshold:.0f} s are too long.",
+            "Fetches of a stock take {value:.0f} s (95th percentile of the last hour); "
+            "the threshold is {threshold:.0f} s.",
             limits.max_fetch_latency,
             largest("stockqueue_job_processing_seconds", job_type="stock_fetch", percentile="95"),
         ),
         Rule(
             "worker-efficiency",
-            "{value:.0%} of the attempts of the last hour succeeded; less than {threshold:.0%} are too few.",
+            "{value:.0%} of the attempts of the last hour succeeded; the threshold is {threshold:.0%}.",
             limits.min_worker_efficiency,
             _efficiency,
             is_floor=True,
         ),
         Rule(
             "data-staleness",
-            "A held stock was checked {value:.0f} s ago, and is stale; more than {threshold:.0f} s are too long.",
+            "A stale held stock was last checked {value:.0f} s ago; the threshold is {threshold:.0f} s.",
             limits.max_data_staleness,
             largest("stockqueue_stale_stock_age_seconds"),
         ),
         Rule(
             "broker-refuses",
-            "{value:.0f} jobs wait because the broker does not take them: it is full, away, or refuses them.",
+            "{value:.0f} jobs wait because the broker is full, does not answer, or refuses them.",
             0,
             largest("stockqueue_refused_jobs"),
         ),
@@ -105,20 +105,19 @@ def rules() -> list[Rule]:
         ),
         Rule(
             "bridge-silent",
-            "The MQTT bridge has given no sign of life for {value:.0f} s, or a clock was set back by as much.",
+            "The MQTT bridge was last seen {value:.0f} s ago, or a clock was set back by as much.",
             BRIDGE_SILENT,
             largest("stockqueue_bridge_last_seen_age_seconds"),
         ),
         Rule(
             "beat-silent",
-            "Beat, which sends what is due, has given no sign of life for {value:.0f} s, or its clock is ahead by as "
-            "much.",
+            "Beat, the scheduler, was last seen {value:.0f} s ago, or its clock is ahead by as much.",
             BEAT_SILENT,
             largest("stockqueue_beat_last_seen_age_seconds"),
         ),
         Rule(
             "workers-gone",
-            "{value:.0f} workers ended without a word, and none of their name came after them.",
+            "{value:.0f} workers were lost, and no worker of the same name replaced them.",
             0,
             largest("stockqueue_workers", state="gone"),
         ),

@@ -27,7 +27,7 @@ OK, DEGRADED, UNAVAILABLE = "ok", "degraded", "unavailable"
 SILENT = "does not answer"
 NOT_MIGRATED = "is not migrated"
 NOT_NEEDED = "direct processing"
-STOOD_IN_FOR = "does not answer; this process does the jobs that users wait for"
+STOOD_IN_FOR = "does not answer; this process runs the jobs of waiting users"
 
 
 class _Check:

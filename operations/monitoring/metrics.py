@@ -61,7 +61,7 @@ class JobMetrics(Collector):
             yield from _efficiency(found, last_hour.efficiency(ends, active.failures))
         yield from _stocks(self._now)
         yield from _sources()
-        meaning = "Jobs that wait because the broker did not take them when their turn came."
+        meaning = "Jobs that wait because the broker refused them after their admission."
         yield _one("refused_jobs", meaning, Job.objects.refused().count())
         yield from _outbox(self._now)
         yield from _signs_of_life(self._now)
@@ -118,9 +118,9 @@ def _queues(active: ActiveJobs, now: datetime) -> Iterator[Metric]:
         for depth in active.depths()
         for state in map(str, Job.ACTIVE)
     }
-    yield _gauge("jobs", "Jobs that have not ended.", depths, ["queue", "priority", "state"])
+    yield _gauge("jobs", "Active jobs.", depths, ["queue", "priority", "state"])
     ages = {(queue,): age(oldest, now) or 0 for queue, (_, oldest) in active.waiting().items()}
-    meaning = "Since the oldest job that waits was asked for; 0: none."
+    meaning = "Seconds since the oldest waiting job was requested; 0 if no job waits."
     yield _gauge("oldest_waiting_job_age_seconds", meaning, ages, ["queue"])
 
 
@@ -129,9 +129,9 @@ def _job_times(now: datetime) -> Iterator[Metric]:
     waits = {one.job_type: Spread(one.wait_p50, one.wait_p95) for one in times}
     runs = {one.job_type: Spread(one.p50, one.p95) for one in times}
     labels = ["job_type", "percentile"]
-    meaning = "From queued to started, of jobs that ran to an end in the last hour."
+    meaning = "Seconds from queued to started, of jobs that completed or failed in the last hour."
     yield _gauge("job_wait_seconds", meaning, _percentiles(waits), labels)
-    meaning = "From started to ended, of jobs that ran to an end in the last hour."
+    meaning = "Seconds from started to ended, of jobs that completed or failed in the last hour."
     yield _gauge("job_processing_seconds", meaning, _percentiles(runs), labels)
 
 
@@ -146,9 +146,9 @@ def _percentiles(spreads: Mapping[str, Spread]) -> Values:
 def _logins(now: datetime) -> Iterator[Metric]:
     logins = last_hour.logins(now)
     results = {("fresh",): logins.fresh, ("incomplete",): logins.incomplete, ("waiting",): logins.waiting}
-    yield _gauge("logins", "Logins of the last hour that asked for stocks, by what came of it.", results, ["result"])
+    yield _gauge("logins", "Logins of the last hour that requested stocks, by result.", results, ["result"])
     times = {} if logins.seconds is None else {(50,): logins.seconds.p50, (95,): logins.seconds.p95}
-    meaning = "From a login to its last holding fresh, of the logins of the last hour."
+    meaning = "Seconds from a login to its last fresh holding, of the logins of the last hour."
     yield _gauge("login_to_fresh_seconds", meaning, times, ["percentile"])
 
 
@@ -161,15 +161,15 @@ def _ended(ends: Iterable[last_hour.Ended]) -> Metric:
 
 def _workers(found: Workforce) -> Iterator[Metric]:
     counts = {(str(Worker.State.ALIVE),): found.alive, (str(Worker.State.GONE),): found.gone}
-    yield _gauge("workers", "Celery workers, without workers that shut down cleanly.", counts, ["state"])
-    yield _one("worker_processes", "Jobs that the workers can do at the same time.", found.processes)
-    yield _one("worker_processes_busy", "Jobs that these workers are doing.", found.busy)
+    yield _gauge("workers", "Celery workers, except workers that shut down cleanly.", counts, ["state"])
+    yield _one("worker_processes", "Jobs that the workers can run at the same time.", found.processes)
+    yield _one("worker_processes_busy", "Jobs that the workers are running.", found.busy)
 
 
 def _efficiency(found: Workforce, efficiency: float | None) -> Iterator[Metric]:
-    meaning = "Busy processes of the workers among all of them."
+    meaning = "Share of busy worker processes."
     yield _one("worker_utilisation_ratio", meaning, found.utilisation)
-    meaning = "Attempts that succeeded among all at jobs that ended in the last hour or have not ended."
+    meaning = "Share of successful attempts, of active jobs and jobs that ended in the last hour."
     yield _one("worker_efficiency_ratio", meaning, efficiency)
 
 
@@ -181,12 +181,10 @@ def _stocks(now: datetime) -> Iterator[Metric]:
         ("never",): found.never,
         ("parked",): found.parked,
     }
-    yield _gauge("held_stocks", "Stocks that somebody holds.", counts, ["state"])
-    meaning = (
-        "Since the check of the held stock that has been stale for longest; 0: none is, but for those never checked."
-    )
+    yield _gauge("held_stocks", "Held stocks.", counts, ["state"])
+    meaning = "Seconds since the last check of the stalest held stock; 0 if no checked stock is stale."
     yield _one("stale_stock_age_seconds", meaning, found.oldest_age or 0)
-    yield _one("coverage_ratio", "Fresh stocks among those that somebody holds.", share(found.fresh, found.all))
+    yield _one("coverage_ratio", "Share of held stocks that are fresh.", share(found.fresh, found.all))
 
 
 def _by_symbol(now: datetime) -> dict[str, dict[str, object]]:
@@ -197,28 +195,28 @@ def _by_symbol(now: datetime) -> dict[str, dict[str, object]]:
 def _sources() -> Iterator[Metric]:
     usages = {(source,): usage_of(source) for source in available_sources()}
     used = {source: usage.used for source, usage in usages.items()}
-    yield _gauge("source_requests", "Requests that a source was sent in the last minute.", used, ["source"])
+    yield _gauge("source_requests", "Requests to a source in the last minute.", used, ["source"])
     limits = {source: usage.limit for source, usage in usages.items()}
-    yield _gauge("source_requests_limit", "Requests a minute that a source is sent at most.", limits, ["source"])
+    yield _gauge("source_requests_limit", "Rate limit of a source, in requests a minute.", limits, ["source"])
     until = {source: usage.pause_until.timestamp() if usage.pause_until else 0 for source, usage in usages.items()}
-    meaning = "Until when nobody asks a source that said there were too many requests; 0: it is not paused."
+    meaning = "Time until which a source is paused after too many requests; 0 if it is not paused."
     yield _gauge("source_cooldown_end_timestamp_seconds", meaning, until, ["source"])
 
 
 def _outbox(now: datetime) -> Iterator[Metric]:
     outbox = statistics.outbox(now)
     events = {("waiting",): outbox.unpublished, ("set_aside",): outbox.set_aside}
-    yield _gauge("outbox_events", "Events that the MQTT broker does not have.", events, ["state"])
-    meaning = "Since the oldest event that waits for the MQTT broker; 0: none."
+    yield _gauge("outbox_events", "Events not published on MQTT yet, and dead letters.", events, ["state"])
+    meaning = "Seconds since the oldest unpublished event; 0 if no event waits."
     yield _one("outbox_oldest_age_seconds", meaning, outbox.oldest_age or 0)
 
 
 def _signs_of_life(now: datetime) -> Iterator[Metric]:
     signs = signs_of_life(now)
-    meaning = "Since the bridge that publishes last said that it is there, or until then where a clock was set back."
+    meaning = "Seconds since the bridge was last seen, or until then if a clock was set back."
     yield _one("bridge_last_seen_age_seconds", meaning, _distance(signs.bridge))
     meaning = (
-        "Since beat last sent something, which it notes every three minutes, or until then where its clock is ahead."
+        "Seconds since beat last recorded its activity (every three minutes), or until then if its clock is ahead."
     )
     yield _one("beat_last_seen_age_seconds", meaning, _distance(signs.beat))
 
@@ -230,4 +228,4 @@ def _distance(age: float | None) -> float | None:
 
 def _thresholds() -> Metric:
     limits = {(name,): limit for name, limit in settings.JOB_PROCESSOR.monitoring.thresholds}
-    return _gauge("threshold", "monitoring.thresholds of the configuration, for alert rules.", limits, ["name"])
+    return _gauge("threshold", "Limits of monitoring.thresholds, for alert rules.", limits, ["name"])

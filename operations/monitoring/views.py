@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
 """Headers that reveal a proxy; behind a proxy, every client looks like a local client."""
 HOW = (
-    "Metrics are for programs on this machine, and for those that send the header "
-    '"Authorization: Bearer …" with the value of STOCKQUEUE_METRICS_TOKEN that the web server was started with.\n'
+    "Metrics are available to programs on this machine, and to requests with the header "
+    '"Authorization: Bearer …" and the STOCKQUEUE_METRICS_TOKEN of the web server.\n'
 )
 
 

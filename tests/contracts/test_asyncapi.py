@@ -17,7 +17,7 @@ ALERT = {
     "schema": "stockqueue.alert/1",
     "name": "queue-depth",
     "state": "raised",
-    "text": "1204 jobs wait in one queue; more than 1000 are too many.",
+    "text": "1204 jobs wait in one queue; the threshold is 1000.",
     "value": 1204.0,
     "worst": 1204.0,
     "threshold": 1000.0,

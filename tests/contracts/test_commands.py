@@ -345,7 +345,7 @@ def test_job_stats_shows_each_figure(user, hold, new_redis, point_to):
     assert figures["outbox"]["unpublished"] > 7
 
     shown = call("job_stats")
-    for text in ("Held stocks: 1 fresh, 2 stale, 1 of these never checked, 1 parked", "worker@here", "25%", "2 min"):
+    for text in ("Held stocks: 1 fresh, 2 stale (1 never checked), 1 parked", "worker@here", "25%", "2 min"):
         assert text in shown
 
 

@@ -147,7 +147,7 @@ def test_beat_goes_on_when_it_could_not_read_its_schedules(new_redis, start):
     sends = "Sending due task Sweep"
     with start(*command, ready=sends, CELERY_BROKER_URL=new_redis.url) as beat:
         with database_away():
-            cannot = "the schedules cannot be read"
+            cannot = "could not read the schedules"
             wait_until(lambda: output_of(beat).count(cannot) >= 2, "two attempts", process=beat, timeout=60)
         sent = output_of(beat).count(sends)
         wait_until(lambda: output_of(beat).count(sends) > sent, "the next sweep", process=beat, timeout=60)

@@ -415,4 +415,4 @@ def test_the_command_shows_what_is_open_and_its_exit_code_says_so(raised, capsys
 
 def test_without_alerts_the_command_says_so(capsys, db):
     call_command("check_alerts")
-    assert capsys.readouterr().out == "No alert is open.\n"
+    assert capsys.readouterr().out == "No open alerts.\n"

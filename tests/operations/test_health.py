@@ -85,7 +85,7 @@ def test_users_are_served_without_a_broker_where_this_process_stands_in(client, 
     point_to("redis://127.0.0.1:1/0")
     code, body = ready(client)
     assert (code, body["status"]) == (200, "degraded")
-    assert body["checks"]["broker"] == "does not answer; this process does the jobs that users wait for"
+    assert body["checks"]["broker"] == "does not answer; this process runs the jobs of waiting users"
 
 
 def test_a_broker_that_hangs_is_waited_for_one_second_and_found_when_it_goes_on(client, new_redis, point_to):

@@ -133,5 +133,5 @@ def test_a_key_without_a_model_is_told_and_stops_nothing():
     ended = run("manage.py", "check", OPENAI_API_KEY="sk-secret")
     assert ended.returncode == 0
     assert "stockqueue.W002" in ended.stderr
-    assert "OPENAI_API_KEY is set, and no model is named" in ended.stderr
+    assert "OPENAI_API_KEY is set without a model" in ended.stderr
     assert "sk-secret" not in ended.stderr

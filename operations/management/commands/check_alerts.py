@@ -15,8 +15,9 @@ _FIELDS = ("name", "state", "text", "value", "worst", "threshold", "since", "rai
 
 class Command(ShellCommand):
     help = (
-        "Measure what alerts are about, raise and clear them, mail what is new, and show those that are open. Exit "
-        "code 1 where one is raised. Beat and the bridge check as well: what was seen for a minute is raised."
+        "Check all alert rules once: raise and clear alerts, mail the changes, and show the open alerts. Exit code 1 "
+        "if an alert is raised. An alert is raised after a minute out of bounds. Beat and the bridge also check "
+        "regularly."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -32,6 +33,6 @@ class Command(ShellCommand):
             rows = [[one["name"], one["state"], f"{one['since']:%Y-%m-%d %H:%M:%S}", one["text"]] for one in found]
             self.stdout.write(format_table(["alert", "state", "since (UTC)", ""], rows))
         else:
-            self.stdout.write("No alert is open.")
+            self.stdout.write("No open alerts.")
         if any(one["state"] == Alert.State.RAISED for one in found):
             sys.exit(1)

@@ -43,8 +43,8 @@ LONGEST_WAIT = 120.0
 
 class Command(BaseCommand):
     help = (
-        "Show the main job once, with servers and data of its own: a user logs in, stale stocks are fetched, "
-        "and the events arrive over MQTT. Ends by itself."
+        "Run a demonstration with its own servers and data, then exit: a user logs in, stale stocks are fetched, and "
+        "the events arrive over MQTT."
     )
     requires_system_checks: list[str] = []
 
@@ -53,7 +53,7 @@ class Command(BaseCommand):
             "--folder",
             type=Path,
             default=settings.BASE_DIR / FOLDER,
-            help=f"where its data goes (default: {FOLDER})",
+            help=f"folder for the data (default: {FOLDER})",
         )
 
     def handle(self, *args: Any, folder: Path, **options: Any) -> None:
@@ -69,9 +69,7 @@ class Command(BaseCommand):
         deployment = plan(http_port=http_port, mqtt=mqtt)
         sources = self._choose_sources()
         environment = {**deployment.environment, "STOCKQUEUE_CONFIG": str(sources)}
-        self._say(
-            f"Starting {', '.join([*deployment.servers, *deployment.programs])} (their output: {log_file('NAME')})"
-        )
+        self._say(f"Starting {', '.join([*deployment.servers, *deployment.programs])} (output: {log_file('NAME')})")
         with (
             _running(deployment, os.environ | environment, mqtt, http_port),
             Subscriber(mqtt.host, mqtt.port, "stock/+/+") as subscriber,
@@ -123,7 +121,9 @@ class Command(BaseCommand):
             + (f"fetched {symbols}, the last after {took:.2f} s" if jobs else "no job")
         )
         if not in_time:
-            raise CommandError(f"no end of {len(jobs - _ended(subscriber.messages))} jobs within {LONGEST_WAIT:.0f} s")
+            raise CommandError(
+                f"{len(jobs - _ended(subscriber.messages))} jobs have not ended within {LONGEST_WAIT:.0f} s"
+            )
 
     def _show_events(self, received: list[Message]) -> None:
         self._say(f"\n{len(received)} messages that a subscriber to stock/+/+ received:")
@@ -158,7 +158,9 @@ class Command(BaseCommand):
         failed = [f"{job.symbol}: {job.error}" for job in jobs if job.status != Job.Status.COMPLETED]
         missing = {str(job.pk) for job in jobs} - _ended(received)
         if failed or missing:
-            raise CommandError("; ".join([*failed, *(f"no event of job {job_id} arrived" for job_id in missing)]))
+            raise CommandError(
+                "; ".join([*failed, *(f"job {job_id}: its last event did not arrive" for job_id in missing)])
+            )
         self._say(f"\nAll {len(jobs)} jobs are completed, and all their events arrived. Next: make run")
 
     def _say(self, text: str) -> None:

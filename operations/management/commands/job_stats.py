@@ -15,8 +15,8 @@ from tasks.management.jobs import ShellCommand
 
 class Command(ShellCommand):
     help = (
-        "Show what the system is doing: what waits and for how long, processing times, how jobs ended and why they "
-        "failed, workers, how fresh held stocks are, and what the MQTT bridge has still to publish."
+        "Show the state of the system: waiting jobs and their age, processing times, ended jobs and errors, workers, "
+        "the freshness of held stocks, and events that are not published on MQTT yet."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -35,7 +35,7 @@ class Command(ShellCommand):
 
 def _tables(figures: Statistics) -> Iterable[tuple[str, Sequence[str], Iterable[Sequence[object]]]]:
     yield (
-        "Jobs that have not ended",
+        "Active jobs",
         ["priority", "queue", "pending", "queued", "running"],
         ([one.priority, one.queue, one.pending, one.queued, one.running] for one in figures.depths),
     )
@@ -48,7 +48,7 @@ def _tables(figures: Statistics) -> Iterable[tuple[str, Sequence[str], Iterable[
         ),
     )
     yield (
-        "Processing time of the last hour, and the wait at the broker before",
+        "Processing times of the last hour, and the waits at the broker",
         ["job type", "jobs", "p50", "p95", "wait p50", "wait p95"],
         (
             [one.job_type, one.jobs, *map(_age, (one.p50, one.p95, one.wait_p50, one.wait_p95))]
@@ -56,17 +56,17 @@ def _tables(figures: Statistics) -> Iterable[tuple[str, Sequence[str], Iterable[
         ),
     )
     yield (
-        "How jobs ended in the last 24 hours",
+        "Jobs that ended in the last 24 hours",
         ["status", "outcome", "jobs"],
         ([one.status, one.outcome, one.jobs] for one in figures.ends),
     )
     yield (
-        "Why jobs failed in the last 24 hours",
+        "Errors in the last 24 hours",
         ["jobs", "status", "reason"],
         ([one.jobs, one.status, one.reason.splitlines()[0] if one.reason else ""] for one in figures.failures),
     )
     yield (
-        "Workers, with the jobs of the last hour",
+        "Workers, with their jobs of the last hour",
         ["worker", "state", "running", "heartbeat", "jobs/minute"],
         (
             [one.worker_id, one.state, one.running, _age(one.heartbeat_age), one.jobs_per_minute]
@@ -75,7 +75,7 @@ def _tables(figures: Statistics) -> Iterable[tuple[str, Sequence[str], Iterable[
     )
     yield (
         "Running jobs",
-        ["worker", "job", "about", "type", "priority", "for", "heartbeat", "requested by"],
+        ["worker", "job", "symbol", "type", "priority", "for", "heartbeat", "requested by"],
         (
             [
                 one.worker_id,
@@ -92,7 +92,7 @@ def _tables(figures: Statistics) -> Iterable[tuple[str, Sequence[str], Iterable[
     )
     fresh = figures.freshness
     yield (
-        f"Held stocks: {fresh.fresh} fresh, {fresh.stale} stale, {fresh.never} of these never checked, "
+        f"Held stocks: {fresh.fresh} fresh, {fresh.stale} stale ({fresh.never} never checked), "
         f"{fresh.parked} parked; the oldest",
         ["stock", "last checked"],
         ([one.symbol, "never" if one.age is None else f"{_age(one.age)} ago"] for one in fresh.worst),
@@ -106,8 +106,8 @@ def _tables(figures: Statistics) -> Iterable[tuple[str, Sequence[str], Iterable[
     )
     waiting = figures.outbox
     yield (
-        "Events that are not published on MQTT yet",
-        ["events", "oldest", "set aside"],
+        "Events not published on MQTT yet",
+        ["events", "oldest", "dead letters"],
         [[waiting.unpublished, _age(waiting.oldest_age), waiting.set_aside]],
     )
 

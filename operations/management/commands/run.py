@@ -29,19 +29,21 @@ class _AskTheParent(ProcessManager):  # type: ignore[misc]
 
 
 class Command(BaseCommand):
-    help = "Run the whole system on this machine until Ctrl-C: web, workers, beat, bridge, and what servers it lacks."
+    help = "Run the whole system on this machine until Ctrl-C: web, workers, beat, bridge, and missing servers."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--port", type=int, default=8000, help="where the pages are served (default: 8000)")
+        parser.add_argument("--port", type=int, default=8000, help="port of the web server (default: 8000)")
 
     def handle(self, *args: Any, port: int, **options: Any) -> None:
         if is_listening("127.0.0.1", port):
-            raise CommandError(f"127.0.0.1:{port} is taken: stop what listens there, or choose another --port")
+            raise CommandError(
+                f"127.0.0.1:{port} is in use: stop the program that listens there, or choose another --port"
+            )
         call_command("migrate", verbosity=0)
         refuse_demo_users()
         if settings.DEBUG and not User.objects.exists():
             call_command("loaddata", "demo", verbosity=0)
-            self.stdout.write("The database was empty: it has the demo data now. Log in as demo/demo or admin/admin.")
+            self.stdout.write("Loaded the demo data into the empty database. Log in as demo/demo or admin/admin.")
         deployment = plan(http_port=port, mqtt=settings.MQTT)
         environment = os.environ | deployment.environment
         manager = honcho.Manager()
@@ -50,7 +52,7 @@ class Command(BaseCommand):
             # Without exec, a shell between us and the program would keep our signals to itself.
             manager.add_process(name, f"exec {shlex.join(argv)}", env=environment)
         self.stdout.write(
-            f"http://127.0.0.1:{port}/   mosquitto_sub -p {settings.MQTT.port} -t 'stock/+/+' -v   Ctrl-C ends it"
+            f"http://127.0.0.1:{port}/   mosquitto_sub -p {settings.MQTT.port} -t 'stock/+/+' -v   Ctrl-C to stop"
         )
         with contextlib.ExitStack() as servers:
             for name, argv in deployment.servers.items():
@@ -58,4 +60,4 @@ class Command(BaseCommand):
                 servers.callback(stop, spawn(argv, env=environment, output=log.fileno()))
             manager.loop()
         if manager.returncode not in (0, 130, 143):
-            raise CommandError("a process ended by itself; its last lines are above", returncode=1)
+            raise CommandError("a process ended unexpectedly; its last lines are above", returncode=1)
