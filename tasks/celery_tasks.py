@@ -33,7 +33,7 @@ def do_job(task: JobTask, *args: Any, **kwargs: Any) -> dict[str, Any]:
     try:
         (job_id,) = (UUID(text) for text in args)
     except (AttributeError, TypeError, ValueError):
-        logger.error("a message for %s is refused: %.200r is not the id of a job", task.name, args or kwargs)
+        logger.error("refused a message for %s: %.200r is not a job id", task.name, args or kwargs)
         raise Ignore from None
     number = (task.request.delivery_info or {}).get("priority")
     sent_with = None if number is None else priority_from_broker(number, amqp=is_amqp())
@@ -61,7 +61,7 @@ def tell_ended_groups() -> int:
 @shared_task(name="stockqueue.cleanup", ignore_result=True)
 def cleanup() -> None:
     """Delete rows that ended more than `jobs.cleanup_after_days` ago."""
-    logger.info("deleted what is over: %s", retention.clean_up(retention.cutoff()))
+    logger.info("cleanup deleted: %s", retention.clean_up(retention.cutoff()))
 
 
 @shared_task(name=runner.TASK, ignore_result=True)

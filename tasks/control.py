@@ -39,7 +39,7 @@ def rerun(jobs: Iterable[Job], user: User | None, trigger: Job.Trigger = Job.Tri
     specs = []
     for job in sorted(jobs, key=attrgetter("created_at")):
         if job.status not in Job.ENDED:
-            raise NotPossible(f"job {job.pk} is {job.status}; only a job that has ended can run again")
+            raise NotPossible(f"job {job.pk} is {job.status}; only an ended job can be rerun")
         specs.append(
             JobSpec(
                 job_type=Job.Type(job.job_type),
@@ -66,7 +66,7 @@ def reprioritise(job_ids: Collection[UUID], priority: int, by: str) -> list[Job]
             allowed = may_be_in(job.job_type, job.parameters)
             if queue not in allowed:
                 bands = " or ".join(f"{BANDS[one][0]} to {BANDS[one][-1]}" for one in allowed)
-                raise NotPossible(f"{job} cannot have priority {priority}; its type has {bands}")
+                raise NotPossible(f"{job} cannot have priority {priority}; its type allows {bands}")
         changed = set_priority(jobs, priority, by)
         dispatch_after_commit({job.queue for job in jobs} | {queue})
     return changed

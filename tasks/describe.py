@@ -49,7 +49,7 @@ def describe_wait(job: Job, now: datetime) -> str:
     if job.status == Job.Status.RUNNING:
         return f"attempt {job.attempt}" if job.attempt > 1 else ""
     if job.run_at is not None and job.run_at > now:
-        return f"again at {_time(job.run_at.isoformat())}{why}"
+        return f"next attempt at {_time(job.run_at.isoformat())}{why}"
     return f"waits for {'a worker' if job.status == Job.Status.QUEUED else 'its turn'}{why}"
 
 
@@ -64,13 +64,13 @@ def describe_event(event: JobEvent) -> str:
     match event.event:
         case JobEvent.Event.CREATED:
             place = f"priority {facts.get('priority')} in {facts.get('queue')}"
-            return f"{place}; runs {facts['retry_of']} again" if "retry_of" in facts else place
+            return f"{place}; rerun of {facts['retry_of']}" if "retry_of" in facts else place
         case JobEvent.Event.STARTED:
             return f"attempt {facts.get('attempt')} by {facts.get('worker_id')}"
         case JobEvent.Event.PROMOTED:
             return f"priority {facts.get('priority')} in {facts.get('queue')}"
         case JobEvent.Event.RETRIED:
-            return f"{facts.get('error')}; again at {_time(facts.get('run_at'))}"
+            return f"{facts.get('error')}; next attempt at {_time(facts.get('run_at'))}"
         case JobEvent.Event.PROGRESS:
             return job_types.find(event.job.job_type).describe_progress(facts)
         case JobEvent.Event.COMPLETED:

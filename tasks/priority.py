@@ -119,12 +119,12 @@ def rank(trigger: str, queue: Job.Queue, factors: Factors, place: Place | None =
 def explain(reason: dict[str, Any]) -> str:
     """A `Ranked.reason` in plain words. An empty reason (a job without ranking) has its own sentence."""
     if not reason:
-        return "Nothing was recorded about this priority."
+        return "No reason was recorded for this priority."
     if "set_by" in reason:
-        return f"{reason['set_by']} set it to {reason['priority']}."
+        return f"Set to {reason['priority']} by {reason['set_by']}."
     rule, (first, last), base = reason["rule"], reason["band"], reason["base"]
-    parts = [f"{reason['trigger']} is {rule}"]
-    limits = f"{reason['queue']} takes {first} to {last}"
+    parts = [f"{reason['trigger']} has priority {rule}"]
+    limits = f"{reason['queue']} allows {first} to {last}"
     if "kind" in reason:
         parts.append(f"{limits}, and {reason['kind']} is number {reason['place']} of analysis_priority: {base}")
     elif base != rule:
@@ -132,9 +132,11 @@ def explain(reason: dict[str, Any]) -> str:
     parts.append(
         f"score {reason['score']:.2f} ({', '.join(_explain_factor(*item) for item in reason['factors'].items())})"
     )
-    effect = {-1: "one more urgent", 0: "not moved", 1: "one less urgent"}[reason["moved"]]
+    effect = {-1: "one step more urgent", 0: "unchanged", 1: "one step less urgent"}[reason["moved"]]
     if reason["wish"] and not reason["moved"]:
-        limit = f"nothing more urgent than {first}" if reason["wish"] < 0 else f"nothing less urgent than {last}"
+        limit = (
+            f"no priority more urgent than {first}" if reason["wish"] < 0 else f"no priority less urgent than {last}"
+        )
         effect += f", {reason['queue']} has {limit}"
     place = {-1: "above 2/3", 0: "from 1/3 to 2/3", 1: "below 1/3"}[reason["wish"]]
     return f"{'; '.join(parts)} is {place}: {effect}."

@@ -47,7 +47,7 @@ def _run_again(action: BulkAction, jobs: Collection[Job]) -> Changed:
     asked = _asked_for_since(action, newest.values())
     again = [job for key, job in newest.items() if key not in asked]
     if others := len(ended) - len(again):
-        skipped["the same as one that runs again"] = others
+        skipped["covered by another rerun"] = others
     control.rerun(again, _user(action), Job.Trigger.MAINTENANCE)
     return Changed(len(again), skipped)
 

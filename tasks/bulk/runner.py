@@ -101,7 +101,7 @@ def work(action_id: int) -> None:
         if _work(action_id, time.monotonic() + SLICE):
             hand_over(action_id)
     except (InterfaceError, OperationalError) as error:
-        logger.warning("bulk action %s: %s; the sweeper goes on", action_id, str(error).partition("\n")[0])
+        logger.warning("bulk action %s: %s; the sweeper will continue", action_id, str(error).partition("\n")[0])
         connection.close()
     except Exception as error:
         if not isinstance(error, BrokenFilters):
@@ -123,7 +123,7 @@ def _work(action_id: int, deadline: float) -> bool:
     if action is None:
         return False
     if action.user is None or not (action.user.is_staff and action.user.has_perm(action.permission)):
-        _end_running(action_id, BulkAction.State.STOPPED, "its user may not do this any more")
+        _end_running(action_id, BulkAction.State.STOPPED, "its user no longer has the permission")
         return False
     jobs = job_list().matching_jobs(action.filters, action.user).prefetch_related(None)
     while True:

@@ -24,7 +24,7 @@ class CarefulConsumer(Consumer):
             super().on_connection_error_after_connected(exc)
         except AttributeError as error:
             # kombu 5.7 tries to return unacknowledged messages through a closed connection to Redis.
-            logger.warning("messages that are not acknowledged could not be put back: %s", error)
+            logger.warning("could not requeue unacknowledged messages: %s", error)
 
     def create_task_handler(self, **options: Any) -> Callable[[Any], Any]:
         receive = super().create_task_handler(**options)
@@ -33,7 +33,7 @@ class CarefulConsumer(Consumer):
             try:
                 check(message, self.app.tasks)
             except Refused as refused:
-                logger.error("a message is refused: %s", refused)
+                logger.error("refused a message: %s", refused)
                 return message.reject_log_error(logger, self.connection_errors)
             message.ack_log_error = partial(_acknowledge, message)
             return receive(message)
@@ -46,7 +46,7 @@ def _acknowledge(message: Any, *arguments: Any, **options: Any) -> None:
     try:
         type(message).ack_log_error(message, *arguments, **options)
     except AttributeError as error:  # kombu 5.7 on a closed connection; a redelivered message finds its job claimed
-        logger.warning("a message could not be acknowledged: %s", error)
+        logger.warning("could not acknowledge a message: %s", error)
 
 
 def check(message: Any, known: Any) -> None:
@@ -56,22 +56,22 @@ def check(message: Any, known: Any) -> None:
     """
     headers = message.headers if isinstance(message.headers, dict) else {}
     name = headers.get("task")
-    _expect(isinstance(name, str) and name in known, "no task is called", name)
-    _expect(_is_uuid(headers.get("id")), "not an id of a task:", headers.get("id"))
+    _expect(isinstance(name, str) and name in known, "unknown task:", name)
+    _expect(_is_uuid(headers.get("id")), "invalid task id:", headers.get("id"))
     for key in ("eta", "shadow"):
         _expect(headers.get(key) is None, f"{key} is not supported:", headers.get(key))
-    _expect(isinstance(headers.get("expires"), str | None), "not a time:", headers.get("expires"))
+    _expect(isinstance(headers.get("expires"), str | None), "invalid expiry time:", headers.get("expires"))
     limits = headers.get("timelimit") or [None, None]
-    _expect(_is_limits(limits), "not time limits:", limits)
+    _expect(_is_limits(limits), "invalid time limits:", limits)
     priority = (message.properties or {}).get("priority")
-    _expect(_is_number_or_none(priority), "not a priority:", priority)
+    _expect(_is_number_or_none(priority), "invalid priority:", priority)
     try:
         payload = message.payload
     except (ContentDisallowed, DecodeError) as error:
         raise Refused(f"{name}: {str(error)[:200]!r}") from None
     parts = payload if isinstance(payload, list) else []
     kinds = [type(part) for part in parts]
-    _expect(kinds == [list, dict, dict], f"{name}: not arguments:", payload)
+    _expect(kinds == [list, dict, dict], f"{name}: invalid arguments:", payload)
 
 
 def _expect(fits: bool, problem: str, found: object) -> None:

@@ -80,7 +80,7 @@ class _Presence:
         except (DatabaseError, InterfaceError) as error:
             if not self._complained:
                 reason = str(error).partition("\n")[0]
-                logger.warning("worker %s cannot say that it is there: %s", self._worker, reason)
+                logger.warning("worker %s cannot renew its heartbeat: %s", self._worker, reason)
             self._complained = True
         else:
             self._complained = False

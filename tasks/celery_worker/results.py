@@ -23,5 +23,5 @@ class ResultBackend(DatabaseBackend):
         try:
             return super()._store_result(task_id, *args, **options)
         except (DatabaseError, InterfaceError) as error:
-            logger.warning("the result of task %s is not kept: %s", task_id, str(error).partition("\n")[0])
+            logger.warning("could not store the result of task %s: %s", task_id, str(error).partition("\n")[0])
             return None

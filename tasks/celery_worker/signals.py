@@ -128,9 +128,9 @@ def hand_back(**_: Any) -> None:
     try:
         ours = Job.objects.active().filter(status=Job.Status.RUNNING, worker_id=worker_id())
         for job in ours.order_by("started_at"):
-            give_up(job, f"the worker {job.worker_id} was stopped", counts=False)
+            give_up(job, f"worker {job.worker_id} was stopped", counts=False)
     except (DatabaseError, InterfaceError) as error:
-        logger.warning("running jobs could not be handed back, and will be rescued: %s", error)
+        logger.warning("could not hand back running jobs; the sweeper will rescue them: %s", error)
     finally:
         connection.close()
 
@@ -160,7 +160,7 @@ class JobMessage(Request):
         return super().on_timeout(soft, timeout)
 
 
-def _report_lost(job_id: str, error: str = "the process that ran it died") -> None:
+def _report_lost(job_id: str, error: str = "the worker process died") -> None:
     close_lost_connections()
     try:
         job = Job.objects.filter(pk=UUID(job_id), status=Job.Status.RUNNING, worker_id=worker_id()).first()
@@ -168,6 +168,6 @@ def _report_lost(job_id: str, error: str = "the process that ran it died") -> No
             # The end of a worker also ends its child processes: the job has not failed.
             give_up(job, error, counts=state.should_stop is None and state.should_terminate is None)
     except (DatabaseError, InterfaceError, ValueError) as trouble:
-        logger.warning("job %s lost its process, and will be rescued: %s", job_id, trouble)
+        logger.warning("job %s lost its process; the sweeper will rescue it: %s", job_id, trouble)
     finally:
         connection.close()

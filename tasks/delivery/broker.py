@@ -132,7 +132,7 @@ def _send(messages: Iterable[dict[str, Any]], count: int, what: str, *, within: 
         breaker.succeed()
     except (OSError, KombuError, *connection.connection_errors, *connection.channel_errors) as error:
         breaker.fail()
-        logger.warning("the broker took %d of %d %s: %s", sent, count, what, error or type(error).__name__)
+        logger.warning("the broker accepted %d of %d %s: %s", sent, count, what, error or type(error).__name__)
     return sent
 
 

@@ -27,7 +27,7 @@ class ShellCommand(BaseCommand):
 
 
 def _refuse(parser: ArgumentParser, message: str) -> NoReturn:
-    parser.exit(2, f"{parser.prog}: {message}; --help tells more\n")
+    parser.exit(2, f"{parser.prog}: {message}; see --help\n")
 
 
 def bad_argument(message: str) -> CommandError:
@@ -74,6 +74,6 @@ def finish_here(command: BaseCommand) -> None:
     """Wait for the directly processed jobs of this process: they would end with the command."""
     if direct.wait_until_idle(0):
         return
-    command.stderr.write("No broker takes jobs: this process does them, and ends when they have ended.")
+    command.stderr.write("No broker accepts jobs: this process runs them, and exits when they have ended.")
     if not direct.wait_until_idle(LONGEST_WORK):
-        raise CommandError(f"jobs that this process does have not ended after {LONGEST_WORK:.0f} s")
+        raise CommandError(f"the jobs of this process have not ended after {LONGEST_WORK:.0f} s")

@@ -42,23 +42,29 @@ class BulkAction(models.Model):
     """The permission for each kind, the same as for a single job."""
 
     kind = models.CharField(max_length=15, choices=Kind)
-    priority = models.PositiveSmallIntegerField(null=True, blank=True, help_text="The new one, where it changes.")
-    filters = models.TextField(blank=True, help_text="As in the address of the list; empty: all jobs.")
+    priority = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="New priority, if the action changes it."
+    )
+    filters = models.TextField(blank=True, help_text="Filters as in the URL of the job list; empty: all jobs.")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )
-    matched = models.PositiveIntegerField(help_text="When it was confirmed; as far as they are counted.")
+    matched = models.PositiveIntegerField(help_text="Matching jobs at the confirmation, counted up to a limit.")
     state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
-    done = models.PositiveIntegerField(default=0, help_text="Jobs that it changed, or ran again.")
-    skipped = models.PositiveIntegerField(default=0, help_text="Jobs that matched, and could not be changed.")
-    reasons = models.JSONField(default=dict, blank=True, help_text="Why jobs were skipped, and how many.")
-    reached_at = models.DateTimeField(null=True, blank=True, help_text="When the last job that was looked at came.")
-    reached_id = models.UUIDField(null=True, blank=True, help_text="That job's id.")
-    next_at = models.DateTimeField(help_text="When it is sent again, where nothing is heard of it until then.")
-    created_at = models.DateTimeField(default=timezone.now, help_text="No job that came after that matches.")
+    done = models.PositiveIntegerField(default=0, help_text="Jobs that were changed or rerun.")
+    skipped = models.PositiveIntegerField(default=0, help_text="Matching jobs that could not be changed.")
+    reasons = models.JSONField(
+        default=dict, blank=True, help_text="Reasons for skipping jobs, with the number of jobs."
+    )
+    reached_at = models.DateTimeField(null=True, blank=True, help_text="Creation time of the last processed job.")
+    reached_id = models.UUIDField(null=True, blank=True, help_text="Id of the last processed job.")
+    next_at = models.DateTimeField(help_text="Time when the action is sent again if it makes no progress.")
+    created_at = models.DateTimeField(default=timezone.now, help_text="Start time; jobs created later do not match.")
     finished_at = models.DateTimeField(null=True, blank=True)
-    error = models.TextField(blank=True, help_text="Why it did not come to its end.")
-    same = models.CharField(max_length=64, editable=False, help_text="A digest of what there is one running one of.")
+    error = models.TextField(blank=True, help_text="Reason why the action did not complete.")
+    same = models.CharField(
+        max_length=64, editable=False, help_text="Digest that at most one running action may have."
+    )
 
     objects = BulkActionQuerySet.as_manager()
 

@@ -102,25 +102,27 @@ class Job(models.Model):
     )
     symbol = models.CharField(max_length=32, blank=True)
     parameters = models.JSONField(default=dict, blank=True)
-    unique_key = models.CharField(max_length=200, editable=False, help_text="What there is one active job of.")
+    unique_key = models.CharField(
+        max_length=200, editable=False, help_text="Key that at most one active job may have."
+    )
     priority = models.PositiveSmallIntegerField(help_text="1 is the most urgent, 10 the least.")
-    priority_reason = models.JSONField(default=dict, blank=True, help_text="How the priority came about.")
+    priority_reason = models.JSONField(default=dict, blank=True, help_text="Why the job has this priority.")
     queue = models.CharField(max_length=20, choices=Queue)
     status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
-    attempt = models.PositiveIntegerField(default=0, help_text="How often it was started; the fencing token.")
-    retries = models.PositiveSmallIntegerField(
-        default=0, help_text="How many attempts failed and were followed by one."
-    )
-    last_seq = models.PositiveIntegerField(default=0, editable=False, help_text="The newest event's number.")
+    attempt = models.PositiveIntegerField(default=0, help_text="Number of started attempts; also the fencing token.")
+    retries = models.PositiveSmallIntegerField(default=0, help_text="Number of failed attempts that were retried.")
+    last_seq = models.PositiveIntegerField(default=0, editable=False, help_text="Number of the newest event.")
     worker_id = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     queued_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
-    run_at = models.DateTimeField(null=True, blank=True, help_text="Not before; empty: at once.")
+    run_at = models.DateTimeField(
+        null=True, blank=True, help_text="Earliest time of the next attempt; empty if there is no wait."
+    )
     dispatched_at = models.DateTimeField(
-        null=True, blank=True, help_text="When its turn came, or when it was last sent to the broker."
+        null=True, blank=True, help_text="Time of the admission, or of the latest message to the broker."
     )
     dispatched_for = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -129,10 +131,10 @@ class Job(models.Model):
         blank=True,
         related_name="+",
         db_index=False,
-        help_text="The requester whose turn it took; empty: the system's.",
+        help_text="Requester whose cap counts the job; empty: the system.",
     )
     refused_at = models.DateTimeField(
-        null=True, blank=True, help_text="Since when the broker has not taken it, though its turn came."
+        null=True, blank=True, help_text="Time since which the broker has refused the admitted job."
     )
     retry_of = models.ForeignKey(
         "self",
@@ -141,7 +143,7 @@ class Job(models.Model):
         blank=True,
         related_name="reruns",
         db_index=False,
-        help_text="The ended job that somebody had run again by this one.",
+        help_text="Ended job that this job reruns.",
     )
     outcome = models.CharField(max_length=10, choices=Outcome, blank=True)
     result = models.JSONField(null=True, blank=True)
@@ -187,7 +189,7 @@ class Job(models.Model):
         ]
         permissions = [
             ("cancel_job", "Can cancel jobs"),
-            ("retry_job", "Can run jobs again"),
+            ("retry_job", "Can rerun jobs"),
             ("reprioritise_job", "Can change the priority of jobs"),
         ]
         constraints = [
@@ -268,7 +270,7 @@ class JobEvent(models.Model):
     payload = models.JSONField(default=dict)
     created_at = models.DateTimeField(default=timezone.now)
     published_at = models.DateTimeField(null=True, blank=True)
-    error = models.TextField(blank=True, help_text="Why it cannot be published; such an event is set aside.")
+    error = models.TextField(blank=True, help_text="Reason why the event cannot be published and is a dead letter.")
 
     class Meta:
         ordering = ["id"]

@@ -14,11 +14,11 @@ class JobGroup(models.Model):
     """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="job_groups")
-    what = models.CharField(max_length=400, help_text="What was asked for, in words.")
+    what = models.CharField(max_length=400, help_text="Description of the request.")
     jobs = models.ManyToManyField(Job, related_name="groups")
     created_at = models.DateTimeField(default=timezone.now)
     told_at = models.DateTimeField(
-        null=True, blank=True, help_text="When its end was noticed, and a mail sent if it took long."
+        null=True, blank=True, help_text="Time when the end was handled, with a mail if the group took long."
     )
 
     class Meta:

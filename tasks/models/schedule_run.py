@@ -5,8 +5,8 @@ from django.utils import timezone
 class ScheduleRun(models.Model):
     """A used slot of a schedule. The row and the slot's work are committed together."""
 
-    schedule = models.CharField(max_length=200, help_text="The periodic task's name.")
-    slot = models.DateTimeField(help_text="When it was due.")
+    schedule = models.CharField(max_length=200, help_text="Name of the periodic task.")
+    slot = models.DateTimeField(help_text="Time when the run was due.")
     ran_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

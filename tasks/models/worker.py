@@ -21,19 +21,23 @@ class Worker(models.Model):
         UNREGISTERED = "unregistered"
         DISCONNECTED = "disconnected"
 
-    worker_id = models.CharField(max_length=200, unique=True, help_text="Name and process, as jobs have it.")
-    name = models.CharField(max_length=4096, blank=True, help_text="worker.name: a name for people.")
+    worker_id = models.CharField(
+        max_length=200, unique=True, help_text="Name and process id, as in a job's worker id."
+    )
+    name = models.CharField(max_length=4096, blank=True, help_text="Display name (worker.name).")
     hostname = models.CharField(max_length=255)
     pid = models.PositiveIntegerField()
     queues = models.JSONField(default=list)
-    concurrency = models.PositiveIntegerField(help_text="Jobs at the same time.")
-    job_types = models.JSONField(default=list, help_text="worker.supported_job_types; empty: those of its queues.")
-    capabilities = models.JSONField(default=list, help_text="worker.capabilities.")
-    started_at = models.DateTimeField(help_text="When it was ready.")
+    concurrency = models.PositiveIntegerField(help_text="Number of jobs that the worker runs at the same time.")
+    job_types = models.JSONField(
+        default=list, help_text="Job types (worker.supported_job_types); empty: all types of its queues."
+    )
+    capabilities = models.JSONField(default=list, help_text="Capabilities (worker.capabilities).")
+    started_at = models.DateTimeField(help_text="Time when the worker was ready.")
     heartbeat_at = models.DateTimeField()
-    stopped_at = models.DateTimeField(null=True, blank=True, help_text="When it shut down cleanly.")
+    stopped_at = models.DateTimeField(null=True, blank=True, help_text="Time of the clean shutdown.")
     told = models.CharField(
-        max_length=12, choices=Told, blank=True, default=Told.NOTHING, help_text="What MQTT was told of it last."
+        max_length=12, choices=Told, blank=True, default=Told.NOTHING, help_text="Latest announcement on MQTT."
     )
 
     class Meta:

@@ -32,14 +32,14 @@ def run_job(job_id: UUID, worker_id: str, *, at_most: int | None = None) -> dict
     """
     job = lifecycle.claim(job_id, worker_id, at_most=at_most)
     if job is None:
-        logger.info("job %s is not to be had: it runs elsewhere or has ended", job_id)
+        logger.info("cannot claim job %s: it runs elsewhere or has ended", job_id)
         return None
     crash_point("claimed")
     with beating(job):
         try:
             return _do(job)
         except lifecycle.ClaimLost as lost:
-            logger.warning("%s was given to another worker or cancelled; nothing is written", lost)
+            logger.warning("%s was cancelled or given to another worker; its result is discarded", lost)
             return None
 
 

@@ -52,7 +52,7 @@ class _Pulse:
             try:
                 Job.objects.filter(claims, status=Job.Status.RUNNING).update(heartbeat_at=Now())
             except (DatabaseError, InterfaceError) as error:
-                logger.warning("no heartbeat for %d jobs: %s", len(running), error)
+                logger.warning("could not renew the heartbeats of %d jobs: %s", len(running), error)
             finally:
                 connection.close()
 

@@ -40,7 +40,7 @@ def _tell(group: JobGroup) -> bool:
     try:
         send_mail(_subject(group, jobs), _text(group, jobs), None, [group.user.email])
     except (OSError, SMTPException) as error:
-        logger.error("job group %s: no mail to user %s: %s", group.pk, group.user_id, error)
+        logger.error("job group %s: could not mail user %s: %s", group.pk, group.user_id, error)
         mine.update(told_at=None)
         return False
     return True
@@ -58,7 +58,7 @@ def _text(group: JobGroup, jobs: list[Job]) -> str:
     bars = f" Bars written: {sum(stored)}." if stored else ""
     failed = _failed(jobs)
     lines = [
-        f"Asked for on {group.created_at:%Y-%m-%d at %H:%M} UTC.",
+        f"Requested on {group.created_at:%Y-%m-%d at %H:%M} UTC.",
         f"Jobs: {', '.join(f'{count} {what}' for what, count in sorted(counts.items()))}.{bars}",
     ]
     lines += [f"{_name(job)} {job.status}: {job.error}" for job in failed[:FAILURES_NAMED]]

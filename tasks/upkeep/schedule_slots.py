@@ -39,14 +39,14 @@ def run_once_a_slot(request: Context, work: Callable[[], object]) -> str:
             return str(work())
     schedule = PeriodicTask.objects.filter(name=name).select_related("crontab", "interval").first()
     if schedule is None:
-        return _leave(f"the schedule {name!r} does not exist any more: nothing is done")
+        return _leave(f"skipped: the schedule {name!r} no longer exists")
     now = timezone.now()
     slot = slot_at(schedule, now + CLOCK_SKEW)
     with transaction.atomic():
         ScheduleRun.objects.filter(schedule=name, slot=slot, ran_at__gt=now + SET_BACK).delete()
         _, is_free = ScheduleRun.objects.get_or_create(schedule=name, slot=slot)
         if not is_free:
-            return _leave(f"the slot {slot.isoformat()} of {name!r} has run already: nothing is done")
+            return _leave(f"skipped: the slot {slot.isoformat()} of {name!r} has already run")
         return str(work())
 
 

@@ -49,7 +49,9 @@ class _ClockWatch:
             now = time.monotonic()
             offset = time.time() - now
             if abs(offset - self._offset) > CLOCK_TOLERANCE:
-                logger.warning("the clock jumped by %.0f s; nothing is given up for now", offset - self._offset)
+                logger.warning(
+                    "the clock jumped by %.0f s; jobs are not rescued or expired for now", offset - self._offset
+                )
                 self._jumped_at = now
             self._offset = offset
             return now - self._jumped_at >= after
@@ -98,7 +100,7 @@ def rescue_abandoned() -> int:
     running = Job.objects.active().filter(status=Job.Status.RUNNING).order_by("started_at")
     rescued = 0
     for job in running.filter(heartbeat.missed())[:JOBS_PER_SWEEP]:
-        rescued += give_up(job, f"the worker {job.worker_id} was lost: no sign of life for {patience.seconds} s")
+        rescued += give_up(job, f"worker {job.worker_id} was lost: no heartbeat for {patience.seconds} s")
     for job_type in Job.Type.values:
         limit = job_types.time_limit(job_type)
         late = running.filter(job_type=job_type, started_at__lt=timezone.now() - timedelta(seconds=limit) - OVERTIME)

@@ -207,7 +207,7 @@ def test_what_runs_again_does_so_once_for_each_thing_and_keeps_out_of_the_way(op
     fetch = new_job("AAPL", "failed")
     new_job("MSFT", "running")
     action = work_off(begin(Kind.RUN_AGAIN, operator))
-    reasons = {"the same as one that runs again": 8, "running": 1}
+    reasons = {"covered by another rerun": 8, "running": 1}
     assert (action.done, action.skipped, action.reasons) == (5, 9, reasons)
     again = Job.objects.filter(retry_of__isnull=False)
     assert {(job.queue, job.trigger, job.user) for job in again} == {
@@ -385,7 +385,7 @@ def test_who_may_not_do_it_any_more_has_it_stopped(operator, loss):
             User.objects.update(**{f"is_{loss}": False})
     runner.work(action.pk)
     action.refresh_from_db()
-    assert (action.state, action.error) == ("stopped", "its user may not do this any more")
+    assert (action.state, action.error) == ("stopped", "its user no longer has the permission")
     assert statuses() == {"pending": 5}
 
 

@@ -93,9 +93,9 @@ def test_a_jobs_page_tells_why_its_priority_and_what_happened(admin_client, user
     lifecycle.retry(claimed, "Yahoo Finance answered 503 for AAPL", timezone.now())
     shown = admin_client.get(page_of(job)).content.decode()
     for text in (
-        "user_request is 3; score ",
+        "user_request has priority 3; score ",
         "attempt 1 by worker@here",
-        "Yahoo Finance answered 503 for AAPL; again at ",
+        "Yahoo Finance answered 503 for AAPL; next attempt at ",
         "&quot;days&quot;: 30",
         user.username,
     ):
@@ -147,7 +147,7 @@ def test_run_again_asks_in_the_name_of_who_pressed_it(admin_client, admin_user):
 def test_run_again_with_one_that_runs_does_nothing_and_says_why(admin_client):
     failed, running = new_job("AAPL", status="failed"), new_job("MSFT", status="running")
     shown = act(admin_client, "run_jobs_again", failed, running).content.decode()
-    assert f"No job was rerun: job {running.pk} is running; only a job that has ended can run again." in shown
+    assert f"No job was rerun: job {running.pk} is running; only an ended job can be rerun." in shown
     assert Job.objects.count() == 2
     assert logged() == []
 
@@ -161,14 +161,14 @@ def test_a_new_priority_is_asked_for_on_a_page_of_its_own(admin_client, user):
     assert "Priority 5: AAPL." in shown
     job.refresh_from_db()
     assert (job.priority, job.queue) == (5, "background_fetch")
-    assert "admin set it to 5." in admin_client.get(page_of(job)).content.decode()
+    assert "Set to 5 by admin." in admin_client.get(page_of(job)).content.decode()
     assert logged() == [(str(job.pk), "Priority changed to 5.")]
 
 
 @pytest.mark.parametrize(
     ("priority", "error"),
     [
-        ("8", "stock_fetch AAPL cannot have priority 8; its type has 1 to 3 or 4 to 6."),
+        ("8", "stock_fetch AAPL cannot have priority 8; its type allows 1 to 3 or 4 to 6."),
         ("11", "Select a valid choice. 11 is not one of the available choices."),
         ("", "This field is required."),
     ],

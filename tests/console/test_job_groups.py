@@ -74,7 +74,7 @@ def test_fetch_now_leads_to_the_progress_of_what_it_queued_and_joined(admin_clie
     assert (group.what, group.user) == ("Fetch of AAPL, MSFT", admin_user)
     assert set(group.jobs.all()) == {joined, Job.objects.get(symbol="MSFT")}
     shown = words(admin_client.get(answer.url))
-    assert "Queued MSFT; already on the way: AAPL." in shown
+    assert "Queued MSFT; already in progress: AAPL." in shown
     assert "0 of 2 ended" in shown
 
 
@@ -184,7 +184,9 @@ def test_each_job_is_shown_with_its_state_what_came_of_it_and_its_times(group):
         )
     )
     details = {row.job.symbol: row.details for row in progress.rows}
-    assert details.pop("LATER").startswith(f"again at {moment + timedelta(hours=1):%Y-%m-%d %H:%M:%S} UTC: Yahoo Fin")
+    assert details.pop("LATER").startswith(
+        f"next attempt at {moment + timedelta(hours=1):%Y-%m-%d %H:%M:%S} UTC: Yahoo Fin"
+    )
     assert details == {
         "DONE": "updated: 3 of 22 bars stored, from yahoo_finance",
         "SAME": "unchanged: market closed since Friday",

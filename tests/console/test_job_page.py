@@ -73,7 +73,7 @@ def test_the_timeline_tells_each_step_and_the_time_between_them(retried, admin_c
     told += ["8 completed", "after 45 s", "nothing new"]
     positions = [shown.index(text) for text in told]
     assert positions == sorted(positions)
-    assert "Yahoo answered 503; again at 2026-11-25 12:00:00 UTC" in shown
+    assert "Yahoo answered 503; next attempt at 2026-11-25 12:00:00 UTC" in shown
 
 
 def test_the_time_is_drawn_by_what_the_job_did(retried):

@@ -196,7 +196,7 @@ def test_bad_arguments_end_the_process_with_2_and_one_line():
     for words in (["fetch_stock"], ["fetch_stock", "AAPL", "--often"], ["reprioritise_job", NOBODY]):
         done = run(*words)
         assert (done.returncode, done.stdout) == (2, "")
-        assert "--help tells more" in done.stderr.splitlines()[-1]
+        assert "see --help" in done.stderr.splitlines()[-1]
         assert "usage" not in done.stderr
 
 
@@ -215,7 +215,7 @@ def test_cancel_job_cancels_what_has_not_ended_and_says_what_has():
     waiting, ended = new_job("AAPL"), new_job("MSFT", "completed")
     refusal = refused("cancel_job", str(waiting.pk), str(ended.pk))
     assert refusal.returncode == 1
-    assert str(refusal) == f"job {ended.pk} is completed; only a job that has not ended can be cancelled"
+    assert str(refusal) == f"job {ended.pk} is completed; only an active job can be cancelled"
     waiting.refresh_from_db()
     assert (waiting.status, waiting.error) == ("cancelled", "cancelled by the command line")
     other = new_job("IINN")
@@ -262,7 +262,7 @@ def test_reprioritise_job_changes_priority_and_queue_of_what_waits():
     Job.objects.filter(pk=job.pk).update(status="running")
     refusal = refused("reprioritise_job", str(job.pk), "1")
     assert refusal.returncode == 1
-    assert str(refusal) == f"job {job.pk} is running; only a job that waits can be given a priority"
+    assert str(refusal) == f"job {job.pk} is running; only the priority of a waiting job can be changed"
     for priority in ("0", "11", "high", "²"):
         assert refused("reprioritise_job", str(job.pk), priority).returncode == 2
 

@@ -95,22 +95,22 @@ def bad_messages(url: str, file: Path) -> list[str]:
     publish(url, json.dumps([[1], {}, {}]), task="stockqueue.sweep")
     publish(url, body)
     return [
-        "a message is refused: stockqueue.stock_fetch: 'Expecting property name",
+        "refused a message: stockqueue.stock_fetch: 'Expecting property name",
         "Refusing to deserialize untrusted content of type pickle",
-        "a message is refused: stockqueue.stock_fetch: 'maximum recursion depth",
-        "a message is refused: stockqueue.stock_fetch: not arguments: 'text'",
-        "a message is refused: no task is called 'os.system'",
-        r"a message is refused: no task is called 'x\nCRITICAL forged'",
-        r"a message is refused: not an id of a task: 'no id\nCRITICAL forged'",
-        "a message is refused: eta is not supported: '2999",
-        "a message is refused: not time limits: ['a', 'b']",
-        "a message for stockqueue.stock_fetch is refused: ('too', 'many') is not the id of a job",
-        f"is refused: {{'job_id': '{NOBODY}'}} is not the id",
-        "is refused: (['nested'],) is not the id",
-        r"is refused: ('no-uuid-%s\nCRITICAL forged',) is not the id",
-        "is refused: ('xxxxxx",
-        f"job {NOBODY} is not to be had",
-        "a message is refused: stockqueue.stock_fetch: not arguments: [['xxxxxx",
+        "refused a message: stockqueue.stock_fetch: 'maximum recursion depth",
+        "refused a message: stockqueue.stock_fetch: invalid arguments: 'text'",
+        "refused a message: unknown task: 'os.system'",
+        r"refused a message: unknown task: 'x\nCRITICAL forged'",
+        r"refused a message: invalid task id: 'no id\nCRITICAL forged'",
+        "refused a message: eta is not supported: '2999",
+        "refused a message: invalid time limits: ['a', 'b']",
+        "refused a message for stockqueue.stock_fetch: ('too', 'many') is not a job id",
+        f"stock_fetch: {{'job_id': '{NOBODY}'}} is not a job id",
+        "stock_fetch: (['nested'],) is not a job id",
+        r"stock_fetch: ('no-uuid-%s\nCRITICAL forged',) is not a job id",
+        "stock_fetch: ('xxxxxx",
+        f"cannot claim job {NOBODY}",
+        "refused a message: stockqueue.stock_fetch: invalid arguments: [['xxxxxx",
     ]
 
 

@@ -108,7 +108,7 @@ def test_a_message_that_arrived_although_sending_it_timed_out_has_one_effect(new
         assert sweep() == 1
     with run() as worker:
         wait_for_end([*used, job])
-        refusals = f"job {job.pk} is not to be had"
+        refusals = f"cannot claim job {job.pk}"
         wait_until(lambda: output_of(worker).count(refusals) == arrived, f"{arrived} refusals")
     check_jobs([*used, job], served=yahoo.server.closes)
     assert fetched(yahoo) == {"AAPL": 1, "USED": 1}
@@ -128,7 +128,7 @@ def test_a_message_that_arrived_unnoticed_does_not_repeat_what_direct_processing
         wait_for_end(jobs)
         proxy.release()
         # By the worker or by this process, whoever came second; of those whose message arrived.
-        refusals = [f"job {job.pk} is not to be had" for job in jobs[1:]]
+        refusals = [f"cannot claim job {job.pk}" for job in jobs[1:]]
         wait_until(lambda: any(one in output_of(worker) + caplog.text for one in refusals), "a refusal")
     check_jobs(jobs, served=yahoo.server.closes)
     assert fetched(yahoo) == Counter(["USED", *symbols])

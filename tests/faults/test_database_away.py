@@ -105,7 +105,9 @@ def test_a_lost_job_is_given_up_at_once_though_the_connection_of_the_main_proces
         wait_until(lambda: nothing_left(new_redis), "the acknowledgement of all messages")
         said = output_of(worker)
     check_jobs(jobs)
-    assert [text for text in ("Pool callback raised", "will be rescued", "is not kept") if text in said] == []
+    assert [
+        text for text in ("Pool callback raised", "will rescue", "could not store the result") if text in said
+    ] == []
 
 
 def test_a_worker_outlives_messages_that_have_expired_while_the_database_is_away(new_redis, point_to, start, gate):

@@ -149,7 +149,7 @@ def test_a_job_that_always_kills_its_process_fails_after_the_allowed_attempts(
     check_jobs([deadly, harmless])
     deadly.refresh_from_db()
     assert (deadly.status, deadly.attempt, deadly.retries) == ("failed", retries + 1, retries)
-    assert deadly.error == "the process that ran it died"
+    assert deadly.error == "the worker process died"
     assert effect_of(harmless) == "1"
 
 
@@ -186,7 +186,7 @@ def test_a_job_that_outlives_the_visibility_timeout_has_one_effect(new_redis, po
         (job,) = gate.request("AAPL")
         gate.wait_for(job, 1)
         with start(*impatient, ready=" ready.", CELERY_BROKER_URL=new_redis.url) as second:
-            wait_until(lambda: f"job {job.pk} is not to be had" in output_of(second), "the message's second delivery")
+            wait_until(lambda: f"cannot claim job {job.pk}" in output_of(second), "the message's second delivery")
             gate.open(1)
             wait_for_end(job)
     check_jobs([job])
@@ -214,7 +214,7 @@ def test_a_worker_that_was_stopped_and_goes_on_does_not_write_what_another_has_d
                 with suppress(ProcessLookupError):
                     os.killpg(stopped.pid, signal.SIGCONT)
             gate.open(1)
-            refused = f"job {job.pk}, attempt 1 was given to another worker or cancelled; nothing is written"
+            refused = f"job {job.pk}, attempt 1 was cancelled or given to another worker; its result is discarded"
             wait_until(lambda: refused in output_of(stopped), "the refusal")
     check_jobs([job])
     assert list(job.events.values()) == before

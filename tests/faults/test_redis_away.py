@@ -171,7 +171,7 @@ def test_jobs_wait_while_redis_is_full_the_log_says_so_and_all_are_done_later(
         assert set(Job.objects.filter(pk__in=[job.pk for job in waiting]).values_list("status", "dispatched_at")) == {
             ("pending", None)
         }
-        assert "the broker took 0 of 2 jobs" in caplog.text
+        assert "the broker accepted 0 of 2 jobs" in caplog.text
         assert "used memory > 'maxmemory'" in caplog.text
         gate.open(1)
         wait_for_end([running])  # the next message is taken, and cannot be noted as unacknowledged

@@ -159,36 +159,36 @@ def test_the_reason_tells_all_that_led_to_the_priority():
         "moved": -1,
     }
     assert explain(ranked.reason) == (
-        "user_request is 3; score 0.86 (activity 0.93 x 0.4, value 0.80 x 0.3, age 1.00 x 0.2, "
-        "volatility unknown, 0.5 x 0.1) is above 2/3: one more urgent."
+        "user_request has priority 3; score 0.86 (activity 0.93 x 0.4, value 0.80 x 0.3, age 1.00 x 0.2, "
+        "volatility unknown, 0.5 x 0.1) is above 2/3: one step more urgent."
     )
 
 
 @pytest.mark.parametrize(
     ("trigger", "queue", "value", "begin", "end"),
     [
-        (SCHEDULE, FETCH, 0.4, "scheduled_update is 5; score 0.40", "is from 1/3 to 2/3: not moved."),
-        (SCHEDULE, FETCH, 0.1, "scheduled_update is 5; score 0.10", "is below 1/3: one less urgent."),
+        (SCHEDULE, FETCH, 0.4, "scheduled_update has priority 5; score 0.40", "is from 1/3 to 2/3: unchanged."),
+        (SCHEDULE, FETCH, 0.1, "scheduled_update has priority 5; score 0.10", "is below 1/3: one step less urgent."),
         (
             Job.Trigger.USER_LOGIN,
             FOREGROUND,
             0.9,
-            "user_login is 1; score 0.90",
-            "is above 2/3: not moved, foreground has nothing more urgent than 1.",
+            "user_login has priority 1; score 0.90",
+            "is above 2/3: unchanged, foreground has no priority more urgent than 1.",
         ),
         (
             REQUEST,
             FOREGROUND,
             0.1,
-            "user_request is 3; score 0.10",
-            "is below 1/3: not moved, foreground has nothing less urgent than 3.",
+            "user_request has priority 3; score 0.10",
+            "is below 1/3: unchanged, foreground has no priority less urgent than 3.",
         ),
         (
             REQUEST,
             FETCH,
             0.1,
-            "user_request is 3; background_fetch takes 4 to 6: 4; score 0.10",
-            "is below 1/3: one less urgent.",
+            "user_request has priority 3; background_fetch allows 4 to 6: 4; score 0.10",
+            "is below 1/3: one step less urgent.",
         ),
     ],
 )
@@ -213,7 +213,8 @@ def test_a_kind_of_analysis_is_moved_by_its_place_before_the_score_moves_it(kind
     assert (ranked.reason["kind"], ranked.reason["place"], ranked.reason["base"]) == (kind, place, base)
     assert ranked.priority == base
     assert explain(ranked.reason).startswith(
-        f"{trigger} is {rule}; background_analysis takes 7 to 10, and {kind} is number {place} of analysis_priority: "
+        f"{trigger} has priority {rule}; background_analysis allows 7 to 10, "
+        f"and {kind} is number {place} of analysis_priority: "
         f"{base}; score 0.50"
     )
     less, more = (
@@ -224,7 +225,7 @@ def test_a_kind_of_analysis_is_moved_by_its_place_before_the_score_moves_it(kind
 
 
 def test_a_job_without_a_reason_is_explained_as_such():
-    assert explain({}) == "Nothing was recorded about this priority."
+    assert explain({}) == "No reason was recorded for this priority."
 
 
 # Volatility

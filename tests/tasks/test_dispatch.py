@@ -234,7 +234,7 @@ def test_a_cancelled_job_is_never_started_and_its_place_is_free(people, broker):
 
 def test_an_ended_job_runs_again_as_a_new_one_that_says_of_which(people):
     (job,) = ask(people[0], "AAPL")
-    with pytest.raises(control.NotPossible, match="is pending; only a job that has ended"):
+    with pytest.raises(control.NotPossible, match="is pending; only an ended job"):
         control.rerun([job], people[1])
     control.cancel([job.pk], "ann")
     job.refresh_from_db()

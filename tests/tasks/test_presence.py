@@ -127,7 +127,7 @@ def test_an_outage_of_the_database_is_told_once_and_survived(configured, monkeyp
     registry.leave(10)
     assert the_worker().state == "stopped"
     assert [record.getMessage() for record in caplog.records] == [
-        "worker presence@here:1 cannot say that it is there: the server is away"
+        "worker presence@here:1 cannot renew its heartbeat: the server is away"
     ] * 2
 
 

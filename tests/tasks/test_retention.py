@@ -140,7 +140,7 @@ def test_the_slot_of_a_rare_schedule_is_not_done_again_after_a_cleanup():
     ScheduleRun.objects.create(schedule="deleted", slot=long_ago, ran_at=long_ago)
     ScheduleRun.objects.update(ran_at=long_ago)
     assert clean_up(cutoff()).schedule_runs == 1
-    assert "has run already" in run_once_a_slot(message, lambda: pytest.fail("it ran again"))
+    assert "has already run" in run_once_a_slot(message, lambda: pytest.fail("it ran again"))
 
 
 def test_workers_that_ended_over_a_day_ago_go():
@@ -266,14 +266,14 @@ def test_the_command_tells_what_it_deletes():
         "kept": 1,
     }
     assert told == {"dry_run": True, **counts}
-    assert run_command("--days", "2", "--dry-run").startswith("Would delete what ended before 20")
+    assert run_command("--days", "2", "--dry-run").startswith("Would delete rows that ended before 20")
     assert Job.objects.count() == 2
     first, second = run_command("--days", "2").splitlines()
     assert (
         "UTC: 1 jobs, 1 events, 1 requests, 0 job groups, 0 bulk actions, 0 schedule runs, 1 workers, 0 task results, "
         "0 analyses, 1 readings." in first
     )
-    assert second == "Old jobs that stay, because their events are not published yet: 1."
+    assert second == "Old jobs kept because their events are not published yet: 1."
     assert Job.objects.count() == 1
     assert len(run_command().splitlines()) == 1
 

@@ -10,12 +10,12 @@ from tasks.management.jobs import BY, ShellCommand, describe, find_jobs, finish_
 
 class Command(ShellCommand):
     help = (
-        "Cancel jobs that have not ended; what a worker is doing for one is not stored any more. Exit code 0; 1 when "
-        "one had ended (the others are cancelled); 2 for an id that is malformed or unknown."
+        "Cancel active jobs. The results of running jobs are not stored. Exit code 0; 1 if a job had already ended "
+        "(the other jobs are cancelled); 2 for a malformed or unknown id."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("ids", nargs="+", metavar="ID", help="a job's id, a UUID")
+        parser.add_argument("ids", nargs="+", metavar="ID", help="job id, a UUID")
 
     def handle(self, *args: Any, ids: Sequence[str], **options: Any) -> None:
         jobs = find_jobs(ids)
@@ -25,7 +25,7 @@ class Command(ShellCommand):
             if job.pk in cancelled:
                 self.stdout.write(describe(job))
             else:
-                left.append(f"job {job.pk} is {job.status}; only a job that has not ended can be cancelled")
+                left.append(f"job {job.pk} is {job.status}; only an active job can be cancelled")
         finish_here(self)
         if left:
             raise CommandError("; ".join(left))

@@ -12,16 +12,18 @@ MOST_DAYS = 36_500
 
 class Command(ShellCommand):
     help = (
-        "Delete jobs that ended long ago with their events, requests and groups, what is left of schedules, bulk "
-        "actions, task results and analyses of that time, workers that ended over a day ago, and what charts were "
-        "drawn from over a week ago. Beat does the same every night. Jobs whose events are not published on MQTT yet "
-        "stay, and the newest analysis of each stock and kind."
+        "Delete old rows: jobs that ended before --days, with their events, requests and groups; schedule runs, bulk "
+        "actions, task results and analyses of the same age; workers that ended more than a day ago; chart data older "
+        "than a week. Jobs with unpublished events are kept, and so is the newest analysis of each stock and kind. "
+        "Beat runs the same cleanup every night."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--days", type=_read_days, help="how long they stay (default: jobs.cleanup_after_days)")
-        parser.add_argument("--dry-run", action="store_true", help="tell what would be deleted, and delete nothing")
-        parser.add_argument("--json", action="store_true", help="print the numbers as one JSON object")
+        parser.add_argument(
+            "--days", type=_read_days, help="days to keep ended rows (default: jobs.cleanup_after_days)"
+        )
+        parser.add_argument("--dry-run", action="store_true", help="show what would be deleted, and delete nothing")
+        parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
 
     def handle(self, *args: Any, days: int | None, dry_run: bool, **options: Any) -> None:
         before = retention.cutoff(days)
@@ -31,9 +33,9 @@ class Command(ShellCommand):
             self.stdout.write(json.dumps(told, indent=2))
             return
         done = "Would delete" if dry_run else "Deleted"
-        self.stdout.write(f"{done} what ended before {before:%Y-%m-%d %H:%M} UTC: {_describe(cleanup)}.")
+        self.stdout.write(f"{done} rows that ended before {before:%Y-%m-%d %H:%M} UTC: {_describe(cleanup)}.")
         if cleanup.kept:
-            self.stdout.write(f"Old jobs that stay, because their events are not published yet: {cleanup.kept}.")
+            self.stdout.write(f"Old jobs kept because their events are not published yet: {cleanup.kept}.")
 
 
 def _describe(cleanup: Cleanup) -> str:

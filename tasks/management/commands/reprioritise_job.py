@@ -10,13 +10,13 @@ from tasks.models import Job
 
 class Command(ShellCommand):
     help = (
-        "Give a waiting job another priority, and the queue that holds it. 1 is the most urgent, 10 the least: 1 to 3 "
-        "are foreground, 4 to 6 background_fetch, 7 to 10 background_analysis. Exit code 0; 1 when it does not wait, "
-        "or its type cannot be in that queue; 2 for bad arguments."
+        "Change the priority of a waiting job, and move the job to the queue of that priority. 1 is the most urgent, "
+        "10 the least: 1 to 3 are foreground, 4 to 6 background_fetch, 7 to 10 background_analysis. Exit code 0; 1 if "
+        "the job is not waiting, or its type is not allowed in that queue; 2 for bad arguments."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("id", metavar="ID", help="a job's id, a UUID")
+        parser.add_argument("id", metavar="ID", help="job id, a UUID")
         parser.add_argument("priority", metavar="PRIORITY", help="1 to 10")
 
     def handle(self, *args: Any, id: str, priority: str, **options: Any) -> None:
@@ -32,5 +32,5 @@ class Command(ShellCommand):
             finish_here(self)
         (job,) = find_jobs([id])
         if not changed and job.status not in Job.WAITING:
-            raise CommandError(f"job {job.pk} is {job.status}; only a job that waits can be given a priority")
+            raise CommandError(f"job {job.pk} is {job.status}; only the priority of a waiting job can be changed")
         self.stdout.write(describe(job))
