@@ -67,7 +67,7 @@ class EnqueueResult:
         if self.created:
             parts.append(f"queued {name_subjects(self.created)}")
         if self.joined:
-            parts.append(f"already in progress: {name_subjects(self.joined)}")
+            parts.append(f"already requested: {name_subjects(self.joined)}")
         return "; ".join(parts)
 
 

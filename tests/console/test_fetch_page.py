@@ -115,7 +115,7 @@ def test_a_symbol_that_is_not_known_yet_is_added(submit):
 def test_a_symbol_that_is_on_its_way_is_joined(submit, admin_client, user):
     job = new_job("AAPL", user=user)
     answer = submit("symbol", symbol="AAPL")
-    assert "Already on the way: AAPL." in words(admin_client.get(answer.url))
+    assert "Already requested: AAPL." in words(admin_client.get(answer.url))
     assert list(JobGroup.objects.get().jobs.all()) == [job]
     assert Job.objects.count() == 1
 

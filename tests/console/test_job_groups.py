@@ -74,7 +74,7 @@ def test_fetch_now_leads_to_the_progress_of_what_it_queued_and_joined(admin_clie
     assert (group.what, group.user) == ("Fetch of AAPL, MSFT", admin_user)
     assert set(group.jobs.all()) == {joined, Job.objects.get(symbol="MSFT")}
     shown = words(admin_client.get(answer.url))
-    assert "Queued MSFT; already in progress: AAPL." in shown
+    assert "Queued MSFT; already requested: AAPL." in shown
     assert "0 of 2 ended" in shown
 
 

@@ -244,7 +244,7 @@ def test_fetch_now_again_joins_what_is_on_its_way(admin_client):
     stock = Stock.objects.create(symbol="AAPL")
     act(admin_client, "market_stock", stock.pk)
     answer = act(admin_client, "market_stock", stock.pk)
-    assert "Already on the way: AAPL." in answer.content.decode()
+    assert "Already requested: AAPL." in answer.content.decode()
     assert Job.objects.count() == 1
 
 

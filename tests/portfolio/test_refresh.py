@@ -106,14 +106,14 @@ def test_a_cooldown_of_0_fetches_at_each_refresh(click, configured):
 def test_what_is_under_way_is_told_and_not_asked_for_again(click):
     click()
     before = JobRequest.objects.count()
-    assert "Refresh: already in progress: AAPL, MSFT." in click()
+    assert "Refresh: already requested: AAPL, MSFT." in click()
     assert JobRequest.objects.count() == before
 
 
 def test_a_job_that_waits_longer_than_the_cooldown_is_joined(click):
     click()
     let_pass(COOLDOWN)
-    assert "Refresh: already in progress: AAPL, MSFT." in click()
+    assert "Refresh: already requested: AAPL, MSFT." in click()
     assert (len(fetched()), JobRequest.objects.count()) == (2, 4)
 
 
