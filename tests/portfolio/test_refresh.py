@@ -18,6 +18,7 @@ from portfolio.models import Portfolio
 from portfolio.refreshing import Refreshed, refresh_prices
 from tasks.enqueue import EnqueueResult
 from tasks.models import Job, JobRequest
+from tasks.sql import job_sql
 
 pytestmark = pytest.mark.django_db
 
@@ -45,7 +46,10 @@ def click(owner, client):
 
 
 def end_all() -> None:
-    Job.objects.active().update(status=Job.Status.COMPLETED, finished_at=timezone.now())
+    """Under the lock of admission: the two would lock the same rows in different orders."""
+    with transaction.atomic():
+        job_sql().lock("turns in foreground")
+        Job.objects.active().update(status=Job.Status.COMPLETED, finished_at=timezone.now())
 
 
 def let_pass(time: timedelta) -> None:
