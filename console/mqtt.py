@@ -53,7 +53,7 @@ class SetAsideEventAdmin(ReadOnly, KeysetList):
     def send_again(self, request: HttpRequest, events: QuerySet[SetAsideEvent]) -> None:
         hint = "select fewer, or send all again with manage.py replay_events --set-aside"
         chosen = selected_rows(request, events, hint)
-        if not chosen:
+        if chosen is None:
             return
         jobs: Any = list({event.job_id: event.job for event in chosen}.values())
         with transaction.atomic():

@@ -18,14 +18,12 @@ from django_htmx.http import HttpResponseClientRefresh
 from unfold.admin import ModelAdmin
 
 from console.jobs.progress import progress_of
+from console.kit.live_page import REFRESH_SECONDS
 from console.kit.read_only import ReadOnly
 from stockqueue.signed_in import signed_in
 from tasks.enqueue import EnqueueResult
 from tasks.groups import group_jobs
 from tasks.models import Job, JobGroup
-
-REFRESH_SECONDS = 2
-"""Seconds between two refreshes of an open page."""
 
 
 def may_request_jobs(user: Any) -> bool:

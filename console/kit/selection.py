@@ -12,11 +12,11 @@ MOST_SELECTED = 500
 _Row = TypeVar("_Row", bound=Model)
 
 
-def selected_rows(request: HttpRequest, rows: QuerySet[_Row], hint: str = "select fewer") -> list[_Row]:
-    """The selected rows; for more than MOST_SELECTED, an empty list and an error message with the hint."""
+def selected_rows(request: HttpRequest, rows: QuerySet[_Row], hint: str = "select fewer") -> list[_Row] | None:
+    """The selected rows. For more than MOST_SELECTED: None, and an error message with the hint."""
     selected = list(rows[: MOST_SELECTED + 1])
     if len(selected) <= MOST_SELECTED:
         return selected
     what = rows.model._meta.verbose_name_plural
     messages.error(request, f"More than {MOST_SELECTED} {what} are selected; {hint}.")
-    return []
+    return None
