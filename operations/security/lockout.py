@@ -1,6 +1,6 @@
 """Locks out repeated failed logins: early for a user from an address, later for an address with any users.
 
-django-axes counts in the database, shared by all web processes. A login without failures before it costs one query.
+django-axes counts in the database, shared by all web processes. Without earlier failures, a login takes one query.
 """
 
 import ipaddress

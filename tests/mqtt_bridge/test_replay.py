@@ -336,6 +336,12 @@ def test_what_was_sent_again_meanwhile_is_left_alone(admin_client):
 
 
 @pytest.mark.django_db
+def test_events_that_were_sent_again_in_the_meantime_are_told(admin_client):
+    (job,) = published(1)
+    assert "None of these events is a dead letter any more." in press_send_again(admin_client, *job.events.all())
+
+
+@pytest.mark.django_db
 def test_more_events_than_one_action_takes_are_refused_with_the_command_that_takes_them(admin_client, monkeypatch):
     monkeypatch.setattr("console.kit.selection.MOST_SELECTED", 3)
     (job,) = published(1)
