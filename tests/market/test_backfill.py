@@ -1,9 +1,9 @@
-"""Backfills: only the gaps, all anew, their cost, their mails; and histories that a source has adjusted since."""
+"""A backfill fetches only the gaps or all anew, tells its cost first, and may end with a mail."""
 
 import html
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -16,11 +16,9 @@ from django.test import Client, override_settings
 from django.utils import timezone
 
 from market.jobs.backfill import Mode, preview
-from market.jobs.requests import request_analyses, request_batches, request_fetches
-from market.models import Analysis, PriceBar, Stock
+from market.jobs.requests import request_analyses, request_fetches
+from market.models import Analysis, Stock
 from market.prices.gaps import count_missing_days, missing_days
-from market.prices.store import store_history, upsert_bars
-from market.sources import base
 from operations.local.child_processes import free_port
 from stockqueue.config import ConfigError
 from stockqueue.config.addresses import email_settings
@@ -28,6 +26,7 @@ from tasks.groups import group_jobs
 from tasks.models import Job, JobGroup
 from tasks.running.execute import JobFailed, run_job
 from tasks.upkeep.group_mails import tell_ended_groups
+from tests.support.prices import keep, serve, stored_days
 from tests.support.standins.yahoo import daily_bars
 from tests.support.standins.yahoo_chart import Bar
 
@@ -40,26 +39,10 @@ JANUARY = 21
 """Sessions of New York in January 2024, which has New Year's Day and Martin Luther King's."""
 
 
-@pytest.fixture
-def aapl() -> Stock:
-    return Stock.objects.create(symbol="AAPL", exchange="NMS", source="yahoo_finance")
-
-
 def new_year(*, without: Sequence[date] = ()) -> list[Bar]:
     """Bars of AAPL for the sessions of January 2024."""
     bars = daily_bars("AAPL", 23, until=date(2024, 1, 31))
     return [bar for bar in bars if bar.date not in (date(2024, 1, 1), date(2024, 1, 15), *without)]
-
-
-def keep(stock: Stock, bars: Sequence[Bar]) -> None:
-    """Have these bars stored."""
-    upsert_bars(stock, [base.Bar(*astuple(bar)) for bar in bars])
-
-
-def serve(yahoo: Any, bars: Sequence[Bar], exchange: str = "CCC") -> None:
-    """Have Yahoo know AAPL with these bars."""
-    yahoo.touched.append("AAPL")
-    yahoo.server.serve("AAPL", bars, exchange=exchange)
 
 
 def backfill(stock: Stock, mode: Mode, start: date = FIRST, end: date | None = date(2024, 1, 31)) -> dict[str, Any]:
@@ -77,10 +60,6 @@ def days_asked_for(yahoo: Any) -> list[tuple[date, date]]:
         for params in asked
         if "period1" in params
     ]
-
-
-def stored_days(stock: Stock) -> list[date]:
-    return list(stock.bars.order_by("date").values_list("date", flat=True))
 
 
 # Gaps
@@ -212,108 +191,6 @@ def test_backfills_of_the_same_days_in_different_modes_are_different_jobs(aapl):
     again = request_fetches([aapl], Job.Trigger.USER_REQUEST, start=FIRST, mode=Mode.GAPS)
     assert Job.objects.count() == len(Mode)
     assert again.created == []
-
-
-# Adjusted histories
-
-
-def split(bars: Sequence[Bar], ratio: int) -> list[Bar]:
-    """The bars as Yahoo tells them after a split."""
-    return [replace(bar, close=bar.close / ratio, adj_close=bar.adj_close / ratio) for bar in bars]
-
-
-def with_dividend(bars: Sequence[Bar], paid: int) -> list[Bar]:
-    """The bars after a dividend before the last `paid` ones: adjusted closes before it are less."""
-    return [replace(bar, adj_close=bar.adj_close * 0.99) for bar in bars[:-paid]] + list(bars[-paid:])
-
-
-def fetch(stock: Stock, *, in_batch: bool = False) -> dict[str, Any]:
-    Stock.objects.update(checked_at=None)
-    request = request_batches if in_batch else request_fetches
-    (job,) = request([stock], Job.Trigger.SCHEDULED_UPDATE).created
-    result = run_job(job.pk, "worker")
-    assert result
-    return result
-
-
-@pytest.mark.parametrize("adjust", [lambda bars: split(bars, 4), lambda bars: with_dividend(bars, 3)])
-def test_a_history_that_was_adjusted_is_fetched_anew_from_its_first_bar(adjust, aapl, yahoo):
-    bars = daily_bars("AAPL", 100)
-    keep(aapl, bars[:-1])
-    serve(yahoo, adjust(bars))
-    result = fetch(aapl)
-    assert result["adjusted"] == f"fetched again from {bars[0].date}"
-    job = Job.objects.active().get()
-    assert (job.trigger, job.queue, job.parameters["mode"]) == ("maintenance", "background_fetch", "replace")
-    run_job(job.pk, "worker")
-    stored = PriceBar.objects.order_by("date").values_list("date", "close", "adj_close")
-    assert list(stored) == [(bar.date, bar.close, bar.adj_close) for bar in adjust(bars)]
-    assert "adjusted" not in fetch(aapl)
-    assert not Job.objects.active().exists()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_batch_notices_it_too(aapl, yahoo):
-    bars = daily_bars("AAPL", 100)
-    keep(aapl, bars)
-    serve(yahoo, split(bars, 2))
-    assert fetch(aapl, in_batch=True)["results"]["AAPL"]["adjusted"] == f"fetched again from {bars[0].date}"
-    assert Job.objects.active().get().parameters["mode"] == "replace"
-
-
-def test_it_is_asked_for_again_until_all_of_it_has_come(aapl, yahoo):
-    bars = daily_bars("AAPL", 100)
-    keep(aapl, bars)
-    serve(yahoo, split(bars, 2))
-    fetch(aapl)
-    Job.objects.active().update(status="failed", finished_at=timezone.now())
-    assert "adjusted" in fetch(aapl)
-    assert Job.objects.active().count() == 1
-
-
-def test_a_stock_that_was_not_fetched_for_longer_than_a_fetch_goes_back_is_fetched_anew(aapl, yahoo):
-    bars = daily_bars("AAPL", 100)
-    keep(aapl, bars[:40])
-    serve(yahoo, bars)
-    assert fetch(aapl)["adjusted"] == f"fetched again from {bars[0].date}"
-
-
-def test_todays_bar_and_single_corrections_adjust_nothing(aapl, yahoo):
-    bars = daily_bars("AAPL", 100)
-    keep(aapl, bars)
-    corrected = [*bars[:-5], *split(bars[-5:-4], 3), *bars[-4:-1], *split(bars[-1:], 2)]
-    serve(yahoo, corrected)
-    assert "adjusted" not in fetch(aapl)
-    assert not Job.objects.active().exists()
-
-
-def test_another_source_adjusts_nothing(aapl, yahoo):
-    bars = daily_bars("AAPL", 100)
-    keep(aapl, bars)
-    Stock.objects.update(source="sample")
-    serve(yahoo, split(bars, 2))
-    assert "adjusted" not in fetch(aapl)
-
-
-def test_an_answer_with_prices_as_traded_hides_no_adjustment(aapl, yahoo):
-    bars = daily_bars("AAPL", 100)
-    keep(aapl, bars[:-2])
-    traded = [base.Bar(*astuple(bar))._replace(adj_close=None) for bar in split(bars[-20:-1], 2)]
-    first = store_history(base.History("AAPL", "alpha_vantage", traded), timezone.now())
-    assert (first.written, first.outdated_from) == (2, None)
-    serve(yahoo, split(bars, 2))
-    assert fetch(aapl)["adjusted"] == f"fetched again from {bars[0].date}"
-
-
-def test_prices_as_traded_do_not_replace_an_outdated_history(aapl):
-    bars = daily_bars("AAPL", 100)
-    keep(aapl, bars)
-    Stock.objects.update(is_outdated=True)
-    traded = [base.Bar(*astuple(bar))._replace(adj_close=None) for bar in split(bars[:50], 2)]
-    stored = store_history(base.History("AAPL", "alpha_vantage", traded), None, asked_from=bars[0].date, replace=True)
-    assert (stored.written, stored.outdated_from) == (0, None)
-    assert Stock.objects.get().is_outdated
-    assert stored_days(aapl) == [bar.date for bar in bars]
 
 
 # What it will cost

@@ -1,7 +1,5 @@
 """Yahoo refuses the cookie or the crumb: charts come without, and fundamentals wait."""
 
-from itertools import count
-
 import pytest
 import time_machine
 from django.utils import timezone
@@ -10,18 +8,8 @@ from market.models import SourceState
 from market.sources.base import SourceBusy
 from market.sources.budget import Budget
 from market.sources.yahoo.source import YahooFinance
-from tests.market.test_yahoo_finance import SINCE, six_values
 from tests.support.standins.yahoo import COOKIE, CRUMB_PATH, daily_bars
-
-_new_symbols = (f"CRUMB{number}" for number in count())
-
-
-@pytest.fixture
-def symbol(yahoo) -> str:
-    """A symbol that Yahoo knows, and that has never been asked for."""
-    symbol = next(_new_symbols)
-    yahoo.serve(symbol)
-    return symbol
+from tests.support.yahoo_histories import SINCE, six_values
 
 
 @pytest.fixture

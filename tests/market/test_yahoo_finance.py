@@ -1,16 +1,14 @@
-"""Yahoo Finance as a source of bars, through yfinance; the sources' order; the sample data."""
+"""Yahoo Finance is a source of bars, through yfinance."""
 
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
-from itertools import count
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from market.sources import fetch_history
 from market.sources.base import (
     AccessRefused,
     MalformedAnswer,
@@ -23,13 +21,11 @@ from market.sources.base import (
     SymbolNotFound,
 )
 from market.sources.http import LARGEST_ANSWER
-from market.sources.sample import SAMPLE_FOLDER, SampleSource
 from market.sources.yahoo.source import YahooFinance
 from tests.support.memory import watched_memory
 from tests.support.standins.https_proxy import Answer, HttpsProxy
 from tests.support.standins.yahoo import daily_bars
-
-SINCE = timezone.now().date() - timedelta(days=60)
+from tests.support.yahoo_histories import SINCE, new_symbols, six_values
 
 FAILURES = [
     ("rate_limited", RateLimited, "Yahoo Finance refused {symbol}: too many requests (429)"),
@@ -47,28 +43,12 @@ FAILURES = [
     ("all_nan", SymbolNotFound, "Yahoo Finance has no data for {symbol}"),
 ]
 
-# yfinance and its caches outlive a test: each asks for a symbol of its own.
-_new_symbols = (f"NEW{number}" for number in count())
-
-
-@pytest.fixture
-def source(yahoo) -> YahooFinance:
-    return YahooFinance()
-
-
-@pytest.fixture
-def symbol(yahoo) -> str:
-    """A symbol that Yahoo knows, and that has never been asked for."""
-    symbol = next(_new_symbols)
-    yahoo.serve(symbol)
-    return symbol
-
 
 @pytest.fixture(params=["cold", "warm"])
-def either(request, source, symbol) -> str:
+def either(request, yahoo_source, symbol) -> str:
     """A symbol whose time zone yfinance does not know yet, and one whose time zone it knows."""
     if request.param == "warm":
-        source.history(symbol, SINCE)
+        yahoo_source.history(symbol, SINCE)
     return symbol
 
 
@@ -99,10 +79,6 @@ def hollow_yahoo(yahoo, settings) -> Iterator[YahooFinance]:
     proxy.close()
 
 
-def six_values(bars) -> list[tuple[Any, ...]]:
-    return [(bar.date, bar.open, bar.high, bar.low, bar.close, bar.adj_close, bar.volume) for bar in bars]
-
-
 def failure(source, symbol: str) -> SourceError:
     with pytest.raises(SourceError) as caught:
         source.history(symbol, SINCE)
@@ -113,18 +89,18 @@ def charts_asked_for(yahoo, symbol: str) -> int:
     return len(yahoo.server.chart_requests(symbol))
 
 
-def test_the_bars_are_exactly_the_served_ones(yahoo, source, symbol):
-    history = source.history(symbol, SINCE)
+def test_the_bars_are_exactly_the_served_ones(yahoo, yahoo_source, symbol):
+    history = yahoo_source.history(symbol, SINCE)
 
     assert six_values(history.bars) == six_values(daily_bars(symbol, 25))
     assert (history.symbol, history.source) == (symbol, "yahoo_finance")
 
 
-def test_what_yahoo_says_of_the_instrument_arrives(yahoo, source):
-    symbol = next(_new_symbols)
+def test_what_yahoo_says_of_the_instrument_arrives(yahoo, yahoo_source):
+    symbol = next(new_symbols)
     yahoo.serve(symbol, name="Test & Söhne plc", currency="GBp", exchange="LSE", timezone="Europe/London")
 
-    history = source.history(symbol, SINCE)
+    history = yahoo_source.history(symbol, SINCE)
 
     assert (history.name, history.exchange, history.currency) == ("Test & Söhne plc", "LSE", "GBp")
 
@@ -140,19 +116,19 @@ def test_what_yahoo_says_of_the_instrument_arrives(yahoo, source):
         ("UTC", "CRYPTOCURRENCY"),
     ],
 )
-def test_a_bar_has_the_date_of_its_exchange(yahoo, source, timezone, instrument):
-    symbol = next(_new_symbols)
+def test_a_bar_has_the_date_of_its_exchange(yahoo, yahoo_source, timezone, instrument):
+    symbol = next(new_symbols)
     yahoo.serve(symbol, timezone=timezone, instrument=instrument)
 
-    bars = source.history(symbol, SINCE).bars
+    bars = yahoo_source.history(symbol, SINCE).bars
 
     assert [bar.date for bar in bars] == [bar.date for bar in daily_bars(symbol, 25)]
 
 
-def test_only_the_days_asked_for_are_fetched(yahoo, source, symbol):
+def test_only_the_days_asked_for_are_fetched(yahoo, yahoo_source, symbol):
     yahoo.serve(symbol, days=200)
 
-    bars = source.history(symbol, timezone.now().date() - timedelta(days=30)).bars
+    bars = yahoo_source.history(symbol, timezone.now().date() - timedelta(days=30)).bars
 
     first = datetime.now(UTC).date() - timedelta(days=30)
     served = [bar for bar in daily_bars(symbol, 200) if bar.date >= first]
@@ -160,27 +136,27 @@ def test_only_the_days_asked_for_are_fetched(yahoo, source, symbol):
 
 
 @pytest.mark.parametrize("symbol", ["^TESTS", "EURTESTS=X", "TESTS-USD", "TES=F", "0P0000TEST.TO", "T&T.NS"])
-def test_symbols_with_signs_in_them_are_found(yahoo, source, symbol):
+def test_symbols_with_signs_in_them_are_found(yahoo, yahoo_source, symbol):
     yahoo.serve(symbol)
 
-    assert six_values(source.history(symbol, SINCE).bars) == six_values(daily_bars(symbol, 25))
+    assert six_values(yahoo_source.history(symbol, SINCE).bars) == six_values(daily_bars(symbol, 25))
 
 
 @pytest.mark.parametrize(("how", "kind", "message"), FAILURES)
-def test_a_failure_has_a_class_and_a_message_of_its_own(yahoo, source, either, how, kind, message):
+def test_a_failure_has_a_class_and_a_message_of_its_own(yahoo, yahoo_source, either, how, kind, message):
     yahoo.misbehave(how, either)
 
-    error = failure(source, either)
+    error = failure(yahoo_source, either)
 
     assert type(error) is kind
     assert str(error) == message.format(symbol=either)
 
 
 @pytest.mark.parametrize(("how", "kind", "message"), FAILURES)
-def test_a_failure_after_the_look_up_is_told_as_one_in_it(yahoo, source, symbol, how, kind, message):
+def test_a_failure_after_the_look_up_is_told_as_one_in_it(yahoo, yahoo_source, symbol, how, kind, message):
     yahoo.misbehave(how, symbol, after_lookup=True)
 
-    error = failure(source, symbol)
+    error = failure(yahoo_source, symbol)
 
     assert type(error) is kind
     assert str(error) == message.format(symbol=symbol)
@@ -202,10 +178,10 @@ def test_an_answer_that_comes_after_the_limit_is_a_time_out(yahoo, either, impat
 
 
 @pytest.mark.parametrize("how", ["drop", "cut"])
-def test_a_connection_that_breaks_off_is_no_answer_of_yahoos(yahoo, source, either, how):
+def test_a_connection_that_breaks_off_is_no_answer_of_yahoos(yahoo, yahoo_source, either, how):
     yahoo.misbehave(how, either)
 
-    error = failure(source, either)
+    error = failure(yahoo_source, either)
 
     assert type(error) is SourceUnreachable
     assert str(error).startswith(f"Yahoo Finance could not be reached for {either}: ")
@@ -222,11 +198,11 @@ def test_where_nobody_listens_yahoo_is_unreachable(yahoo, either, settings, clos
 
 
 @pytest.mark.parametrize("how", ["endless", "bomb"])
-def test_an_answer_without_end_takes_no_more_memory_than_the_largest_one(yahoo, source, either, how):
+def test_an_answer_without_end_takes_no_more_memory_than_the_largest_one(yahoo, yahoo_source, either, how):
     yahoo.misbehave(how, either)
 
     with watched_memory() as growth:
-        failure(source, either)
+        failure(yahoo_source, either)
 
     assert growth.peak < 4 * LARGEST_ANSWER
 
@@ -237,49 +213,49 @@ def test_only_failures_that_pass_are_worth_a_later_try():
     assert lasting == {SymbolNotFound, NotOffered, AccessRefused}
 
 
-def test_a_symbol_that_yahoo_does_not_know_is_not_found(source):
-    error = failure(source, "ZZTOP")
+def test_a_symbol_that_yahoo_does_not_know_is_not_found(yahoo_source):
+    error = failure(yahoo_source, "ZZTOP")
 
     assert type(error) is SymbolNotFound
     assert str(error) == "Yahoo Finance has no data for ZZTOP"
 
 
-def test_a_symbol_that_yahoo_knew_once_is_not_found(yahoo, source, symbol):
-    source.history(symbol, SINCE)
+def test_a_symbol_that_yahoo_knew_once_is_not_found(yahoo, yahoo_source, symbol):
+    yahoo_source.history(symbol, SINCE)
     yahoo.server.forget(symbol)
 
-    assert str(failure(source, symbol)) == f"Yahoo Finance has no data for {symbol}"
+    assert str(failure(yahoo_source, symbol)) == f"Yahoo Finance has no data for {symbol}"
 
 
-def test_an_unknown_symbol_costs_one_request_and_spoils_nothing(yahoo, source, symbol):
-    source.history(symbol, SINCE)  # the first one in a process asks for a cookie too
-    for unknown in ("ZZTOP", next(_new_symbols), next(_new_symbols)):
+def test_an_unknown_symbol_costs_one_request_and_spoils_nothing(yahoo, yahoo_source, symbol):
+    yahoo_source.history(symbol, SINCE)  # the first one in a process asks for a cookie too
+    for unknown in ("ZZTOP", next(new_symbols), next(new_symbols)):
         before = len(yahoo.server.requests)
-        failure(source, unknown)
+        failure(yahoo_source, unknown)
         assert [request.symbol for request in yahoo.server.requests[before:]] == [unknown]
 
-    assert six_values(source.history(symbol, SINCE).bars) == six_values(daily_bars(symbol, 25))
+    assert six_values(yahoo_source.history(symbol, SINCE).bars) == six_values(daily_bars(symbol, 25))
 
 
-def test_an_unknown_symbol_that_is_listed_later_is_found_then(yahoo, source):
-    symbol = next(_new_symbols)
-    failure(source, symbol)
+def test_an_unknown_symbol_that_is_listed_later_is_found_then(yahoo, yahoo_source):
+    symbol = next(new_symbols)
+    failure(yahoo_source, symbol)
     yahoo.serve(symbol)
 
-    assert six_values(source.history(symbol, SINCE).bars) == six_values(daily_bars(symbol, 25))
+    assert six_values(yahoo_source.history(symbol, SINCE).bars) == six_values(daily_bars(symbol, 25))
 
 
-def test_an_unknown_isin_is_not_found(source):
-    error = failure(source, "US0000000000")
+def test_an_unknown_isin_is_not_found(yahoo_source):
+    error = failure(yahoo_source, "US0000000000")
 
     assert type(error) is SymbolNotFound
     assert str(error) == "Yahoo Finance has no data for US0000000000"
 
 
-def test_days_without_a_price_are_dropped(yahoo, source, either):
+def test_days_without_a_price_are_dropped(yahoo, yahoo_source, either):
     yahoo.misbehave("nan", either)
 
-    bars = source.history(either, SINCE).bars
+    bars = yahoo_source.history(either, SINCE).bars
 
     served = daily_bars(either, 25)
     priced = [bar for age, bar in enumerate(reversed(served)) if age % 5]
@@ -287,12 +263,12 @@ def test_days_without_a_price_are_dropped(yahoo, source, either):
 
 
 @pytest.mark.parametrize("how", ["malformed", "null_body", "html", "server_error", "rate_limited", "drop"])
-def test_a_bad_look_up_is_asked_for_again(yahoo, source, symbol, how):
+def test_a_bad_look_up_is_asked_for_again(yahoo, yahoo_source, symbol, how):
     yahoo.misbehave(how, symbol)
-    failure(source, symbol)
+    failure(yahoo_source, symbol)
     yahoo.server.behave(symbol)
 
-    assert six_values(source.history(symbol, SINCE).bars) == six_values(daily_bars(symbol, 25))
+    assert six_values(yahoo_source.history(symbol, SINCE).bars) == six_values(daily_bars(symbol, 25))
 
 
 def test_a_look_up_that_yfinance_cannot_read_is_asked_for_again(yahoo, symbol, hollow_yahoo, settings):
@@ -304,28 +280,28 @@ def test_a_look_up_that_yfinance_cannot_read_is_asked_for_again(yahoo, symbol, h
     assert six_values(YahooFinance().history(symbol, SINCE).bars) == six_values(daily_bars(symbol, 25))
 
 
-def test_a_crumb_that_has_run_out_is_renewed(yahoo, source, either):
+def test_a_crumb_that_has_run_out_is_renewed(yahoo, yahoo_source, either):
     yahoo.misbehave("unauthorized", either, times=1)
-    assert source.history(either, SINCE).bars
+    assert yahoo_source.history(either, SINCE).bars
 
 
-def test_too_many_requests_are_not_answered_with_another(yahoo, source, either):
+def test_too_many_requests_are_not_answered_with_another(yahoo, yahoo_source, either):
     before = charts_asked_for(yahoo, either)
     yahoo.misbehave("rate_limited", either)
 
-    failure(source, either)
+    failure(yahoo_source, either)
 
     assert charts_asked_for(yahoo, either) == before + 1
 
 
-def test_twenty_threads_share_one_source(yahoo, source):
-    known = [next(_new_symbols) for _ in range(40)]
-    unknown = [next(_new_symbols) for _ in range(20)]
+def test_twenty_threads_share_one_source(yahoo, yahoo_source):
+    known = [next(new_symbols) for _ in range(40)]
+    unknown = [next(new_symbols) for _ in range(20)]
     yahoo.serve(*known)
 
     def closes(symbol: str) -> list[tuple[Any, ...]] | str:
         try:
-            return six_values(source.history(symbol, SINCE).bars)
+            return six_values(yahoo_source.history(symbol, SINCE).bars)
         except SourceError as error:
             return str(error)
 
@@ -355,109 +331,3 @@ def test_why_yahoo_is_unreachable_is_told(yahoo, settings, closed_port):
 
     assert why.startswith("Yahoo Finance could not be reached (")
     assert "https://" not in why
-
-
-# The sources one after another
-
-
-@pytest.fixture
-def yahoo_then_sample(yahoo, configure) -> None:
-    configure(**{"stock_jobs.data_fetch.sources": ("yahoo_finance", "alpha_vantage", "cached", "sample")})
-
-
-@pytest.mark.django_db
-def test_the_first_source_that_answers_is_used(yahoo, yahoo_then_sample):
-    yahoo.serve("AAPL")
-
-    history = fetch_history("AAPL", SINCE)
-
-    assert history.source == "yahoo_finance"
-    assert six_values(history.bars) == six_values(daily_bars("AAPL", 25))
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize("how", ["rate_limited", "server_error", "html", "malformed", "drop"])
-def test_the_next_source_answers_when_the_first_one_fails(yahoo, yahoo_then_sample, how):
-    yahoo.misbehave(how, "AAPL")
-
-    assert fetch_history("AAPL", SINCE).source == "sample"
-
-
-@pytest.mark.django_db
-def test_a_symbol_that_the_first_source_does_not_know_is_unknown(yahoo, yahoo_then_sample):
-    assert SampleSource().history("MSFT", SINCE).bars
-    yahoo.server.forget("MSFT")
-
-    with pytest.raises(SymbolNotFound, match="Yahoo Finance has no data for MSFT"):
-        fetch_history("MSFT", SINCE)
-
-
-@pytest.mark.django_db
-def test_a_symbol_is_not_unknown_because_a_later_source_does_not_know_it(yahoo, yahoo_then_sample, symbol):
-    yahoo.misbehave("rate_limited", symbol)
-
-    with pytest.raises(RateLimited, match=r"Yahoo Finance refused .*\(429\)"):
-        fetch_history(symbol, SINCE)
-
-
-@pytest.mark.django_db
-def test_the_error_of_a_lone_source_is_raised(yahoo, configure, symbol):
-    configure(**{"stock_jobs.data_fetch.sources": ("yahoo_finance", "alpha_vantage", "cached")})
-    yahoo.misbehave("server_error", symbol)
-
-    with pytest.raises(SourceDown, match="Yahoo Finance answered 503"):
-        fetch_history(symbol, SINCE)
-
-
-def test_without_an_available_source_the_setting_is_named(configure):
-    configure(**{"stock_jobs.data_fetch.sources": ("alpha_vantage", "cached")})
-
-    with pytest.raises(SourceError, match=r"No source of stock_jobs\.data_fetch\.sources is available"):
-        fetch_history("AAPL", SINCE)
-
-
-def test_sources_are_asked_in_the_configured_order(yahoo, configure):
-    configure(**{"stock_jobs.data_fetch.sources": ("sample", "yahoo_finance")})
-
-    assert fetch_history("AAPL", SINCE).source == "sample"
-    assert yahoo.asked_for() == []
-
-
-# Sample data
-
-
-def last_weekday(day: date) -> date:
-    return day - timedelta(days=max(0, day.weekday() - 4))
-
-
-def test_sample_bars_end_today_or_on_the_last_weekday():
-    before = datetime.now(UTC).date()
-    bars = SampleSource().history("AAPL", SINCE).bars
-    after = datetime.now(UTC).date()
-
-    dates = [bar.date for bar in bars]
-    assert dates[-1] in {last_weekday(before), last_weekday(after)}
-    assert dates == sorted(set(dates))
-    assert all(day.weekday() < 5 and day >= SINCE for day in dates)
-
-
-def test_sample_bars_are_the_newest_rows_of_the_file():
-    lines = (SAMPLE_FOLDER / "AAPL.csv").read_text().splitlines()[2:]
-
-    bars = SampleSource().history("AAPL", SINCE).bars
-
-    rows = [tuple(float(value) for value in line.split(",")) for line in lines[-len(bars) :]]
-    assert [(bar.open, bar.high, bar.low, bar.close, bar.volume) for bar in bars] == rows
-
-
-def test_the_sample_data_has_no_other_symbols(yahoo):
-    with pytest.raises(SymbolNotFound, match="Sample data has no data for ZZTOP"):
-        SampleSource().history("ZZTOP", SINCE)
-
-
-def test_sample_data_says_that_it_is_sample_data():
-    history = SampleSource().history("AAPL", SINCE)
-    assert (history.source, history.name, history.exchange) == ("sample", "AAPL (sample)", "SAMPLE")
-
-    for file in SAMPLE_FOLDER.glob("*.csv"):
-        assert file.read_text().startswith("# Sample data: an invented random walk, not market prices.")

@@ -1,13 +1,16 @@
-"""Stocks with prices, as fetches store them."""
+"""These functions store prices as fetches do, and have Yahoo serve them."""
 
+from collections.abc import Sequence
+from dataclasses import astuple
 from datetime import date
 from typing import Any
 
 from django.utils import timezone
 
 from market.models import Stock
-from market.prices.store import store_history
+from market.prices.store import store_history, upsert_bars
 from market.sources.base import Bar, History
+from tests.support.standins import yahoo_chart
 from tests.support.standins.yahoo import daily_bars, last_weekday
 
 LAST_SESSION = last_weekday()
@@ -23,3 +26,18 @@ def stored(symbol: str = "AAPL", days: int = 300, until: date = LAST_SESSION, **
     ]
     store_history(History(symbol, "yahoo_finance", bars, exchange="CCC"), timezone.now())
     return Stock.objects.get(symbol=symbol)
+
+
+def keep(stock: Stock, bars: Sequence[yahoo_chart.Bar]) -> None:
+    """Have these bars stored."""
+    upsert_bars(stock, [Bar(*astuple(bar)) for bar in bars])
+
+
+def serve(yahoo: Any, bars: Sequence[yahoo_chart.Bar], exchange: str = "CCC") -> None:
+    """Have Yahoo know AAPL with these bars."""
+    yahoo.touched.append("AAPL")
+    yahoo.server.serve("AAPL", bars, exchange=exchange)
+
+
+def stored_days(stock: Stock) -> list[date]:
+    return list(stock.bars.order_by("date").values_list("date", flat=True))
