@@ -1,7 +1,7 @@
 """Fast lists of the admin for any number of rows: keyset paging, and a limit on rows read.
 
 A page begins at the key of a row, not at a number, and has older or newer rows; nothing is counted. A page reads at
-most LOOK_BACK rows. If it is not full by then, it shows how far it looked, and a link looks further.
+most LOOK_BACK rows. A page that is not full by then shows how far the search went, and a link continues it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
