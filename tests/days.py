@@ -1,8 +1,9 @@
 """Runs the tests as if it were another day: `python -m tests.days [DAY …] [-- PYTEST OPTIONS]`, or `make test-days`.
 
 The clock of pytest, of the Python programs that the tests start, and of PostgreSQL begins at noon UTC of that day and
-runs on. Other servers and Chromium keep the machine's clock. Only the wall clock changes: waits and time limits take
-as long as usual. A day that has passed is noted in `var/test-days`, and is not run again until a file changes.
+runs on. `2026-12-25T23:50` begins at another time. Other servers and Chromium keep the machine's clock. Only the wall
+clock changes: waits and time limits take as long as usual. A day that has passed is noted in `var/test-days`, and is
+not run again until a file changes.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from tests.support.servers import MissingServer
 ROOT = Path(__file__).parents[1]
 PASSED = ROOT / "var" / "test-days"
 
+NOON = time(12)
 WITHOUT_SERVERS = "not long and not browser and not servers"
 WITH_SERVERS = "not long and not browser"
 
@@ -41,31 +43,31 @@ def main(arguments: Sequence[str]) -> int:
     """Exit code 0 when the tests passed on every day, 1 when they failed on one."""
     own, separator, options = _split(arguments)
     parser = argparse.ArgumentParser(prog="python -m tests.days", description="Run the tests on chosen days.")
-    parser.add_argument("days", nargs="*", type=date.fromisoformat, metavar="DAY", help="2026-12-25, say")
-    days = parser.parse_args(own).days or list(DAYS)
+    parser.add_argument("days", nargs="*", type=_moment, metavar="DAY", help="2026-12-25, or 2026-12-25T23:50")
+    days = parser.parse_args(own).days or [datetime.combine(day, NOON) for day in DAYS]
     failed = [day for day in days if not run_on(day, options, resume=not separator)]
-    print(f"{len(days) - len(failed)} of {len(days)} days passed", *(f"failed: {day:%A %Y-%m-%d}" for day in failed))
+    print(f"{len(days) - len(failed)} of {len(days)} days passed", *(f"failed: {_name(day)}" for day in failed))
     return 1 if failed else 0
 
 
-def run_on(day: date, options: Sequence[str], *, resume: bool) -> bool:
+def run_on(begin: datetime, options: Sequence[str], *, resume: bool) -> bool:
     """Whether the tests pass on that day. With `resume`, a day that has passed with these files is not run again."""
-    note = PASSED / f"{day}-{_state_of_files()}"
+    note = PASSED / f"{begin:%Y-%m-%dT%H%M}-{_state_of_files()}"
     if resume and note.exists():
-        print(f"{day:%A %Y-%m-%d}: passed before")
+        print(f"{_name(begin)}: passed before")
         return True
-    print(f"{day:%A %Y-%m-%d}:", flush=True)
-    chosen = options or ["-q", "-m", DAYS.get(day, WITHOUT_SERVERS), "--ignore=tests/faults"]
-    passed = subprocess.run([sys.executable, "-m", "pytest", *chosen], cwd=ROOT, env=clock_at(day)).returncode == 0
+    print(f"{_name(begin)}:", flush=True)
+    chosen = options or ["-q", "-m", DAYS.get(begin.date(), WITHOUT_SERVERS), "--ignore=tests/faults"]
+    passed = subprocess.run([sys.executable, "-m", "pytest", *chosen], cwd=ROOT, env=clock_at(begin)).returncode == 0
     if passed and resume:
         PASSED.mkdir(parents=True, exist_ok=True)
         note.touch()
     return passed
 
 
-def clock_at(day: date) -> dict[str, str]:
-    """The environment of a Python program whose clock stands at noon UTC of that day when this is called."""
-    ahead = datetime.combine(day, time(12), UTC) - datetime.now(UTC)
+def clock_at(begin: datetime) -> dict[str, str]:
+    """The environment of a Python program whose clock stands at `begin` (UTC) when this is called."""
+    ahead = begin.replace(tzinfo=UTC) - datetime.now(UTC)
     folders = [str(ROOT / "tests" / "clock"), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(folders),
@@ -76,6 +78,15 @@ def clock_at(day: date) -> dict[str, str]:
         # With Debian's default, a thread that waits for Python's global lock spins: 50 threads took 140 times as long.
         "FAKETIME_FORCE_MONOTONIC_FIX": "0",
     }
+
+
+def _moment(text: str) -> datetime:
+    """A day at noon, or a day with a time."""
+    return datetime.fromisoformat(text) if "T" in text else datetime.combine(date.fromisoformat(text), NOON)
+
+
+def _name(begin: datetime) -> str:
+    return f"{begin:%A %Y-%m-%d}" if begin.time() == NOON else f"{begin:%A %Y-%m-%d %H:%M}"
 
 
 def _library() -> Path:
