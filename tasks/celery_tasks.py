@@ -13,7 +13,7 @@ from tasks.celery_worker.signals import JobMessage, worker_id
 from tasks.delivery.broker import is_amqp
 from tasks.models import Job
 from tasks.priority import priority_from_broker
-from tasks.running.execute import JobFailed, run_job
+from tasks.running.execute import JobFailed, run_message
 from tasks.upkeep import group_mails, retention
 from tasks.upkeep.sweeper import sweep as sweep_once
 
@@ -37,10 +37,15 @@ def do_job(task: JobTask, *args: Any, **kwargs: Any) -> dict[str, Any]:
         raise Ignore from None
     number = (task.request.delivery_info or {}).get("priority")
     sent_with = None if number is None else priority_from_broker(number, amqp=is_amqp())
-    result = run_job(job_id, worker_id(), at_most=sent_with)
-    if result is None:
+    endings = run_message(job_id, worker_id(), at_most=sent_with)
+    ending = endings.pop(job_id, None)
+    if endings and not task.ignore_result:
+        task.backend.store_together({str(other): ended for other, ended in endings.items()}, task.request)
+    if ending is None:
         raise Ignore  # a duplicate message must not overwrite the stored result of the job
-    return result
+    if isinstance(ending, JobFailed):
+        raise ending
+    return ending
 
 
 for _job_type in Job.Type:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from django.conf import settings
 
 from tasks.models import Job
-from tasks.running.handlers import Handler
+from tasks.running.handlers import CohortHandler, Handler
 
 
 class RetryRule(NamedTuple):
@@ -23,6 +23,18 @@ class Place(NamedTuple):
 
     kind: str
     number: int
+
+
+@dataclass(frozen=True)
+class Cohorts:
+    """How the jobs of a type are done together: a worker claims several of them at once."""
+
+    size: Callable[[], int]
+    """The most jobs of a cohort."""
+    includes: Callable[[Mapping[str, Any]], bool]
+    """Whether a job with these parameters can be part of a cohort."""
+    handler: CohortHandler
+    """Does the work of a cohort."""
 
 
 def configured_time_limit() -> float:
@@ -63,6 +75,8 @@ class JobType:
     retries: Callable[[], RetryRule] = configured_retries
     place: Callable[[Mapping[str, Any]], Place | None] = _no_place
     """Reads the place from a job's parameters. None: the trigger's rule alone decides the priority."""
+    cohorts: Cohorts | None = None
+    """None: each job is done alone."""
 
 
 _table: dict[str, JobType] = {}
@@ -93,6 +107,23 @@ def find(job_type: str) -> JobType:
 def queues_of(name: str) -> tuple[Job.Queue, ...]:
     """The possible queues of a job type's jobs. `name` is an entry of `worker.supported_job_types`."""
     return _aliases[name] if name in _aliases else find(name).queues
+
+
+def cohort_of(job_type: str, parameters: Mapping[str, Any]) -> str:
+    """The cohort of a job, which is its type; empty if the job is done alone."""
+    cohorts = find(job_type).cohorts
+    return job_type if cohorts is not None and cohorts.includes(parameters) else ""
+
+
+def cohort_size(cohort: str) -> int:
+    """The most jobs that a worker claims together; 1 for jobs that are done alone."""
+    cohorts = _table[cohort].cohorts if cohort in _table else None
+    return 1 if cohorts is None else max(1, cohorts.size())
+
+
+def largest_cohort() -> int:
+    """The most jobs of any cohort."""
+    return max(map(cohort_size, _table), default=1)
 
 
 def time_limit(job_type: str) -> int:

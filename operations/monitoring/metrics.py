@@ -162,8 +162,8 @@ def _ended(ends: Iterable[last_hour.Ended]) -> Metric:
 def _workers(found: Workforce) -> Iterator[Metric]:
     counts = {(str(Worker.State.ALIVE),): found.alive, (str(Worker.State.GONE),): found.gone}
     yield _gauge("workers", "Celery workers, except workers that shut down cleanly.", counts, ["state"])
-    yield _one("worker_processes", "Jobs that the workers can run at the same time.", found.processes)
-    yield _one("worker_processes_busy", "Jobs that the workers are running.", found.busy)
+    yield _one("worker_processes", "Processes of the workers: each runs a job, or a cohort of jobs.", found.processes)
+    yield _one("worker_processes_busy", "Processes that are running jobs.", found.busy)
 
 
 def _efficiency(found: Workforce, efficiency: float | None) -> Iterator[Metric]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Count, Max, Min
+from django.db.models.functions import Coalesce
 from django_celery_beat.models import PeriodicTask
 
 from mqtt_bridge import leadership
@@ -22,7 +23,8 @@ MOST_WORKERS = 30
 class WorkerUse:
     """A worker that is alive or gone, runs a job, or ended a job in the last hour.
 
-    With direct processing, `state` is empty and `concurrency` None. A gone worker with a replacement is no loss.
+    `running` counts its busy processes: a process runs a job, or a cohort of jobs. With direct processing, `state` is
+    empty and `concurrency` None. A gone worker with a replacement is no loss.
     `heartbeat_age` is the age of the oldest heartbeat among its jobs. `efficiency` is the share of successful jobs, 0
     to 1, of the worker's jobs that ran to their end in the last hour; None without any.
     """
@@ -38,11 +40,15 @@ class WorkerUse:
     efficiency: float | None
 
 
+_CLAIM = Coalesce("claimed_with", "pk")
+"""The same for all jobs of a cohort, which one process runs."""
+
+
 @dataclass(frozen=True)
 class Workforce:
     """The numbers of Celery workers that are `alive`, or `gone` without a replacement.
 
-    `processes` is the capacity of the live workers in jobs; `busy` counts their running jobs.
+    `processes` counts the processes of the live workers; `busy` counts the processes that are running jobs.
     """
 
     alive: int
@@ -59,7 +65,8 @@ def workforce() -> Workforce:
     """All workers together, except workers that shut down cleanly."""
     known = list(registry.workers())
     alive = {worker.worker_id: worker.concurrency for worker in known if worker.state == Worker.State.ALIVE}
-    busy = Job.objects.active().filter(status=Job.Status.RUNNING, worker_id__in=alive).count()
+    running = Job.objects.active().filter(status=Job.Status.RUNNING, worker_id__in=alive)
+    busy = running.aggregate(busy=Count(_CLAIM, distinct=True))["busy"]
     return Workforce(len(alive), len(registry.missing(known)), sum(alive.values()), busy)
 
 
@@ -85,14 +92,14 @@ def signs_of_life(now: datetime) -> SignsOfLife:
 
 
 def worker_use(ended: Iterable[Ended], now: datetime) -> list[WorkerUse]:
-    """The running jobs of each worker, and its share of `ended`, the jobs of the last hour; the busiest first."""
+    """The busy processes of each worker, and its share of `ended`, the jobs of the last hour; the busiest first."""
     running = {
-        worker: (jobs, heartbeat)
-        for worker, jobs, heartbeat in Job.objects.active()
+        worker: (busy, heartbeat)
+        for worker, busy, heartbeat in Job.objects.active()
         .filter(status=Job.Status.RUNNING)
         .order_by()
         .values_list("worker_id")
-        .annotate(jobs=Count("pk"), heartbeat=Min("heartbeat_at"))
+        .annotate(busy=Count(_CLAIM, distinct=True), heartbeat=Min("heartbeat_at"))
     }
     ends: dict[str, Counter[str]] = {}
     for end in ended:
@@ -104,7 +111,7 @@ def worker_use(ended: Iterable[Ended], now: datetime) -> list[WorkerUse]:
     minutes = HOUR / timedelta(minutes=1)
     uses = []
     for worker in running.keys() | ends.keys() | there:
-        jobs, heartbeat = running.get(worker, (0, None))
+        busy, heartbeat = running.get(worker, (0, None))
         row = known.get(worker)
         done = ends.get(worker, Counter())
         succeeded = done[Job.Status.COMPLETED]
@@ -112,7 +119,7 @@ def worker_use(ended: Iterable[Ended], now: datetime) -> list[WorkerUse]:
             worker_id=worker,
             state=row.state if row else "",
             was_replaced=row is not None and row.state == Worker.State.GONE and worker not in missing,
-            running=jobs,
+            running=busy,
             heartbeat_age=age(heartbeat, now),
             jobs_per_minute=round(done.total() / minutes, 2),
             concurrency=row.concurrency if row else None,

@@ -160,14 +160,15 @@ class JobMessage(Request):
         return super().on_timeout(soft, timeout)
 
 
-def _report_lost(job_id: str, error: str = "the worker process died") -> None:
+def _report_lost(message_id: str, error: str = "the worker process died") -> None:
+    """Give up the jobs that a lost process had claimed with a message: its own job, and others of the cohort."""
     close_lost_connections()
     try:
-        job = Job.objects.filter(pk=UUID(job_id), status=Job.Status.RUNNING, worker_id=worker_id()).first()
-        if job is not None:
+        claimed = Job.objects.active().filter(status=Job.Status.RUNNING, worker_id=worker_id())
+        for job in claimed.filter(claimed_with=UUID(message_id)).order_by("priority", "created_at"):
             # The end of a worker also ends its child processes: the job has not failed.
             give_up(job, error, counts=state.should_stop is None and state.should_terminate is None)
     except (DatabaseError, InterfaceError, ValueError) as trouble:
-        logger.warning("job %s lost its process; the sweeper will rescue it: %s", job_id, trouble)
+        logger.warning("job %s lost its process; the sweeper will rescue it: %s", message_id, trouble)
     finally:
         connection.close()

@@ -2,10 +2,13 @@
 
 An admitted job has `dispatched_at` and `dispatched_for`, the requester whose cap counts the job. Jobs are admitted in
 a transaction under the queue's lock, so that no cap is exceeded. Messages are sent after the commit.
+
+Caps count requests: a job of a cohort weighs its share of the request that answers for the whole cohort, and any other
+job weighs 1.
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -16,13 +19,43 @@ from django.db.models import Case, Count, Exists, F, IntegerField, OuterRef, Q, 
 from django.db.models.functions import Cast, Coalesce
 from django.utils import timezone
 
+from tasks import job_types
 from tasks.models import Job, JobRequest
 from tasks.sql import job_sql
 
 PAGE = 2_000
 """Pending jobs in a query."""
-_FIELDS = ("id", "job_type", "priority", "queue", "status", "dispatched_at", "dispatched_for_id")
+_FIELDS = ("id", "job_type", "priority", "queue", "cohort", "status", "dispatched_at", "dispatched_for_id")
 """The fields that are read of a pending job, in the model's order."""
+
+
+class _Room:
+    """What the caps of a queue leave: the weights of further jobs, in units of which a job alone has `unit`."""
+
+    def __init__(self, queue: str) -> None:
+        self.unit = job_types.largest_cohort()
+        held = Job.objects.active().filter(queue=queue, dispatched_at__isnull=False).order_by()
+        self._of_users: Counter[int | None] = Counter()
+        for user, cohort, jobs in held.values_list("dispatched_for", "cohort").annotate(jobs=Count("pk")):
+            self._of_users[user] += jobs * self.weight_of(cohort)
+        self._cap = _cap() * self.unit
+        self.left = _max_jobs(queue) * self.unit - self._of_users.total()
+
+    def weight_of(self, cohort: str) -> int:
+        """The weight of a job: its share of the request that answers for its cohort."""
+        return -(-self.unit // job_types.cohort_size(cohort))
+
+    def users_without(self, weight: int) -> list[int]:
+        """The users whose cap leaves less than `weight`."""
+        return [user for user, used in self._of_users.items() if user is not None and used + weight > self._cap]
+
+    def take(self, user: int | None, weight: int) -> bool:
+        """Count a job. False if the cap of its user does not allow it."""
+        if user is not None and self._of_users[user] + weight > self._cap:
+            return False
+        self._of_users[user] += weight
+        self.left -= weight
+        return True
 
 
 def admit(queue: str, at_most: int) -> list[Job]:
@@ -33,20 +66,30 @@ def admit(queue: str, at_most: int) -> list[Job]:
     login.
     """
     job_sql().lock(f"turns in {queue}")
-    busy = _holders(queue)
-    room = min(at_most, _max_jobs(queue) - busy.total())
+    room = _Room(queue)
     turns: list[Job] = []
-    while room > len(turns):
-        page = _next_page(queue, busy, at_most=PAGE if at_most > 1 else 1, but=[job.pk for job in turns])
-        for payer, *values in page:
-            if len(turns) < room and (payer is None or busy[payer] < _cap()):
-                job = Job.from_db(connection.alias, _FIELDS, values)
-                job.dispatched_for_id = payer
-                busy[payer] += 1
-                turns.append(job)
-        if len(page) < PAGE:
+    size = PAGE if at_most > room.unit else at_most
+    while len(turns) < at_most and room.left > 0:
+        page = _next_page(queue, room, at_most=size, but=[job.pk for job in turns])
+        more = _choose(page, room, at_most - len(turns))
+        turns += more
+        if not more or len(page) < size:
             break
     _write(turns)
+    return turns
+
+
+def _choose(page: Iterable[tuple[Any, ...]], room: _Room, at_most: int) -> list[Job]:
+    """The jobs of a page that the caps allow, up to the first job for which the queue has no room."""
+    turns: list[Job] = []
+    for payer, *values in page:
+        job = Job.from_db(connection.alias, _FIELDS, values)
+        weight = room.weight_of(job.cohort)
+        if weight > room.left or len(turns) == at_most:
+            break
+        if room.take(payer, weight):
+            job.dispatched_for_id = payer
+            turns.append(job)
     return turns
 
 
@@ -88,25 +131,17 @@ def _cap() -> int:
     return int(settings.JOB_PROCESSOR.stock_jobs.portfolio_priority.max_concurrent_per_user)
 
 
-def _holders(queue: str) -> "Counter[int | None]":
-    """Count the jobs within the caps, by user (None: the system): sent, about to be sent, or running."""
-    held = Job.objects.active().filter(queue=queue, dispatched_at__isnull=False).order_by()
-    return Counter(dict(held.values_list("dispatched_for").annotate(jobs=Count("pk"))))
-
-
-def _next_page(
-    queue: str, busy: "Counter[int | None]", *, at_most: int, but: Collection[UUID]
-) -> list[tuple[Any, ...]]:
+def _next_page(queue: str, room: _Room, *, at_most: int, but: Collection[UUID]) -> list[tuple[Any, ...]]:
     """Pending jobs with a requester below the cap: the requester (None: the system), and the job's `_FIELDS`.
 
     Plain values, because most of the jobs have to wait, and model objects would take most of the time.
     """
-    full = [user for user, jobs in busy.items() if user is not None and jobs >= _cap()]
+    full, nearly_full = room.users_without(1), room.users_without(room.unit)
     requests = JobRequest.objects.filter(job=OuterRef("pk"))
-    with_room = requests.exclude(user__in=full)
+    with_room = requests.exclude(user__in=full).exclude(user__in=nearly_full, job__cohort="")
     free_first = with_room.order_by(F("user").asc(nulls_first=True))
     jobs = _due(queue).exclude(pk__in=but)
-    if full:  # without this test, PostgreSQL would read every request
+    if nearly_full:  # without this test, PostgreSQL would read every request
         jobs = jobs.filter(Exists(with_room) | ~Exists(requests))  # deleting a user deletes the requests
     return list(
         jobs.annotate(payer=Subquery(free_first.values("user")[:1]))

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -89,15 +89,18 @@ def may_stand_in() -> bool:
     return _run is not None
 
 
-def process(jobs: Iterable[Job]) -> set[UUID]:
-    """Run jobs in threads of this process. Return the ids of the jobs that fit into the backlog."""
+def process(groups: Iterable[Sequence[Job]]) -> set[UUID]:
+    """Run groups of jobs in threads of this process. Return the ids of the jobs that fit into the backlog.
+
+    A thread claims the first job of its group, and further jobs of the cohort.
+    """
     taken: set[UUID] = set()
     if not may_stand_in():
         return taken
-    for job in jobs:
-        lane = _foreground if job.queue == Job.Queue.FOREGROUND else _background
-        if lane.take(partial(_do, job.pk)):
-            taken.add(job.pk)
+    for group in groups:
+        lane = _foreground if group[0].queue == Job.Queue.FOREGROUND else _background
+        if lane.take(partial(_do, group[0].pk)):
+            taken.update(job.pk for job in group)
     if taken:
         keep()
     return taken

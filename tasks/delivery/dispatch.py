@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from tasks import job_types
 from tasks.delivery import broker, direct
 from tasks.delivery.admission import admit, forget_refusals, give_back, note_refusal
 from tasks.models import Job
@@ -61,41 +62,66 @@ def send_again_after_commit(jobs: Sequence[Job]) -> None:
 def send_again(job_ids: Collection[UUID], *, within: float = IN_THE_BACKGROUND) -> int:
     """Send another message for waiting jobs; return how many were sent. A duplicate finds its job claimed."""
     waiting = Job.objects.filter(pk__in=job_ids, status__in=Job.WAITING).order_by("priority", "created_at")
-    sent = broker.publish(list(waiting), within=within)
+    sent = _publish(cohorts_of(waiting), within=within)
     Job.objects.filter(pk__in=sent).update(dispatched_at=timezone.now())
     mark_queued(sent)
     return len(sent)
 
 
-def release_next(job: Job) -> None:
-    """Admit the next job, in the transaction in which a job leaves its queue; hand it over after the commit.
+def release_next(jobs: Sequence[Job]) -> None:
+    """Admit the next jobs, in the transaction in which jobs leave their queue; hand them over after the commit.
 
-    `job` is the job as returned by its transition. After a retry, it may itself be the next job.
+    `jobs` are of the same queue, as returned by their transitions. After a retry, a job may itself be the next.
     """
-    if not job.others_wait and job.status != Job.Status.PENDING:  # true for most jobs, and saves the lock
+    # False for most jobs, and saves the lock.
+    if not any(job.others_wait or job.status == Job.Status.PENDING for job in jobs):
         return
-    if jobs := admit(job.queue, 1):
-        transaction.on_commit(lambda: hand_over(jobs, within=IN_A_REQUEST), robust=True)
+    # The room of a single job may be the room of a cohort.
+    if admitted := admit(jobs[0].queue, max(len(jobs), job_types.largest_cohort())):
+        transaction.on_commit(lambda: hand_over(admitted, within=IN_A_REQUEST), robust=True)
 
 
 def hand_over(jobs: Sequence[Job], *, within: float) -> int:
     """Send admitted jobs, or process them directly. Return how many. The rest lose their admission, and wait."""
     ours = [job for job in jobs if _is_direct(job)]
     theirs = [job for job in jobs if not _is_direct(job)]
-    sent = broker.publish(theirs, within=within)
+    sent = _publish(cohorts_of(theirs), within=within)
     crash_point("published")
     mark_queued(sent)
     known = set(sent)
     unsent = [job for job in theirs if job.pk not in known]
     if direct.may_stand_in():
         ours += [job for job in unsent if job.queue == Job.Queue.FOREGROUND]
-    taken = direct.process(ours)
+    taken = direct.process(cohorts_of(ours))
     left = {job.pk for job in jobs} - known - taken
     if left:
         give_back(left)
     if broker.breaker.is_open:
         note_refusal(left.intersection(job.pk for job in unsent))
     return len(jobs) - len(left)
+
+
+def cohorts_of(jobs: Iterable[Job]) -> list[list[Job]]:
+    """Divide jobs into groups, each with a message, in the order of their first jobs.
+
+    A message makes a worker claim a full group of the cohort, the most urgent jobs first.
+    """
+    groups: list[list[Job]] = []
+    open_groups: dict[tuple[str, str], list[Job]] = {}
+    for job in jobs:
+        key = (job.queue, job.cohort)
+        group = open_groups.get(key)
+        if group is None or len(group) >= job_types.cohort_size(job.cohort):
+            groups.append(group := [])
+            open_groups[key] = group
+        group.append(job)
+    return groups
+
+
+def _publish(groups: Sequence[Sequence[Job]], *, within: float) -> list[UUID]:
+    """Send a message for the first job of each group. Return the ids of all jobs that the accepted messages cover."""
+    sent = set(broker.publish([group[0] for group in groups], within=within))
+    return [job.pk for group in groups if group[0].pk in sent for job in group]
 
 
 def _is_direct(job: Job) -> bool:

@@ -108,11 +108,22 @@ class Job(models.Model):
     priority = models.PositiveSmallIntegerField(help_text="1 is the most urgent, 10 the least.")
     priority_reason = models.JSONField(default=dict, blank=True, help_text="Why the job has this priority.")
     queue = models.CharField(max_length=20, choices=Queue)
+    cohort = models.CharField(
+        max_length=20,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="Jobs of a queue with the same value can be claimed together; empty: the job is claimed alone.",
+    )
     status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
     attempt = models.PositiveIntegerField(default=0, help_text="Number of started attempts; also the fencing token.")
     retries = models.PositiveSmallIntegerField(default=0, help_text="Number of failed attempts that were retried.")
     last_seq = models.PositiveIntegerField(default=0, editable=False, help_text="Number of the newest event.")
     worker_id = models.CharField(max_length=200, blank=True)
+    claimed_with = models.UUIDField(
+        null=True, blank=True, editable=False, help_text="Job whose message led to the claim; the same for a cohort."
+    )
     created_at = models.DateTimeField(default=timezone.now)
     queued_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -160,9 +171,10 @@ class Job(models.Model):
                 name="job_work_order",
                 condition=Q(finished_at=None),
             ),
+            # Counts the jobs within the caps, and finds the jobs that a worker may claim together.
             models.Index(
-                fields=["queue", "dispatched_for"],
-                name="job_turns",
+                fields=["queue", "status", "priority", "created_at"],
+                name="job_admitted",
                 condition=Q(finished_at=None, dispatched_at__isnull=False),
             ),
             models.Index(

@@ -5,7 +5,7 @@ effect in the transaction that ends the job: a job's effect and end are committe
 with nothing left to write returns the JobResult itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,6 +25,21 @@ Store = Callable[[], JobResult]
 """Writes the effect."""
 Handler = Callable[[Job], Store | JobResult]
 """Does the slow part of a job. Raises JobError."""
+
+
+class Part(NamedTuple):
+    """Jobs of a cohort whose slow part is over, and the function that writes their effects.
+
+    `store` gets the jobs that are still claimed, in the same order, and returns a result for each. It may raise
+    JobError or JobSnoozed for all of its jobs. After any other error, it is called again for each job alone.
+    """
+
+    jobs: Sequence[Job]
+    store: Callable[[Sequence[Job]], Sequence[JobResult]]
+
+
+CohortHandler = Callable[[Sequence[Job]], Iterator[Part]]
+"""Does the slow part of the jobs of a cohort, and yields each job in one Part as soon as its effect can be written."""
 
 _Parameters = TypeVar("_Parameters", bound=BaseModel)
 

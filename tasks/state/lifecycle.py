@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from tasks.models import Job, JobEvent
@@ -62,13 +63,52 @@ def _claim(job_id: UUID, worker_id: str, at_most: int | None) -> list[Job]:
         [Status.QUEUED],
         Event.STARTED,
         only=[] if at_most is None else [("priority", "<=", at_most)],
-        attempt=Sql("attempt + 1"),
-        status=Status.RUNNING,
-        worker_id=worker_id,
-        started_at=timezone.now(),
-        heartbeat_at=job_sql().time(),
-        run_at=None,
+        **_started(worker_id, job_id),
     )
+
+
+def claim_together(cohort: str, queue: str, worker_id: str, *, claimed_with: UUID, most: int) -> list[Job]:
+    """Claim up to `most` admitted jobs of a cohort, the most urgent and oldest first. `claimed_with`: the message.
+
+    Includes jobs whose messages are not sent yet: their senders rely on the message that led here.
+    """
+    admitted = Job.objects.active().filter(dispatched_at__isnull=False, queue=queue, cohort=cohort)
+    with transaction.atomic():
+        # Otherwise two workers could choose the same jobs, and leave other jobs without a message.
+        job_sql().lock(f"cohorts in {queue}")
+        pending = _first(admitted.filter(status=Status.PENDING), most)
+        queued = _first(admitted.filter(status=Status.QUEUED), most)
+        chosen = sorted(pending + queued, key=lambda job: (job.priority, job.created_at))[:most]
+        ids = [job.pk for job in chosen]
+        mark_queued([job.pk for job in chosen if job.status == Status.PENDING])
+        started = _started(worker_id, claimed_with)
+        claimed = {job.pk: job for job in change(ids, [Status.QUEUED], Event.STARTED, **started)}
+    return [claimed[job_id] for job_id in ids if job_id in claimed]
+
+
+def _first(jobs: QuerySet[Job], most: int) -> list[Job]:
+    return list(jobs.order_by("priority", "created_at").only("priority", "created_at", "status")[:most])
+
+
+def _started(worker_id: str, claimed_with: UUID) -> dict[str, Any]:
+    return {
+        "attempt": Sql("attempt + 1"),
+        "status": Status.RUNNING,
+        "worker_id": worker_id,
+        "claimed_with": claimed_with,
+        "started_at": timezone.now(),
+        "heartbeat_at": job_sql().time(),
+        "run_at": None,
+    }
+
+
+def hold(jobs: Sequence[Job]) -> list[Job]:
+    """Lock claimed jobs until the commit. Return the jobs that their attempts still hold, in the same order."""
+    rows = Job.objects.filter(pk__in=[job.pk for job in jobs], status=Status.RUNNING).order_by("pk")
+    if connection.features.has_select_for_update:
+        rows = rows.select_for_update(no_key=True)
+    held = set(rows.values_list("pk", "attempt"))
+    return [job for job in jobs if (job.pk, job.attempt) in held]
 
 
 def report_progress(job: Job, steps: Sequence[dict[str, Any]]) -> Job:

@@ -120,7 +120,7 @@ def give_up(job: Job, error: str, *, counts: bool = True) -> bool:
                 job = lifecycle.fail(job, error)
             else:
                 job = lifecycle.retry(job, error, timezone.now(), counts=counts)
-            release_next(job)
+            release_next([job])
     except ClaimLost:
         return False
     logger.warning("job %s: %s", job.pk, error)

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -188,6 +189,17 @@ def test_workers_their_processes_and_how_many_are_busy_are_told(read):
     metric = read()
     assert (metric("workers", state="alive"), metric("workers", state="gone")) == (2, 1)
     assert (metric("worker_processes"), metric("worker_processes_busy")) == (6, 3)
+    assert metric("worker_utilisation_ratio") == 0.5
+
+
+def test_a_cohort_keeps_one_process_busy(read):
+    new_worker("one@here:1", concurrency=4)
+    message = uuid4()
+    for symbol in ("A", "B", "C"):
+        new_job(symbol, "running", worker_id="one@here:1", claimed_with=message)
+    new_job("D", "running", worker_id="one@here:1", claimed_with=uuid4())
+    metric = read()
+    assert metric("worker_processes_busy") == 2
     assert metric("worker_utilisation_ratio") == 0.5
 
 
