@@ -173,8 +173,9 @@ def yahoo(yahoo_server: YahooStandIn, settings: Any) -> Iterator[Yahoo]:
 
 
 @pytest.fixture
-def without_crumb(yahoo: Yahoo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """yfinance has neither a cookie nor a crumb, as in a new process."""
+def without_crumb(yahoo: Yahoo, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    """yfinance has neither a cookie nor a crumb, as in the first process of a machine."""
+    (settings.VAR / "yfinance" / "crumb.json").unlink(missing_ok=True)
     data = import_string("yfinance.data.YfData")
     monkeypatch.setattr(data, "_load_cookie_curlCffi", lambda _self: False)
     for name, value in {"_cookie": None, "_crumb": None, "_cookie_strategy": "basic"}.items():

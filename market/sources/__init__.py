@@ -1,6 +1,6 @@
 """The sources of market data, in the order of `stock_jobs.data_fetch.sources`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 from functools import cache
 from typing import TypeVar
@@ -16,6 +16,8 @@ from market.sources.base import (
     History,
     NewsSource,
     NotOffered,
+    Quote,
+    QuoteSource,
     Source,
     SourceError,
     SymbolNotFound,
@@ -31,6 +33,8 @@ _SOURCES = {
     "alpha_vantage": "market.sources.alpha_vantage.AlphaVantage",
     "sample": "market.sources.sample.SampleSource",
 }
+
+_WITH_QUOTES = ("yahoo_finance",)
 
 _Offering = TypeVar("_Offering")
 
@@ -53,6 +57,17 @@ def fetch_history(symbol: str, start: date, end: date | None = None) -> History:
             errors.append(error)
     none = SourceError("No source of stock_jobs.data_fetch.sources is available")
     raise max(errors, key=lambda error: (error.retryable, not isinstance(error, NotOffered)), default=none)
+
+
+def fetch_quotes(symbols: Sequence[str]) -> dict[str, Quote | str]:
+    """The quote of each symbol, or the reason why there is none, from the first configured source.
+
+    NotOffered if that source has no quotes. Asking a later source would put it before the first.
+    """
+    first = next(iter(configured_sources()), None)
+    if not isinstance(first, QuoteSource):
+        raise NotOffered("the first source of stock_jobs.data_fetch.sources has no quotes")
+    return first.quotes(symbols)
 
 
 def fetch_news(symbol: str, count: int) -> list[Headline]:
@@ -83,6 +98,11 @@ def _first(offering: Iterable[_Offering], what: str) -> _Offering:
 def configured_sources() -> tuple[Source, ...]:
     """The available configured sources, one instance of each in a process."""
     return tuple(import_string(_SOURCES[name])(Budget(name)) for name in available_sources())
+
+
+def first_has_quotes() -> bool:
+    """Whether the first configured source has quotes. Imports no source."""
+    return next(iter(available_sources()), None) in _WITH_QUOTES
 
 
 def available_sources() -> list[str]:

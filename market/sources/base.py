@@ -28,6 +28,28 @@ class History:
     name: str = ""
     exchange: str = ""
     currency: str = ""
+    is_quote: bool = False
+    """Whether the only bar comes from a quote, which continues the stored bars."""
+    reason: str = ""
+    """Why the answer is a quote or a chart."""
+
+
+class Quote(NamedTuple):
+    """What a source says about the present session of a stock, or about its last session while it is closed."""
+
+    symbol: str
+    source: str
+    at: datetime
+    """The time of the last trade, in UTC."""
+    bar: Bar
+    """The session so far: the last price as close, dated at the exchange. `adj_close` is the close."""
+    previous_close: float
+    """The close of the session before."""
+    is_traded: bool
+    """Whether the session has a trade yet. If not, the price is the last price of an earlier session."""
+    name: str = ""
+    exchange: str = ""
+    currency: str = ""
 
 
 class Headline(NamedTuple):
@@ -125,6 +147,15 @@ class Source(Protocol):
 
     def history(self, symbol: str, start: date, end: date | None = None) -> History:
         """The bars from `start` to `end`, both included (None: to today); at least one. Raises SourceError."""
+        ...
+
+
+@runtime_checkable
+class QuoteSource(Protocol):
+    """A source with quotes for many stocks in one request, too."""
+
+    def quotes(self, symbols: Sequence[str]) -> dict[str, "Quote | str"]:
+        """The quote of each symbol, or the reason why the answer has no usable quote. Raises SourceError."""
         ...
 
 

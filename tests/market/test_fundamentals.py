@@ -26,7 +26,8 @@ from market.sources.base import (
     SymbolNotFound,
 )
 from market.sources.budget import spending
-from market.sources.yahoo.summary import LARGEST, MODULES, read_summary
+from market.sources.yahoo.json_values import LARGEST
+from market.sources.yahoo.summary import MODULES, read_summary
 from tests.support.standins.test_standins import RECORDED
 from tests.support.standins.yahoo import SUMMARY
 from tests.support.standins.yahoo_summary import summary, summary_body, summary_of_an_index

@@ -30,7 +30,7 @@ def bar(day: int, **changes: Any) -> Bar:
     return Bar(MONDAY + timedelta(days=day), **(values | changes))
 
 
-def history(*bars: Bar, **told: str) -> History:
+def history(*bars: Bar, **told: Any) -> History:
     return History("AAPL", "yahoo_finance", bars, **told)
 
 

@@ -21,15 +21,17 @@ from market.models import LARGEST_VOLUME
 from market.sources.base import Allowance, MalformedAnswer, SourceBusy, SourceDown, SourceError, SymbolNotFound
 from market.sources.budget import clock, pause_after
 from market.sources.http import SourceSession, retry_after
+from market.sources.yahoo.crumb import SharedCrumb, is_crumb
 
 LABEL = "Yahoo Finance"
 
 _CHART = re.compile(r"/v8/finance/chart/([^/?]+)")
 _SUMMARY = re.compile(r"/v10/finance/quoteSummary/([^/?]+)")
 _NEWS = "/xhr/ncp?"
+_QUOTES = "/v7/finance/quote?"
 _CRUMB = "/v1/test/getcrumb"
 _FOR_CRUMB = re.compile(rf"^https://(fc|guce|consent)\.yahoo\.com\b|{_CRUMB}")
-"""The addresses for yfinance's cookie and crumb, which go with every request. Only summaries need the crumb."""
+"""The addresses for yfinance's cookie and crumb, which go with every request. Quotes and summaries need the crumb."""
 _UNKNOWN_VOLUME = -1
 _REFUSALS = (HTTPStatus.TOO_MANY_REQUESTS, 999)
 
@@ -37,29 +39,40 @@ _REFUSALS = (HTTPStatus.TOO_MANY_REQUESTS, 999)
 class YahooSession(SourceSession):
     """A session that looks like Chrome. Requests for cookies, crumbs and time zones are counted too.
 
-    After a refused cookie or crumb, only cookies and crumbs pause. Charts and news go on without a crumb, and
+    After a refused cookie or crumb, only cookies and crumbs pause. Charts and news go on without a crumb; quotes and
     summaries raise SourceBusy.
     """
 
     def __init__(
-        self, allowance: Allowance, *, limit: float, proxy: str | None = None, ca_bundle: str | None = None
+        self,
+        allowance: Allowance,
+        crumb: SharedCrumb,
+        *,
+        limit: float,
+        proxy: str | None = None,
+        ca_bundle: str | None = None,
     ) -> None:
         super().__init__(LABEL, allowance, limit=limit, proxy=proxy, ca_bundle=ca_bundle, impersonate="chrome")
+        self._crumb = crumb
         self._refused = threading.local()
         self._crumb_refusals = 0
         self._no_crumb_until: datetime | None = None
 
     def subject_of(self, url: str) -> str:
-        """The symbol of a chart or summary, "news", or else the host."""
-        of_symbol = _CHART.search(url) or _SUMMARY.search(url)
-        return unquote(of_symbol[1]) if of_symbol else "news" if _NEWS in url else super().subject_of(url)
+        """The symbol of a chart or summary, "news", "quotes", or else the host."""
+        if of_symbol := _CHART.search(url) or _SUMMARY.search(url):
+            return unquote(of_symbol[1])
+        named = {"news": _NEWS, "quotes": _QUOTES}
+        return next((name for name, part in named.items() if part in url), None) or super().subject_of(url)
 
     def request(self, method: Any, url: str, **kwargs: Any) -> Response:  # type: ignore[override]
         self._check_crumb(url, kwargs.get("params") or {})
+        if _CRUMB in url and (crumb := self._crumb.read(self._cookie())):
+            return _answer(url, crumb)
         response = super().request(method, url, **kwargs)
         self.allowance.note_answer()
         if _CRUMB in url and response.status_code == HTTPStatus.OK:
-            self._crumb_refusals = 0
+            self._note_crumb(url, response)
         # yfinance handles answers from elsewhere, such as the form for consent to cookies.
         if _CHART.search(url) and (chart := _CHART.search(response.url)):
             self._check(unquote(chart[1]), response, _check_chart)
@@ -67,6 +80,8 @@ class YahooSession(SourceSession):
             self._check(unquote(summary[1]), response, _check_summary)
         elif _NEWS in url and _NEWS in response.url:
             self._check("news", response, _check_news)
+        elif _QUOTES in url and _QUOTES in response.url:
+            self._check("quotes", response, _check_quotes)
         return response
 
     def is_refusal(self, response: Response) -> bool:
@@ -80,24 +95,45 @@ class YahooSession(SourceSession):
         self._crumb_refusals += 1
         raise YFRateLimitError  # yfinance goes on without a crumb
 
+    def _note_crumb(self, url: str, response: Response) -> None:
+        """Share a crumb with other processes. An answer that is no crumb counts as refused: yfinance would keep it."""
+        if not is_crumb(response.text):
+            self.refuse(url, response)
+        self._crumb_refusals = 0
+        self._crumb.write(self._cookie(), response.text)
+
+    def _cookie(self) -> str:
+        """The cookie that the crumb belongs to; empty if there is none yet."""
+        return next((cookie.value or "" for cookie in self.cookies.jar if cookie.name == "A3"), "")
+
     def _check_crumb(self, url: str, params: Mapping[str, Any]) -> None:
-        """During the pause after a refused crumb, reject requests for a crumb, and summaries without a crumb."""
+        """During the pause after a refused crumb, reject requests for a crumb, and requests that lack it."""
         until = self._no_crumb_until
         if until is None or until <= timezone.now():
             return
         if _FOR_CRUMB.search(url):
             raise YFRateLimitError
-        if _SUMMARY.search(url) and "crumb" not in params:
+        if (_SUMMARY.search(url) or _QUOTES in url) and "crumb" not in params:
+            what = "quotes" if _QUOTES in url else "fundamentals"
             again = f"the next attempt is at {clock(until)}"
-            raise SourceBusy(f"{LABEL} refused the crumb that fundamentals need; {again}", until)
+            raise SourceBusy(f"{LABEL} refused the crumb that {what} need; {again}", until)
 
     def _check(self, subject: str, response: Response, check: Callable[[str, Response], None]) -> None:
         """Let yfinance renew a refused cookie and crumb once; then check the answer."""
         first = response.status_code in (401, 403) and getattr(self._refused, "subject", None) != subject
         self._refused.subject = subject if first else None
-        if not first:
+        if first:
+            self._crumb.forget()
+        else:
             _check_status(subject, response)
             check(subject, response)
+
+
+def _answer(url: str, text: str) -> Response:
+    """An answer without a request."""
+    response = Response()
+    response.url, response.status_code, response.content = url, HTTPStatus.OK, text.encode()
+    return response
 
 
 def no_data(symbol: str) -> SymbolNotFound:
@@ -163,6 +199,18 @@ def _check_news(subject: str, response: Response) -> None:
     except (ValueError, TypeError, KeyError, RecursionError):
         stream = None
     if not isinstance(stream, list) or not all(isinstance(article, dict) for article in stream):
+        raise MalformedAnswer(f"{LABEL} sent an answer without {subject}")
+
+
+def _check_quotes(subject: str, response: Response) -> None:
+    """Raise the error behind an answer with quotes, unless some of it can be read."""
+    if response.status_code >= 400:
+        raise SourceError(f"{LABEL} answered {response.status_code} for {subject}")
+    try:
+        quotes = json.loads(response.content)["quoteResponse"]["result"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        quotes = None
+    if not isinstance(quotes, list):
         raise MalformedAnswer(f"{LABEL} sent an answer without {subject}")
 
 

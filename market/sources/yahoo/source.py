@@ -2,7 +2,7 @@
 
 import fcntl
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 from json import JSONDecodeError
@@ -13,6 +13,7 @@ import pandas as pd
 import yfinance
 from curl_cffi.requests import exceptions as http
 from django.conf import settings
+from django.utils import timezone
 from peewee import PeeweeException
 from yfinance.cache import get_cookie_cache, get_tz_cache
 from yfinance.data import YfData
@@ -26,6 +27,7 @@ from market.sources.base import (
     Headline,
     History,
     MalformedAnswer,
+    Quote,
     RateLimited,
     SourceDown,
     SourceError,
@@ -34,12 +36,15 @@ from market.sources.base import (
     Unlimited,
 )
 from market.sources.http import reason_of
+from market.sources.yahoo.crumb import SharedCrumb
 from market.sources.yahoo.news import read_articles
+from market.sources.yahoo.quotes import read_quotes
 from market.sources.yahoo.session import LABEL, YahooSession, no_data, no_fundamentals
 from market.sources.yahoo.summary import MODULES, read_summary
 
 PROBE = "https://query1.finance.yahoo.com/v8/finance/chart/AAPL?range=1d&interval=1d"
 SUMMARIES = "https://query2.finance.yahoo.com/v10/finance/quoteSummary/"
+QUOTES = "https://query1.finance.yahoo.com/v7/finance/quote?"
 
 _COLUMNS = ("Open", "High", "Low", "Close", "Adj Close", "Volume")
 """Columns of yfinance's tables, in the order of Bar."""
@@ -74,6 +79,7 @@ class YahooFinance:
         yfinance.config.network.proxy = settings.YAHOO_PROXY
         self._session = YahooSession(
             allowance or Unlimited(),
+            SharedCrumb(cache / "crumb.json"),
             limit=self._limit,
             proxy=settings.YAHOO_PROXY,
             ca_bundle=settings.YAHOO_CA_BUNDLE,
@@ -81,6 +87,9 @@ class YahooFinance:
 
     def history(self, symbol: str, start: date, end: date | None = None) -> History:
         return _whatever_the_cache(lambda: self._ask(symbol, start, end))
+
+    def quotes(self, symbols: Sequence[str]) -> dict[str, Quote | str]:
+        return _whatever_the_cache(lambda: self._ask_for_quotes(symbols))
 
     def news(self, symbol: str, count: int) -> list[Headline]:
         return _whatever_the_cache(lambda: self._ask_for_news(symbol, count))
@@ -109,6 +118,12 @@ class YahooFinance:
             exchange=str(about.get("exchangeName") or ""),
             currency=str(about.get("currency") or ""),
         )
+
+    def _ask_for_quotes(self, symbols: Sequence[str]) -> dict[str, Quote | str]:
+        params = {"symbols": ",".join(symbols), "formatted": "false"}
+        with self._naming_errors("quotes"):
+            answer = YfData(session=self._session).get_raw_json(QUOTES, params=params, timeout=self._limit)
+        return read_quotes(answer, symbols, self.name, timezone.now())
 
     def _ask_for_news(self, symbol: str, count: int) -> list[Headline]:
         with self._naming_errors(symbol):

@@ -1,16 +1,13 @@
 """Yahoo's summary of a company, as passed on by yfinance: JSON with parts that may be missing or of another type."""
 
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 from market.sources.base import Fundamentals
-from market.text import clean_text
+from market.sources.yahoo.json_values import moment_of, number_of, text_of
 
 MODULES = ("financialData", "defaultKeyStatistics", "summaryDetail", "assetProfile")
 """The parts of a summary to request and read."""
-
-LARGEST = 1e18
-"""No real amount in any currency is as large; larger numbers are mistakes."""
 
 _NUMBERS = {
     "market_cap": ("summaryDetail", "marketCap"),
@@ -46,20 +43,20 @@ _MIXED = ("price_to_book", "price_to_sales")
 def read_summary(answer: Any) -> Fundamentals | None:
     """The numbers of an answer; None without any number."""
     modules = _first(_part(_part(answer, "quoteSummary"), "result"))
-    numbers = {name: _number(_value(modules, *place)) for name, place in _NUMBERS.items()}
+    numbers = {name: number_of(_value(modules, *place)) for name, place in _NUMBERS.items()}
     if all(number is None for number in numbers.values()):
         return None
     if numbers["debt_to_equity"] is not None:
         numbers["debt_to_equity"] /= 100  # Yahoo sends per cent here, and fractions everywhere else
-    currency = _text(_value(modules, "financialData", "financialCurrency"), 8)
-    price_currency = _text(_value(modules, "summaryDetail", "currency"), 8)
+    currency = text_of(_value(modules, "financialData", "financialCurrency"), 8)
+    price_currency = text_of(_value(modules, "summaryDetail", "currency"), 8)
     if currency != price_currency:
         numbers |= dict.fromkeys(_MIXED)
     return Fundamentals(
         currency=currency,
         price_currency=price_currency,
-        sector=_text(_value(modules, "assetProfile", "sector"), 100),
-        industry=_text(_value(modules, "assetProfile", "industry"), 100),
+        sector=text_of(_value(modules, "assetProfile", "sector"), 100),
+        industry=text_of(_value(modules, "assetProfile", "industry"), 100),
         most_recent_quarter=_date(_value(modules, "defaultKeyStatistics", "mostRecentQuarter")),
         ex_dividend_date=_date(_value(modules, "summaryDetail", "exDividendDate")),
         **numbers,
@@ -80,23 +77,7 @@ def _value(modules: Any, module: str, name: str) -> Any:
     return found.get("raw") if isinstance(found, dict) else found
 
 
-def _number(value: Any) -> float | None:
-    """A finite number; None for texts ("Infinity") and for NaN, which is not less than anything."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST:
-        return float(value)
-    return None
-
-
 def _date(value: Any) -> date | None:
-    """The day of a time in Unix seconds, in UTC like Yahoo's days; None for 0 and below."""
-    seconds = _number(value)
-    if seconds is None or seconds <= 0:
-        return None
-    try:
-        return datetime.fromtimestamp(seconds, UTC).date()
-    except (ValueError, OverflowError, OSError):  # after the year 9999
-        return None
-
-
-def _text(value: Any, longest: int) -> str:
-    return clean_text(value, longest) if isinstance(value, str) else ""
+    """The day of a time in Unix seconds, in UTC like Yahoo's days."""
+    moment = moment_of(value)
+    return moment and moment.date()

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from tests.support.standins.https_proxy import Answer, HttpsProxy, bomb, endless
 from tests.support.standins.yahoo_chart import Bar, ChartError, Listing, chart_body, daily_bars, last_weekday
 from tests.support.standins.yahoo_news import news_body, symbol_asked_for
+from tests.support.standins.yahoo_quotes import Entry, quote_of, quotes_answer
 from tests.support.standins.yahoo_summary import CRUMB, Modules, summary_answer
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "COOKIE",
     "CRUMB_PATH",
     "NEWS",
+    "QUOTES",
     "SUMMARY",
     "Bar",
     "Misbehaviour",
@@ -38,6 +40,8 @@ NEWS = "/xhr/ncp"
 """In place of a symbol: what `misbehave` does to the news of all stocks."""
 SUMMARY = "/v10/finance/quoteSummary"
 """The same for the fundamentals of all stocks."""
+QUOTES = "/v7/finance/quote"
+"""The same for quotes."""
 COOKIE, CRUMB_PATH = "https://fc.yahoo.com", "/v1/test/getcrumb"
 """The same for the cookie and for the crumb."""
 _CHART = re.compile(r"/v8/finance/chart/(.+)")
@@ -106,6 +110,8 @@ class Request:
     """The symbol that news were asked for."""
     summary_of: str | None = None
     """The symbol that fundamentals were asked for."""
+    quotes_of: tuple[str, ...] = ()
+    """The symbols that quotes were asked for."""
 
     @property
     def is_lookup(self) -> bool:
@@ -123,7 +129,7 @@ class _Plan:
 
 
 class YahooStandIn:
-    """Yahoo's chart endpoint, cookie and crumb, for the symbols that `serve()` was given; news of any symbol, and
+    """Yahoo's charts, quotes, cookie and crumb, for the symbols that `serve()` was given; news of any symbol, and
     fundamentals of those that `serve_fundamentals()` was given.
 
     Clients reach it through `proxy_url` at Yahoo's own addresses and trust `ca_bundle`. Any other host
@@ -135,6 +141,7 @@ class YahooStandIn:
         self._listings: dict[str, Listing] = {}
         self._news: dict[str, Sequence[Mapping[str, Any]]] = {}
         self._fundamentals: dict[str, Modules] = {}
+        self._quotes: dict[str, Sequence[Entry]] = {}
         self._plans: dict[str, _Plan] = {}
         self._requests: list[Request] = []
         self._changed = threading.Condition()
@@ -193,9 +200,18 @@ class YahooStandIn:
         """Have these modules (of `yahoo_summary`) of `symbol`, in place of earlier ones."""
         self._fundamentals[symbol] = modules
 
+    def serve_quote(self, symbol: str, *entries: Entry) -> None:
+        """Have these entries (of `quote_of`) in place of the quote of `symbol`: none, one, or several."""
+        self._quotes[symbol] = entries
+
+    def quote_of(self, symbol: str, /, **changes: Any) -> dict[str, Any]:
+        """The quote that fits the bars of `symbol`, with `changes` by Yahoo's names; `...` takes a field away."""
+        return quote_of(self._listings[symbol], **changes)
+
     def forget(self, symbol: str) -> None:
-        """Answer 404 for `symbol` from now on, and have no news and no fundamentals of it."""
+        """Answer 404 for `symbol` from now on, and have no quote, no news and no fundamentals of it."""
         self._listings.pop(symbol, None)
+        self._quotes.pop(symbol, None)
         self._news.pop(symbol, None)
         self._fundamentals.pop(symbol, None)
 
@@ -254,6 +270,10 @@ class YahooStandIn:
         """The requests for fundamentals."""
         return [request for request in self.requests if request.summary_of is not None]
 
+    def quote_requests(self) -> list[Request]:
+        """The requests for quotes."""
+        return [request for request in self.requests if request.quotes_of]
+
     def wait_for_requests(self, count: int, symbol: str | None = None, timeout: float = 10.0) -> list[Request]:
         """The chart requests once there are at least `count`; TimeoutError after `timeout` seconds."""
         with self._changed:
@@ -278,15 +298,18 @@ class YahooStandIn:
             None,
             news_of=symbol_asked_for(body) if is_news else None,
             summary_of=summary[1] if summary else None,
+            quotes_of=tuple(params.get("symbols", "").split(",")) if path == QUOTES else (),
         )
         if chart:
             answer = self._chart(request)
         elif summary:
             answer = self._summary(summary[1], params)
+        elif path == QUOTES:
+            answer = self._failure_of(QUOTES) or _json(*quotes_answer(self._listings, self._quotes, params))
         else:
             answer = self._news_of(request) if is_news else self._formality(host, path)
         self._record(replace(request, status=answer.status))
-        if chart:
+        if chart or request.quotes_of:
             self._released.wait()
         return replace(answer, delay=self.latency)
 
