@@ -84,6 +84,8 @@ def _changes(job: Job) -> Iterator[tuple[str, str]]:
             yield "Result", describe_result(job.job_type, result)
         return
     yield "Source", result.get("source") or "none"
+    if "via" in result:
+        yield "Answer", f"{result['via']}: {result['via_reason']}"
     yield "Bars received", f"{result['days_fetched']}"
     yield "Bars stored", f"{result['records_stored']}"
     if "latest_after" in result:

@@ -4,10 +4,12 @@ exchange_calendars knows the sessions, and importing it imports pandas. So proce
 loaded, write the sessions. Web servers avoid pandas, and read the sessions from the database.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
+from typing import Self
+from zoneinfo import ZoneInfo
 
 from django.db.models import Max, Min, Q
 from django.utils import timezone
@@ -49,6 +51,39 @@ def markets_at(now: datetime, calendars: Iterable[str]) -> dict[str, Market]:
         for calendar, last_close, next_open in found
         if last_close and next_open  # else the session before or after is not stored
     }
+
+
+class SessionDays:
+    """The days of the last sessions of exchanges."""
+
+    def __init__(self, days: Mapping[str, Sequence[date]]) -> None:
+        self._days = days
+
+    @classmethod
+    def until(cls, now: datetime, exchanges: Collection[str]) -> Self:
+        """Read the sessions that opened up to `now`, in one query (none if no exchange ever closes)."""
+        calendars = {exchange_of(exchange).calendar for exchange in exchanges} - {NEVER_CLOSES}
+        if not calendars:
+            return cls({})
+        stored = TradingSession.objects.filter(calendar__in=calendars, opens_at__gt=now - BEHIND, opens_at__lte=now)
+        closes: dict[str, list[datetime]] = {}
+        for calendar, closes_at in stored.order_by("closes_at").values_list("calendar", "closes_at"):
+            closes.setdefault(calendar, []).append(closes_at)
+        return cls(
+            {
+                exchange: [moment.astimezone(ZoneInfo(found.timezone)).date() for moment in closes[found.calendar]]
+                for exchange in exchanges
+                if (found := exchange_of(exchange)).calendar in closes
+            }
+        )
+
+    def before(self, exchange: str, day: date) -> date:
+        """The last session day before `day`; the last weekday, if the sessions of the exchange are not known."""
+        if exchange_of(exchange).calendar == NEVER_CLOSES:
+            return day - timedelta(days=1)
+        if known := [session for session in self._days.get(exchange, ()) if session < day]:
+            return known[-1]
+        return next(before for back in range(1, 4) if (before := day - timedelta(days=back)).weekday() < 5)
 
 
 def keep_sessions(exchange: str) -> None:

@@ -6,9 +6,12 @@ from django.conf import settings
 
 from market.jobs import results
 from market.jobs.analysis import analyse_stock
-from market.jobs.fetch import fetch_batch, fetch_stock
+from market.jobs.fetches.alone import fetch_stock
+from market.jobs.fetches.batch import fetch_batch
+from market.jobs.fetches.cohort import fetch_stocks
+from market.jobs.fetches.parameters import may_be_quoted, quote_size
 from market.jobs.kinds import place_of
-from tasks.job_types import JobType, RetryRule
+from tasks.job_types import Cohorts, JobType, RetryRule
 from tasks.models import Job
 
 _fetches = logging.getLogger("tasks.jobs.fetch")
@@ -28,6 +31,7 @@ JOB_TYPES: dict[str, JobType] = {
         logger=_fetches,
         describe_result=results.describe_fetch,
         retries=_fetch_retries,
+        cohorts=Cohorts(size=quote_size, includes=may_be_quoted, handler=fetch_stocks),
     ),
     Job.Type.STOCK_BATCH_FETCH: JobType(
         handler=fetch_batch,

@@ -170,7 +170,7 @@ def _shows_adjustment(stock: Stock, history: History, known: dict[date, Bar], *,
     A source changes the whole history after a split, and all earlier adjusted closes after a dividend: so the oldest
     common bar decides. If an ordinary fetch has no common bar, too much time has passed to know.
     """
-    if stock.source not in (history.source, *AS_TRADED):
+    if history.is_quote or stock.source not in (history.source, *AS_TRADED):
         return False
     oldest = next((bar for bar in history.bars if bar.date in known), None)
     if oldest is None:

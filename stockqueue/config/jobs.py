@@ -29,7 +29,7 @@ class PortfolioPriority(Section):
     portfolio_priority_boost: Annotated[int, Field(ge=0, le=1000)] = 10
     """Points that a login adds to the score of the user's stocks."""
     max_concurrent_per_user: Count = 3
-    """Maximum number of jobs of one user that are queued or running at the same time."""
+    """Maximum number of requests of one user's jobs in a queue at a time; quote_size fetches are one request."""
 
 
 class DataFetch(Section):
@@ -37,8 +37,10 @@ class DataFetch(Section):
 
     batch_size: Annotated[int, Field(ge=1, le=1000)] = 10
     """Stocks in one stock_batch_fetch job."""
+    quote_size: Annotated[int, Field(ge=1, le=99)] = 50
+    """Stocks in one request for quotes; 1: no quotes, a chart for each stock."""
     concurrency: Annotated[int, Field(ge=1, le=50)] = 4
-    """Stocks of one stock_batch_fetch job that are fetched at the same time."""
+    """Charts that a process fetches at the same time."""
     rate_limit: Count = 60
     """Maximum number of requests a minute to one source; integration.apis has the limits of each source."""
     sources: Annotated[

@@ -15,7 +15,6 @@ COMPONENTS = {
     "operations": "portfolio",
     "console": "portfolio",
     "market": "fetcher",
-    "market.jobs.fetch": "fetcher",
     "tasks.jobs.fetch": "fetcher",
     "market.analysis.technical.indicators": "analyzer",
     "market.llm": "analyzer",

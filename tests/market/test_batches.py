@@ -9,7 +9,7 @@ import pytest
 from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
-from market.jobs import fetch
+from market.jobs.fetches import asking, storing
 from market.jobs.requests import request_batches, request_fetches
 from market.models import PriceBar, Stock
 from market.prices.store import Stored, store_histories
@@ -28,7 +28,7 @@ SYMBOLS = [f"TOGETHER{number}" for number in range(8)]
 def in_groups(configured, monkeypatch) -> None:
     """All that is under way, two of these batches, counts as come together."""
     configured(**{"stock_jobs.data_fetch.concurrency": 2})
-    monkeypatch.setattr(fetch, "TOGETHER", 60.0)
+    monkeypatch.setattr(asking, "TOGETHER", 60.0)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def spoil(monkeypatch) -> dict[str, dict[str, Any]]:
         history = fetch_history(symbol, *days)
         return replace(history, bars=[Bar(*bar)._replace(**changes.get(symbol, {})) for bar in history.bars])
 
-    monkeypatch.setattr("market.jobs.fetch.fetch_history", fetch)
+    monkeypatch.setattr("market.jobs.fetches.asking.fetch_history", fetch)
     return changes
 
 
@@ -126,7 +126,7 @@ def test_a_database_that_fails_ends_the_attempt_and_the_next_goes_on_with_what_i
 
     job = batch("AAPL", "MSFT", "IINN")
     with monkeypatch.context() as patched:
-        patched.setattr(fetch, "store_histories", store)
+        patched.setattr(storing, "store_histories", store)
         assert run_job(job.pk, "worker") is None
     job.refresh_from_db()
     assert (job.status, job.retries, job.error) == ("pending", 1, "OperationalError: the disk is full")
@@ -143,7 +143,9 @@ def test_a_database_that_fails_ends_the_attempt_and_the_next_goes_on_with_what_i
 def test_a_stock_that_was_removed_while_yahoo_answered_costs_no_other(batch, monkeypatch):
     job = batch("AAPL", "MSFT", "IINN")
     gone = Stock.objects.filter(symbol="MSFT")
-    monkeypatch.setattr(fetch, "keep_sessions", lambda exchange: gone.delete())  # called before anything is stored
+    monkeypatch.setattr(
+        "market.jobs.fetches.batch.keep_sessions", lambda exchange: gone.delete()
+    )  # called before anything is stored
     result = run_job(job.pk, "worker")
     assert result
     assert result["results"]["MSFT"] == {"success": False, "error": "MSFT no longer exists"}

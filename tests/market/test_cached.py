@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from market.freshness import stale_at
-from market.jobs import fetch
+from market.jobs.fetches import asking
 from market.jobs.requests import request_batches, request_fetches
 from market.models import SourceUse, Stock
 from market.prices.store import store_history
@@ -81,7 +81,7 @@ def test_an_error_that_does_not_pass_is_not_waited_for(store, monkeypatch):
         raise AccessRefused("The source wants a better key")
 
     store("AAPL")
-    monkeypatch.setattr(fetch, "fetch_history", refuse)
+    monkeypatch.setattr(asking, "fetch_history", refuse)
     job = new_job()
 
     result = done(job)

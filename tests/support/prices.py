@@ -1,8 +1,8 @@
 """These functions store prices as fetches do, and have Yahoo serve them."""
 
 from collections.abc import Sequence
-from dataclasses import astuple
-from datetime import date
+from dataclasses import astuple, replace
+from datetime import date, timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -11,7 +11,7 @@ from market.models import Stock
 from market.prices.store import store_history, upsert_bars
 from market.sources.base import Bar, History
 from tests.support.standins import yahoo_chart
-from tests.support.standins.yahoo import daily_bars, last_weekday
+from tests.support.standins.yahoo import YahooStandIn, daily_bars, last_weekday
 
 LAST_SESSION = last_weekday()
 """The day of the newest bar that the stand-in for Yahoo serves today."""
@@ -37,6 +37,22 @@ def serve(yahoo: Any, bars: Sequence[yahoo_chart.Bar], exchange: str = "CCC") ->
     """Have Yahoo know AAPL with these bars."""
     yahoo.touched.append("AAPL")
     yahoo.server.serve("AAPL", bars, exchange=exchange)
+
+
+def quotable(server: YahooStandIn, *symbols: str) -> list[Stock]:
+    """Stale stocks of an exchange that never closes, for which quotes can stand: Yahoo has a bar more than stored."""
+    today = timezone.now().date()
+    days = [today - timedelta(days=age) for age in range(25, 0, -1)]
+    for symbol in symbols:
+        plain = daily_bars(symbol, len(days))
+        bars = [replace(bar, date=day, adj_close=bar.close) for bar, day in zip(plain, days, strict=True)]
+        server.serve(symbol, bars, timezone="UTC")
+        Stock.objects.get_or_create(symbol=symbol)
+        known = [Bar(*astuple(bar)) for bar in bars[:-1]]
+        answer = History(symbol, "yahoo_finance", known, exchange="CCC", currency="USD")
+        store_history(answer, timezone.now() - timedelta(days=1))
+    stocks = Stock.objects.in_bulk(symbols, field_name="symbol")
+    return [stocks[symbol] for symbol in symbols]
 
 
 def stored_days(stock: Stock) -> list[date]:

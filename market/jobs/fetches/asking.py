@@ -1,0 +1,144 @@
+"""Asks the sources for the histories of stocks, one request for each stock, a few requests at a time."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from functools import cache, partial
+from queue import Empty, SimpleQueue
+from threading import Semaphore
+from typing import NamedTuple
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from market.jobs.fetches.parameters import FetchParameters
+from market.jobs.sources import ask_source
+from market.prices.store import note_miss
+from market.sources import fetch_history, last_good_day
+from market.sources.base import History, MalformedAnswer, SourceError, SymbolNotFound
+from market.sources.concurrency import taking
+from tasks.models import Job
+from tasks.running.handlers import JobError, JobSnoozed
+from tasks.running.retries import retries_left
+
+TOGETHER = 0.1
+"""Seconds that an answer waits for other answers, so that one transaction stores all."""
+READERS = 2
+"""Threads beyond the number of concurrent requests."""
+UNDER_WAY = 3
+"""Stocks in flight for each concurrent request, so that no thread waits while answers are stored."""
+
+
+class Question(NamedTuple):
+    """A request for the history of a stock, at the expense of a job."""
+
+    job: Job
+    symbol: str
+
+
+Answer = tuple[Question, "Future[History]"]
+"""A question with a future: a history from the sources, or JobError, or JobSnoozed."""
+
+
+def concurrency() -> int:
+    """The most concurrent requests of a process."""
+    return int(settings.JOB_PROCESSOR.stock_jobs.data_fetch.concurrency)
+
+
+def ask(question: Question, parameters: FetchParameters) -> History:
+    """A stock's history from the sources; source errors become JobError. An unknown symbol counts as checked.
+
+    JobSnoozed if no source is available now.
+    """
+    job, symbol = question
+    first = parameters.first_day(timezone.now().date())
+    try:
+        return ask_source(job, lambda: fetch_history(symbol, first, parameters.end))
+    except SourceError as error:
+        if isinstance(error, SymbolNotFound) and parameters.start is None:  # a range may end before its first day
+            raise JobError(str(error), effect=partial(note_miss, symbol, timezone.now())) from error
+        raise JobError(str(error), retryable=error.retryable) from error
+
+
+def ask_here(question: Question, parameters: FetchParameters) -> Answer:
+    """Ask for a single stock, in this thread."""
+    answer: Future[History] = Future()
+    try:
+        answer.set_result(ask(question, parameters))
+    except (JobError, JobSnoozed) as error:
+        answer.set_exception(error)
+    return question, answer
+
+
+def ask_together(questions: Iterable[Question], parameters: FetchParameters) -> Iterator[list[Answer]]:
+    """Ask for several stocks, as many at a time as configured; yields answers as they arrive."""
+    at_once = concurrency()
+    under_way: dict[Future[History], Question] = {}
+    ended: SimpleQueue[Future[History]] = SimpleQueue()
+    try:
+        for question in questions:
+            asked = _threads(at_once).submit(_ask_in_thread, question, parameters, _turns(at_once))
+            under_way[asked] = question
+            asked.add_done_callback(ended.put)
+            while len(under_way) >= UNDER_WAY * at_once:
+                yield _take_ended(under_way, ended)
+        while under_way:
+            yield _take_ended(under_way, ended)
+    finally:
+        for answer in under_way:
+            answer.cancel()
+
+
+def ends_attempt(error: Exception) -> bool:
+    """Whether an error makes other requests likely to fail as well, so that they are not sent."""
+    if isinstance(error, JobError):
+        return error.retryable and not isinstance(error.__cause__, MalformedAnswer)
+    return isinstance(error, JobSnoozed)
+
+
+def why_last_good(question: Question, parameters: FetchParameters, failure: JobError) -> str:
+    """Why the last good bars are the answer, if bars are stored and no attempt will follow; else empty.
+
+    The stock does not count as checked, and stays stale. An unknown symbol is an answer already, and a range of days
+    has no fallback.
+    """
+    if parameters.start is not None or isinstance(failure.__cause__, SymbolNotFound):
+        return ""
+    if failure.retryable and retries_left(question.job):
+        return ""
+    day = last_good_day(question.symbol)
+    return f"{failure}; the last good bars, of {day}, are shown" if day else ""
+
+
+def _take_ended(under_way: dict["Future[History]", Question], ended: "SimpleQueue[Future[History]]") -> list[Answer]:
+    """The next answer and all answers within TOGETHER seconds, in the order of their requests."""
+    found = {ended.get()}
+    wait(under_way, timeout=TOGETHER)
+    with suppress(Empty):
+        while True:
+            found.add(ended.get_nowait())
+    return [(under_way.pop(answer), answer) for answer in list(under_way) if answer in found]
+
+
+@cache
+def _threads(at_once: int) -> ThreadPoolExecutor:
+    """A process's threads for fetching, which keep their sessions open from batch to batch.
+
+    Threads outnumber requests, so that requests go out while some threads read answers.
+    """
+    return ThreadPoolExecutor(at_once + READERS, thread_name_prefix="fetch")
+
+
+@cache
+def _turns(at_once: int) -> Semaphore:
+    """The limit of concurrent requests for all batches of a process."""
+    return Semaphore(at_once)
+
+
+def _ask_in_thread(question: Question, parameters: FetchParameters, turns: Semaphore) -> History:
+    try:
+        with taking(turns):
+            return ask(question, parameters)
+    finally:
+        connection.close()  # counting a request opened a connection, not needed again soon

@@ -1,0 +1,60 @@
+"""Asks for quotes of many stocks at once, and tells for which stocks a chart is needed instead."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from django.utils import timezone
+
+from market.jobs.fetches.parameters import quote_size
+from market.models import Stock
+from market.prices.continuity import Continuity, NoContinuity
+from market.sources import fetch_quotes
+from market.sources.base import History, Quote, SourceError
+from market.sources.budget import spending
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Quoted:
+    """Answers from quotes, and the reasons why the other stocks need a chart; by symbol."""
+
+    histories: dict[str, History] = field(default_factory=dict)
+    why_chart: dict[str, str] = field(default_factory=dict)
+
+
+def ask_for_quotes(stocks: Sequence[Stock], *, background: bool) -> Quoted:
+    """Ask for quotes of the stocks whose bars a quote can continue. Never raises SourceError.
+
+    If the request fails, its stocks need charts. `background`: which budget the requests count against.
+    """
+    quoted = Quoted()
+    continuity = Continuity.of(stocks, timezone.now())
+    asked = []
+    for stock in stocks:
+        if reason := continuity.why_none_can(stock):
+            quoted.why_chart[stock.symbol] = reason
+        else:
+            asked.append(stock)
+    for first in range(0, len(asked), quote_size()):
+        _ask(asked[first : first + quote_size()], continuity, quoted, background=background)
+    return quoted
+
+
+def _ask(stocks: Sequence[Stock], continuity: Continuity, quoted: Quoted, *, background: bool) -> None:
+    try:
+        with spending(background=background):
+            answers = fetch_quotes([stock.symbol for stock in stocks])
+    except SourceError as error:
+        logger.warning("no quotes of %d stocks: %s", len(stocks), error)
+        quoted.why_chart |= {stock.symbol: f"no quotes: {error}" for stock in stocks}
+        return
+    for stock in stocks:
+        answer = answers[stock.symbol]
+        try:
+            if not isinstance(answer, Quote):
+                raise NoContinuity(answer)
+            quoted.histories[stock.symbol] = continuity.continued(stock, answer)
+        except NoContinuity as reason:
+            quoted.why_chart[stock.symbol] = str(reason)
