@@ -1,13 +1,18 @@
-"""From the login's POST until the last of 10 stale holdings is stored: one worker, 200 ms for each of Yahoo's answers.
+"""From the login's POST until the last stale holding is stored, and published on MQTT.
 
-Everything is as shipped: gunicorn, the worker's command, Redis, the real yfinance. Only Yahoo is a stand-in. Time is
-taken from before the login form is fetched until another database connection sees the last stock as checked.
+Everything is as shipped: gunicorn, the foreground worker, the bridge, Redis, the caps, the real yfinance. Only Yahoo
+is a stand-in, with 200 ms for each answer. Time is taken from before the login form is fetched until another database
+connection sees the last stock as checked. The least possible time is that of a login without holdings, which checks
+the password, and of one request.
 """
 
 import os
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import django
 
@@ -18,68 +23,146 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
+from django.utils import timezone
 
 from benchmarks.options import Options
 from benchmarks.report import Spread, publish
-from market.models import Stock
+from market.models import PriceBar, Stock
 from operations.local.child_processes import free_port, is_listening, spawn, stop, wait_until
 from operations.local.http_client import Browser
+from operations.local.mqtt_subscriber import Subscriber
 from operations.local.process_plan import plan
 from portfolio.models import Holding, Portfolio
+from stockqueue.config.addresses import MqttAddress
 from tasks.models import Job
+from tests.support.prices import quotable
+from tests.support.servers import MosquittoServer
 from tests.support.standins.yahoo import YahooStandIn, daily_bars
 
-HOLDINGS = 10
 LATENCY = 0.2
 ROOT = Path(__file__).parents[1]
+
+
+class Login(NamedTuple):
+    """Seconds until the last holding was stored, seconds from then to its publication, and requests to Yahoo."""
+
+    stored: float
+    published: float
+    requests: int
+
+
+class Site(NamedTuple):
+    """The running system."""
+
+    address: str
+    yahoo: YahooStandIn
+    subscriber: Subscriber
 
 
 def main() -> None:
     options = Options("login", __doc__)
     options.add_size("runs", "logins of each kind", 20, smallest=1)
-    runs = options.parse().runs
+    options.add_sizes("holdings", "numbers of holdings", [10, 100, 500], smallest=[2])
+    arguments = options.parse()
     call_command("migrate", verbosity=0)
     with ExitStack() as stack:
-        yahoo = stack.enter_context(YahooStandIn(latency=LATENCY))
-        browse = start_site(stack, yahoo)
-        log_in(browse, yahoo, "WARM")
-        figures = {
-            "yfinance knows the time zones": Spread.of([log_in(browse, yahoo, "WARM") for _ in range(runs)]),
-            "the stocks are new to it": Spread.of([log_in(browse, yahoo, f"NEW{run}") for run in range(runs)]),
-        }
-    title = f"Login to last of {HOLDINGS} stale holdings stored, {connection.vendor}"
-    publish(f"login-{connection.vendor}", title, "seconds", figures)
+        site = start_site(stack)
+        User.objects.create_user("idle", password="secret")
+        cold = log_in(site, known("COLD", 10, site.yahoo))
+        least = [log_in_idle(site) + LATENCY for _ in range(arguments.runs)]
+        report("least possible", [Login(one, 0.0, 1) for one in least], least)
+        report("10 holdings, without cookie and crumb", [cold], least)
+        for count in arguments.holdings:
+            user = known(f"KNOWN{count}", count, site.yahoo)
+            log_in(site, user)
+            report(f"{count} holdings", [log_in(site, user) for _ in range(arguments.runs)], least)
+        new = [log_in(site, unknown(f"NEW{run}", 10, site.yahoo)) for run in range(arguments.runs)]
+        report("10 holdings that are new to the system", new, least)
 
 
-def start_site(stack: ExitStack, yahoo: YahooStandIn) -> str:
-    """The shipped web server and foreground worker; the site's address."""
+def report(name: str, logins: Sequence[Login], least: Sequence[float]) -> None:
+    fastest = Spread.of(least).median
+    figures = {
+        "until stored, s": [login.stored for login in logins],
+        "from then until published, s": [login.published for login in logins],
+        "requests to Yahoo": [float(login.requests) for login in logins],
+        "ratio to the least possible": [login.stored / fastest for login in logins],
+    }
+    key = name.replace(" ", "-").replace(",", "")
+    publish(
+        f"login-{connection.vendor}-{key}",
+        f"Login, {name}, {connection.vendor}",
+        "seconds, requests and ratio",
+        {label: Spread.of(values) for label, values in figures.items()},
+    )
+
+
+def start_site(stack: ExitStack) -> Site:
+    """The shipped web server, foreground worker and bridge."""
+    yahoo = stack.enter_context(YahooStandIn(latency=LATENCY))
+    mqtt = stack.enter_context(MosquittoServer())
+    address = MqttAddress(mqtt.host, mqtt.port, None, None, tls=False, protocol="5")
     port = free_port()
-    commands = plan(http_port=port, mqtt=settings.MQTT).programs
+    commands = plan(http_port=port, mqtt=address).programs
+    environment = os.environ | yahoo.environment | {"MQTT_URL": mqtt.url}
     log = stack.enter_context((settings.VAR / "output.log").open("wb"))
-    for name in ("web", "foreground"):
-        process = spawn(commands[name], cwd=ROOT, env=os.environ | yahoo.environment, output=log.fileno())
+    for name in ("web", "foreground", "bridge"):
+        process = spawn(commands[name], cwd=ROOT, env=environment, output=log.fileno())
         stack.callback(stop, process)
     wait_until(lambda: is_listening("127.0.0.1", port), "the web server")
     wait_until(lambda: bool(current_app.control.ping(timeout=0.5, limit=1)), "the worker", timeout=60)
-    return f"http://127.0.0.1:{port}"
+    subscriber = stack.enter_context(Subscriber(mqtt.host, mqtt.port, "stock/fetch/+"))
+    return Site(f"http://127.0.0.1:{port}", yahoo, subscriber)
 
 
-def log_in(site: str, yahoo: YahooStandIn, name: str) -> float:
-    """Seconds that one login of a user with ten stale stocks takes; the user is made where there is none."""
-    if not User.objects.filter(username=name).exists():
-        portfolio = Portfolio.objects.create(user=User.objects.create_user(name, password="secret"), name="Main")
-        for number in range(HOLDINGS):
-            stock = Stock.objects.create(symbol=f"{name}-{number}")
-            yahoo.serve(stock.symbol, daily_bars(stock.symbol, 30))
-            Holding.objects.create(portfolio=portfolio, stock=stock, shares=1, buy_price=1 + number)
-    Stock.objects.filter(symbol__startswith=f"{name}-").update(checked_at=None)
-    stale = Stock.objects.filter(symbol__startswith=f"{name}-", checked_at=None)
+def known(name: str, count: int, yahoo: YahooStandIn) -> str:
+    """A user with so many holdings that were fetched yesterday."""
+    _hold(name, quotable(yahoo, *(f"{name}-{number}" for number in range(count))))
+    return name
+
+
+def unknown(name: str, count: int, yahoo: YahooStandIn) -> str:
+    """A user with so many holdings that were never fetched."""
+    stocks = [Stock.objects.create(symbol=f"{name}-{number}") for number in range(count)]
+    for stock in stocks:
+        yahoo.serve(stock.symbol, daily_bars(stock.symbol, 30))
+    _hold(name, stocks)
+    return name
+
+
+def _hold(name: str, stocks: Sequence[Stock]) -> None:
+    portfolio = Portfolio.objects.create(user=User.objects.create_user(name, password="secret"), name="Main")
+    Holding.objects.bulk_create(
+        Holding(portfolio=portfolio, stock=stock, shares=1, buy_price=1 + rank) for rank, stock in enumerate(stocks)
+    )
+
+
+def log_in_idle(site: Site) -> float:
+    """Seconds that a login without holdings takes."""
     began = time.perf_counter()
-    Browser(site).log_in(name, "secret")
-    wait_until(lambda: not stale.exists(), "the last holding", timeout=60)
-    took = time.perf_counter() - began
+    Browser(site.address).log_in("idle", "secret")
+    return time.perf_counter() - began
+
+
+def log_in(site: Site, name: str) -> Login:
+    """Log a user in, whose holdings are stale: those with bars lack the bar of yesterday."""
+    held = Stock.objects.filter(symbol__startswith=f"{name}-")
+    yesterday = timezone.now() - timedelta(days=1)
+    PriceBar.objects.filter(stock__in=held, date=yesterday.date()).delete()
+    held.exclude(checked_at=None).update(checked_at=yesterday)
+    count, asked, heard = held.count(), len(site.yahoo.requests), len(site.subscriber.messages)
+    began_at, began = timezone.now(), time.perf_counter()
+    fresh = held.filter(checked_at__gt=began_at)
+    Browser(site.address).log_in(name, "secret")
+    wait_until(lambda: fresh.count() == count, "the last holding", timeout=60)
+    stored = time.perf_counter()
+    ended = b'"event":"completed"'
+    site.subscriber.wait_for(
+        lambda messages: sum(ended in message.payload for message in messages[heard:]) >= count, timeout=60
+    )
+    published = time.perf_counter()
     wait_until(lambda: not Job.objects.filter(status__in=Job.ACTIVE).exists(), "the last job")
-    return took
+    return Login(stored - began, published - stored, len(site.yahoo.requests) - asked)
 
 
 if __name__ == "__main__":
