@@ -174,6 +174,17 @@ def test_workers_that_claim_at_once_share_the_jobs(together, seen):
     check_jobs(jobs)
 
 
+def test_a_claimed_job_runs_alone_if_the_database_is_lost_before_the_others_are_claimed(together, seen, monkeypatch):
+    def lose(*_place: object, **_options: object) -> list[Job]:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    jobs = queue_up("A", "B")
+    monkeypatch.setattr(lifecycle, "claim_together", lose)
+    assert set(run_message(jobs[0].pk, "worker")) == {jobs[0].pk}
+    assert seen == [["A"]]
+    assert states(*jobs) == ["completed", "queued"]
+
+
 def test_one_message_is_sent_for_each_cohort(together, redis_without_workers: RedisServer, point_to, configured):
     point_to(redis_without_workers.url)
     with Redis.from_url(redis_without_workers.url) as redis:
