@@ -76,9 +76,10 @@ def claim_together(cohort: str, queue: str, worker_id: str, *, claimed_with: UUI
     with transaction.atomic():
         # Otherwise two workers could choose the same jobs, and leave other jobs without a message.
         job_sql().lock(f"cohorts in {queue}")
-        pending = _first(admitted.filter(status=Status.PENDING), most)
-        queued = _first(admitted.filter(status=Status.QUEUED), most)
-        chosen = sorted(pending + queued, key=lambda job: (job.priority, job.created_at))[:most]
+        # In this order, and each job once: its sender may mark a job as queued between the two queries.
+        found = {job.pk: job for job in _first(admitted.filter(status=Status.PENDING), most)}
+        found |= {job.pk: job for job in _first(admitted.filter(status=Status.QUEUED), most)}
+        chosen = sorted(found.values(), key=lambda job: (job.priority, job.created_at))[:most]
         ids = [job.pk for job in chosen]
         mark_queued([job.pk for job in chosen if job.status == Status.PENDING])
         started = _started(worker_id, claimed_with)

@@ -185,6 +185,24 @@ def test_a_claimed_job_runs_alone_if_the_database_is_lost_before_the_others_are_
     assert states(*jobs) == ["completed", "queued"]
 
 
+def test_a_message_runs_a_full_cohort_even_if_its_sender_marks_the_jobs_as_queued_meanwhile(
+    together, seen, monkeypatch
+):
+    jobs = ask("A", "B", "C", "D")
+    let_in()
+    read = lifecycle._first
+
+    def read_and_mark(waiting: Any, most: int) -> list[Job]:
+        found = read(waiting, most)
+        lifecycle.mark_queued([job.pk for job in jobs])
+        return found
+
+    monkeypatch.setattr(lifecycle, "_first", read_and_mark)
+    run_message(jobs[0].pk, "worker")
+    assert seen == [["A", "B", "C", "D"]]
+    assert states(*jobs) == ["completed"] * 4
+
+
 def test_one_message_is_sent_for_each_cohort(together, redis_without_workers: RedisServer, point_to, configured):
     point_to(redis_without_workers.url)
     with Redis.from_url(redis_without_workers.url) as redis:
