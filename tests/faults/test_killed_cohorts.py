@@ -22,6 +22,14 @@ BY_CHART = ("CK3",)
 ONE = (*WORKER, "-c", "1", "--without-mingle")
 
 
+@pytest.fixture
+def environment(new_redis, point_to, yahoo, configuration_file) -> dict[str, str]:
+    """The variables of workers whose heartbeats are missed after seconds."""
+    point_to(new_redis.url)
+    quick = configuration_file(**{"worker.heartbeat_interval": 1})
+    return {"CELERY_BROKER_URL": new_redis.url, "STOCKQUEUE_CONFIG": str(quick), **yahoo.server.environment}
+
+
 def ask(yahoo) -> list[Job]:
     """Fetches of three stocks that quotes answer for, and of one that needs its chart."""
     yahoo.touched += [*QUOTED, *BY_CHART]
@@ -79,14 +87,7 @@ def test_wherever_a_process_dies_its_members_are_rescued_once_and_ended_ones_are
             assert retried(job) == expected[1] - 1
 
 
-def test_a_cohort_whose_worker_dies_is_done_by_another(new_redis, point_to, start, yahoo, configuration_file):
-    point_to(new_redis.url)
-    quick = configuration_file(**{"worker.heartbeat_interval": 1})
-    environment = {
-        "CELERY_BROKER_URL": new_redis.url,
-        "STOCKQUEUE_CONFIG": str(quick),
-        **yahoo.server.environment,
-    }
+def test_a_cohort_whose_worker_dies_is_done_by_another(environment, start, yahoo):
     jobs = ask(yahoo)
     asked = len(yahoo.server.quote_requests())
     yahoo.server.hold_back()
@@ -102,16 +103,7 @@ def test_a_cohort_whose_worker_dies_is_done_by_another(new_redis, point_to, star
     assert [retried(job) for job in jobs] == [1] * 4
 
 
-def test_a_stopped_worker_that_goes_on_writes_nothing_of_its_cohort(
-    new_redis, point_to, start, yahoo, configuration_file
-):
-    point_to(new_redis.url)
-    quick = configuration_file(**{"worker.heartbeat_interval": 1})
-    environment = {
-        "CELERY_BROKER_URL": new_redis.url,
-        "STOCKQUEUE_CONFIG": str(quick),
-        **yahoo.server.environment,
-    }
+def test_a_stopped_worker_that_goes_on_writes_nothing_of_its_cohort(environment, start, yahoo):
     jobs = ask(yahoo)
     asked = len(yahoo.server.quote_requests())
     yahoo.server.hold_back()

@@ -33,8 +33,6 @@ FETCH = Job.Type.STOCK_FETCH
 FOREGROUND = Job.Queue.FOREGROUND
 SIZE = 4
 
-Store = Callable[[Sequence[Job]], list[JobResult]]
-
 
 def write(jobs: Sequence[Job]) -> list[JobResult]:
     """The effect of each job: a stock with its symbol."""
@@ -129,7 +127,6 @@ def test_an_admitted_job_whose_message_is_not_out_yet_is_claimed_too(together, s
 def test_a_job_that_waits_for_admission_is_not_claimed(together, seen, configured, user):
     configured(**{"stock_jobs.portfolio_priority.max_concurrent_per_user": 1})
     jobs = queue_up("A", "B", "C", "D", "E", user=user)
-    lifecycle.mark_queued([])
     assert states(*jobs) == ["queued"] * 4 + ["pending"]
     lifecycle.cancel([jobs[0].pk], "by a test")
     run_message(jobs[0].pk, "worker")
@@ -203,7 +200,7 @@ def test_a_message_runs_a_full_cohort_even_if_its_sender_marks_the_jobs_as_queue
     assert states(*jobs) == ["completed"] * 4
 
 
-def test_one_message_is_sent_for_each_cohort(together, redis_without_workers: RedisServer, point_to, configured):
+def test_one_message_is_sent_for_each_cohort(together, redis_without_workers: RedisServer, point_to):
     point_to(redis_without_workers.url)
     with Redis.from_url(redis_without_workers.url) as redis:
         redis.flushall()
