@@ -114,7 +114,8 @@ def _end_part(part: Part) -> Endings:
         with transaction.atomic():
             held = lifecycle.hold(part.jobs)
             results = part.store(held) if held else []
-            release_next([lifecycle.complete(job, *result) for job, result in zip(held, results, strict=True)])
+            results_of = {job.pk: result for job, result in zip(held, results, strict=True)}
+            release_next(lifecycle.complete_together(results_of))
     except SoftTimeLimitExceeded:
         raise
     except Exception as error:  # noqa: BLE001  (the jobs end with the error, and the error is logged)

@@ -46,7 +46,7 @@ class Sql(str):
 class Transition:
     """The form of an UPDATE that checks and changes jobs at once, without the values of its parameters.
 
-    Its parameters, in order: values of `changes`, ids, statuses, values of `conditions`.
+    Its parameters, in order: values of `changes`, the JSON of `own` (if any), ids, statuses, values of `conditions`.
     """
 
     jobs: int
@@ -54,8 +54,12 @@ class Transition:
     statuses: int
     events: int
     """The number of events for each changed job."""
+    told: tuple[str, ...]
+    """The fields whose new values are in the events."""
     changes: tuple[tuple[str, Sql | None], ...]
     """The fields to set, each with its SQL, or with None for a parameter."""
+    own: tuple[str, ...]
+    """The fields to set to a value of each job's own. The JSON has a list of objects, each with an id and values."""
     conditions: tuple[tuple[str, str], ...]
     """Fields with the operators that compare them with a parameter."""
     returned: tuple[str, ...]
@@ -93,18 +97,25 @@ class JobSql(ABC):
         """
 
 
-def update_jobs(transition: Transition, chosen: str) -> str:
-    """The UPDATE of a transition. `chosen` is the condition with the parameters of the ids."""
+def update_jobs(transition: Transition, chosen: str, own: str) -> str:
+    """The UPDATE of a transition. `chosen` is the condition with the parameters of the ids.
+
+    `own` is the table with each job's own values, with a parameter for the JSON. Its column `own_id` has the job's id.
+    """
     sets = [f'"last_seq" = "last_seq" + {transition.events}']
     sets += (f'"{COLUMNS[name].column}" = {"%s" if sql is None else sql}' for name, sql in transition.changes)
+    sets += (f'"{COLUMNS[name].column}" = "own"."{name}"' for name in transition.own)
     where = [chosen, f'"status" IN ({placeholders(transition.statuses)})']
+    if transition.own:
+        where.insert(0, f'"{JOBS}"."id" = "own"."own_id"')
     where += (f'"{COLUMNS[name].column}" {operator} %s' for name, operator in transition.conditions)
     if transition.only_alone:
         where.append(f"NOT {_OTHERS_WAIT}")
     returned = ", ".join(f'"{JOBS}"."{COLUMNS[name].column}"' for name in transition.returned)
     others_wait = _OTHERS_WAIT if transition.asks_for_others else "NULL"
     return (
-        f'UPDATE "{JOBS}" SET {", ".join(sets)} WHERE {" AND ".join(where)} '  # noqa: S608
+        f'UPDATE "{JOBS}" SET {", ".join(sets)} {f"FROM {own} " if transition.own else ""}'  # noqa: S608
+        f"WHERE {' AND '.join(where)} "
         f'RETURNING {returned}, {others_wait} AS "others_wait"'
     )
 
@@ -124,6 +135,11 @@ def insert_events(jobs: str, events: int, payload: str, details: str, *, at: str
 def facts() -> str:
     """The facts of a payload as arguments of a function that builds JSON: each name, then its value."""
     return ", ".join(["'state', \"status\"", *(f"""'{name}', "{name}\"""" for name in FACTS)])
+
+
+def new_values(transition: Transition) -> str:
+    """The fields of `told` as arguments of a function that builds JSON: each name, then its new value."""
+    return ", ".join(f"""'{name}', "{COLUMNS[name].column}\"""" for name in transition.told)
 
 
 def now() -> Any:

@@ -22,6 +22,7 @@ from tasks.sql.base import (
     execute,
     facts,
     insert_events,
+    new_values,
     now,
     placeholders,
     update_jobs,
@@ -64,13 +65,22 @@ def _change(transition: Transition) -> str:
         # Everybody locks rows in the same order, so that two changes of the same jobs do not deadlock. The lock does
         # not block inserts of events and requests for the jobs (KEY SHARE).
         chosen = f'"id" IN (SELECT "id" FROM "{JOBS}" WHERE {chosen} ORDER BY "id" FOR NO KEY UPDATE)'  # noqa: S608
+    payload = _payload('"detail"')
+    if transition.told:
+        payload += f" || jsonb_build_object({new_values(transition)})"
     details = (  # usually one event; a function call would make the statement a tenth slower
         '(SELECT %s::jsonb -> 0, 1) AS "told" ("detail", "number")'
         if transition.events == 1
         else 'jsonb_array_elements(%s::jsonb) WITH ORDINALITY AS "told" ("detail", "number")'
     )
-    events = insert_events("changed", transition.events, _payload('"detail"'), details)
-    return f"WITH changed AS ({update_jobs(transition, chosen)}), told AS ({events}) SELECT * FROM changed"  # noqa: S608
+    events = insert_events("changed", transition.events, payload, details)
+    update = update_jobs(transition, chosen, _own(transition))
+    return f"WITH changed AS ({update}), told AS ({events}) SELECT * FROM changed"  # noqa: S608
+
+
+def _own(transition: Transition) -> str:
+    columns = ['"own_id" uuid', *(f'"{name}" {COLUMNS[name].db_type(connection)}' for name in transition.own)]
+    return f'jsonb_to_recordset(%s) AS "own" ({", ".join(columns)})'
 
 
 def _payload(detail: str) -> str:

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from tasks.models import Job, JobEvent
 from tasks.sql.base import (
+    COLUMNS,
     INSERT_REQUESTS,
     JOBS,
     Details,
@@ -43,7 +44,7 @@ class SqliteJobSql(JobSql):
             rows = execute(_change(transition), parameters)
             if ids := [row[place] for row in rows]:
                 told = [event, now(), json.dumps(details)]
-                execute(f"{_insert_events(len(details))} {_of(ids)}", [*told, *ids])
+                execute(f"{_insert_events(transition)} {_of(ids)}", [*told, *ids])
         return rows
 
     def insert_jobs(
@@ -61,7 +62,12 @@ class SqliteJobSql(JobSql):
 
 @lru_cache
 def _change(transition: Transition) -> str:
-    return update_jobs(transition, f'"id" IN ({placeholders(transition.jobs)})')
+    return update_jobs(transition, f'"id" IN ({placeholders(transition.jobs)})', _own(transition))
+
+
+def _own(transition: Transition) -> str:
+    values = ", ".join(f"""json_extract("value", '$.{name}') AS "{name}\"""" for name in ("own_id", *transition.own))
+    return f'(SELECT {values} FROM json_each(%s)) AS "own"'  # noqa: S608
 
 
 def _of(ids: Sequence[str]) -> str:
@@ -72,9 +78,14 @@ def _payload(detail: str) -> str:
     return f"json_patch(json_object({facts()}), {detail})"
 
 
-def _insert_events(count: int) -> str:
+@lru_cache
+def _insert_events(transition: Transition) -> str:
     details = '(SELECT "value" AS "detail", "key" + 1 AS "number" FROM json_each(%s)) AS "told"'
-    return insert_events(JOBS, count, _payload('"detail"'), details)
+    payload = _payload('"detail"')
+    if transition.told:
+        values = (f"""'$.{name}', json("{COLUMNS[name].column}")""" for name in transition.told)
+        payload = f"json_set({payload}, {', '.join(values)})"
+    return insert_events(JOBS, transition.events, payload, details)
 
 
 _INSERT_FIRST_EVENTS = insert_events(

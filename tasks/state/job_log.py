@@ -17,7 +17,7 @@ from tasks.models import Job, JobEvent
 
 Event = JobEvent.Event
 
-FACTS = ("job_type", "symbol", "trigger", "started_at")
+FACTS = ("job_type", "symbol", "trigger", "started_at", "outcome")
 """Job fields that the lines need besides the fields of events; transitions return them."""
 
 _queueing = logging.getLogger("tasks.jobs")
@@ -26,9 +26,7 @@ _ENDS_OF_AN_ATTEMPT = (Event.RETRIED, Event.COMPLETED, Event.FAILED)
 _LEVELS = {Event.PROGRESS: logging.DEBUG, Event.FAILED: logging.WARNING, Event.EXPIRED: logging.WARNING}
 
 
-def tell(
-    jobs: Collection[Job], event: JobEvent.Event, details: Sequence[dict[str, Any]] = ({},), outcome: str = ""
-) -> None:
+def tell(jobs: Collection[Job], event: JobEvent.Event, details: Sequence[dict[str, Any]] = ({},)) -> None:
     """Log that the jobs, in their present state, took a step. No query is made; a rollback logs nothing.
 
     Each job has a line for each of the `details`; all lines are written at once.
@@ -39,7 +37,7 @@ def tell(
     lines: dict[logging.Logger, list[str]] = {}
     for job in jobs:
         logger = job_types.find(job.job_type).logger if event in _BY_WORKERS else _queueing
-        lines.setdefault(logger, []).extend(_line(job, event, detail, outcome) for detail in details)
+        lines.setdefault(logger, []).extend(_line(job, event, detail) for detail in details)
     transaction.on_commit(lambda: _write(level, lines))
 
 
@@ -50,7 +48,7 @@ def _write(level: int, lines: dict[logging.Logger, list[str]]) -> None:
         logger.handle(logger.makeRecord(logger.name, level, __file__, 0, text, (), None, extra={"events": events}))
 
 
-def _line(job: Job, event: JobEvent.Event, details: dict[str, Any], outcome: str) -> str:
+def _line(job: Job, event: JobEvent.Event, details: dict[str, Any]) -> str:
     line = f"job {job.pk} {event} type={job.job_type}"
     if job.symbol:
         line += f" symbol={job.symbol}"
@@ -61,8 +59,8 @@ def _line(job: Job, event: JobEvent.Event, details: dict[str, Any], outcome: str
         line += f" worker={job.worker_id}"
     if event in _ENDS_OF_AN_ATTEMPT and job.started_at is not None:
         line += f" seconds={(timezone.now() - job.started_at).total_seconds():.3f}"
-    if outcome:
-        line += f" outcome={outcome}"
+    if job.outcome:
+        line += f" outcome={job.outcome}"
     if error := details.get("error"):
         line += f" error={json.dumps(error, ensure_ascii=False)}"
     return line

@@ -119,7 +119,21 @@ def report_progress(job: Job, steps: Sequence[dict[str, Any]]) -> Job:
 
 def complete(job: Job, outcome: Job.Outcome, result: dict[str, Any]) -> Job:
     """running → completed, by the worker with the claim."""
-    return _of_claim(job, Event.COMPLETED, {"result": result}, **_completed(outcome, result))
+    return _of_claim(job, Event.COMPLETED, {}, told=["result"], **_completed(outcome=outcome, result=result))
+
+
+def complete_together(results: Mapping[UUID, tuple[Job.Outcome, dict[str, Any]]]) -> list[Job]:
+    """running → completed, for jobs that their claims `hold` in this transaction."""
+    return change(
+        list(results),
+        [Status.RUNNING],
+        Event.COMPLETED,
+        brief=True,
+        leaves_room=True,
+        own={job_id: {"outcome": outcome, "result": result} for job_id, (outcome, result) in results.items()},
+        told=["result"],
+        **_completed(),
+    )
 
 
 def complete_alone(job: Job, outcome: Job.Outcome, result: dict[str, Any]) -> bool:
@@ -127,18 +141,12 @@ def complete_alone(job: Job, outcome: Job.Outcome, result: dict[str, Any]) -> bo
 
     Then the job has to end in a transaction that also admits the next job. Also False if the claim is lost.
     """
-    changes = _completed(outcome, result)
-    return bool(_change_claimed(job, Event.COMPLETED, {"result": result}, only_alone=True, **changes))
+    changes = _completed(outcome=outcome, result=result)
+    return bool(_change_claimed(job, Event.COMPLETED, {}, told=["result"], only_alone=True, **changes))
 
 
-def _completed(outcome: Job.Outcome, result: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "status": Status.COMPLETED,
-        "outcome": outcome,
-        "result": result,
-        "error": "",
-        "finished_at": timezone.now(),
-    }
+def _completed(**outcome: Any) -> dict[str, Any]:
+    return {"status": Status.COMPLETED, "error": "", "finished_at": timezone.now(), **outcome}
 
 
 def fail(job: Job, error: str) -> Job:
@@ -196,24 +204,15 @@ def promote(reasons: Mapping[UUID, dict[str, Any]], priority: int, queue: Job.Qu
 
     Return the changed jobs, which have to be dispatched again.
     """
-    one, *others = reasons.values()
-    are_all_the_same = all(other == one for other in others)  # as when a person sets a priority
-    same: dict[str, Any] = {"priority_reason": one} if are_all_the_same else {}
-    with transaction.atomic():
-        changed = change(
-            list(reasons),
-            Job.WAITING,
-            Event.PROMOTED,
-            only=[("priority", "<>", priority)],
-            priority=priority,
-            queue=queue,
-            **same,
-        )
-        if not are_all_the_same:
-            for job in changed:
-                job.priority_reason = reasons[job.pk]
-            Job.objects.bulk_update(changed, ["priority_reason"])
-    return changed
+    return change(
+        list(reasons),
+        Job.WAITING,
+        Event.PROMOTED,
+        only=[("priority", "<>", priority)],
+        own={job_id: {"priority_reason": reason} for job_id, reason in reasons.items()},
+        priority=priority,
+        queue=queue,
+    )
 
 
 def lock_rows(job_ids: Collection[UUID]) -> None:

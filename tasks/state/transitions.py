@@ -1,5 +1,6 @@
 """Transitions of jobs in the database: a change that checks and changes at once, and an event for each changed job."""
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -27,6 +28,8 @@ def change(
     brief: bool = False,
     leaves_room: bool = False,
     only_alone: bool = False,
+    own: Mapping[UUID, Mapping[str, Any]] | None = None,
+    told: Sequence[str] = (),
     **changes: Any,
 ) -> list[Job]:
     """Change the jobs in one of `statuses`, and insert events. Return the changed jobs in their new state.
@@ -34,7 +37,9 @@ def change(
     Each job gets an event for each of the `details`. `only` has more conditions, such as `("attempt", "=", 2)`.
     `brief`: most fields of the jobs are deferred. `leaves_room`: sets `others_wait` of the jobs (whether more jobs
     wait for admission); a separate query would take longer. `only_alone`: no change while more jobs wait for
-    admission. Changed rows stay locked until the commit, so that `seq` has no gaps.
+    admission. `own`: fields that differ, with the same names for each of the jobs, and values that JSON can express.
+    `told`: the changed fields that the events repeat. Changed rows stay locked until the commit, so that `seq` has no
+    gaps.
     """
     if not job_ids:
         return []
@@ -44,8 +49,10 @@ def change(
         statuses=len(states),
         events=len(details),
         changes=tuple((name, value if isinstance(value, Sql) else None) for name, value in changes.items()),
+        own=tuple(next(iter(own.values()))) if own else (),
+        told=tuple(told),
         conditions=tuple((name, operator) for name, operator, _ in conditions),
-        returned=_BRIEF if brief else _WHOLE,
+        returned=tuple(name for name in COLUMNS if name in {*_BRIEF, *told}) if brief else _WHOLE,
         asks_for_others=leaves_room,
         only_alone=only_alone,
     )
@@ -55,12 +62,13 @@ def change(
             for name, value in changes.items()
             if not isinstance(value, Sql)
         ),
+        *([_as_json(own)] if own else []),
         *(_prepare("id", job_id) for job_id in job_ids),
         *states,
         *(_prepare(name, value) for name, _, value in conditions),
     ]
     jobs = _read(transition.returned, job_sql().change_jobs(transition, parameters, event, details))
-    job_log.tell(jobs, event, details, changes.get("outcome", ""))
+    job_log.tell(jobs, event, details)
     return jobs
 
 
@@ -90,6 +98,10 @@ def _reader(_vendor: str, names: tuple[str, ...]) -> tuple[Any, Any]:
     """The converters from a database row to the values of a job's fields."""
     compiler = Job.objects.all().query.get_compiler(connection=connection)
     return compiler, compiler.get_converters([COLUMNS[name].get_col(JOBS) for name in names])
+
+
+def _as_json(own: Mapping[UUID, Mapping[str, Any]]) -> str:
+    return json.dumps([{"own_id": _prepare("id", job_id), **values} for job_id, values in own.items()], default=str)
 
 
 def _prepare(name: str, value: Any) -> Any:
