@@ -35,6 +35,7 @@ from tasks.delivery import direct
 from tasks.models import Job
 from tasks.running import execute
 from tasks.upkeep import sweeper
+from tests.support import restored_database
 from tests.support.configuration import with_value
 from tests.support.previous_release import PreviousRelease
 from tests.support.rabbit import RabbitServer
@@ -72,10 +73,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """The test database; transactional tests leave it as the migrations do."""
+    with django_db_blocker.unblock():
+        restored_database.remember()
+
+
 @pytest.fixture(autouse=True)
-def quick_passwords(settings: Any) -> None:
-    """The real hash takes a quarter of a second for each user and login."""
+def quick_logins(settings: Any) -> None:
+    """The real hash takes a quarter of a second for each user and login; so does a list of all static files."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.WHITENOISE_AUTOREFRESH = True  # looks for a file when the file is asked for
 
 
 @pytest.fixture(autouse=True)
