@@ -7,10 +7,12 @@ class MarketConfig(AppConfig):
 
     def ready(self) -> None:
         # Models are not loaded before ready().
+        from market.jobs.limits import LIMITS
         from market.jobs.table import JOB_TYPES, LEGACY_NAMES
         from market.retention import old_analyses
-        from tasks import job_types
+        from tasks import job_types, limits
         from tasks.upkeep import retention
 
         job_types.register(JOB_TYPES, aliases=LEGACY_NAMES)
+        limits.register(LIMITS)
         retention.also_delete("analyses", old_analyses, by="created_at")

@@ -68,6 +68,8 @@ def lifecycle_payload(event: JobEvent) -> dict[str, Any]:
     }
     if event.event == Event.COMPLETED:
         payload |= {"result": facts["result"], "completed_at": unix(event.created_at)}
+    elif event.event == Event.PROGRESS and "waiting_for" in facts:
+        payload |= {"waiting_for": facts["waiting_for"], "until": facts["until"]}
     elif event.event in (Event.RETRIED, Event.FAILED, Event.EXPIRED, Event.CANCELLED):
         payload |= {
             "error": facts.get("error", ""),

@@ -48,9 +48,21 @@ def describe_wait(job: Job, now: datetime) -> str:
     why = f": {job.error}" if job.error else ""
     if job.status == Job.Status.RUNNING:
         return f"attempt {job.attempt}" if job.attempt > 1 else ""
+    if job.run_at is not None and job.run_at > now and is_snoozed(job):
+        return describe_snooze(job.waiting_for, job.run_at)
     if job.run_at is not None and job.run_at > now:
         return f"next attempt at {_time(job.run_at.isoformat())}{why}"
     return f"waits for {'a worker' if job.status == Job.Status.QUEUED else 'its turn'}{why}"
+
+
+def is_snoozed(job: Job) -> bool:
+    """Whether a pending job waits for something outside the job, and not for its next attempt after a failure."""
+    return bool(job.waiting_for) and job.status == Job.Status.PENDING and job.run_at is not None
+
+
+def describe_snooze(waiting_for: str, until: datetime | str) -> str:
+    """What a job waits for, and until when at the latest."""
+    return f"waits for {waiting_for} until {_time(until)}"
 
 
 def describe_result(job_type: str, result: Mapping[str, Any]) -> str:
@@ -72,6 +84,8 @@ def describe_event(event: JobEvent) -> str:
         case JobEvent.Event.RETRIED:
             return f"{facts.get('error')}; next attempt at {_time(facts.get('run_at'))}"
         case JobEvent.Event.PROGRESS:
+            if "waiting_for" in facts:
+                return describe_snooze(facts["waiting_for"], facts.get("until", ""))
             return job_types.find(event.job.job_type).describe_progress(facts)
         case JobEvent.Event.COMPLETED:
             return describe_result(event.job.job_type, facts.get("result") or {})

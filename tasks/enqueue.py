@@ -100,6 +100,7 @@ def enqueue(specs: Iterable[JobSpec], trigger: Job.Trigger, user: User | None = 
             priority_reason=ranked.reason,
             queue=queue,
             cohort=job_types.cohort_of(spec.job_type, spec.parameters),
+            limited_by=job_types.find(spec.job_type).limited_by(spec.parameters),
             retry_of_id=spec.retry_of,
             last_seq=1,
             # Jobs of a request keep their order: the oldest goes first.

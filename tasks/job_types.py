@@ -48,6 +48,10 @@ def configured_retries() -> RetryRule:
     return RetryRule(jobs.max_retries, (jobs.retry_delay,))
 
 
+def _no_limit(_parameters: Mapping[str, Any]) -> str:
+    return ""
+
+
 def _no_place(_parameters: Mapping[str, Any]) -> None:
     return None
 
@@ -75,6 +79,8 @@ class JobType:
     retries: Callable[[], RetryRule] = configured_retries
     place: Callable[[Mapping[str, Any]], Place | None] = _no_place
     """Reads the place from a job's parameters. None: the trigger's rule alone decides the priority."""
+    limited_by: Callable[[Mapping[str, Any]], str] = _no_limit
+    """Reads from a job's parameters the name of the limit in `tasks.limits` that its requests count against."""
     cohorts: Cohorts | None = None
     """None: each job is done alone."""
 

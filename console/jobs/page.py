@@ -13,6 +13,7 @@ from console.jobs.mqtt_topics import topics_of
 from console.jobs.timeline import attempts, events_of, phases, steps
 from console.kit.live_page import LivePage
 from stockqueue.wording import describe_duration
+from tasks.delivery.waits import why_waiting
 from tasks.describe import describe_result, run_time_of, wait_of
 from tasks.models import Job
 from tasks.priority import explain
@@ -68,7 +69,9 @@ def _facts(job: Job, now: datetime) -> Iterator[tuple[str, str]]:
             yield words, describe_duration(duration)
     if job.retries:
         yield "Failed attempts", str(job.retries)
-    if job.run_at is not None and job.status == Job.Status.PENDING:
+    if wait := why_waiting(job, now):
+        yield "Waits for", str(wait)
+    elif job.run_at is not None and job.status == Job.Status.PENDING:
         yield "Next attempt", f"{job.run_at:%Y-%m-%d %H:%M:%S} UTC"
     if job.refused_at is not None:
         yield "Refused by the broker since", f"{job.refused_at:%Y-%m-%d %H:%M:%S} UTC"

@@ -92,14 +92,14 @@ def steps(events: Sequence[JobEvent]) -> list[Step]:
 
 def phases(job: Job, events: Sequence[JobEvent], now: datetime) -> list[Phase]:
     """The phases of a job from its first event to its last, or until now."""
-    begun = [event for event in events if event.event not in (Event.PROMOTED, Event.PROGRESS)]  # no change of state
+    begun = [event for event in events if event.event != Event.PROMOTED and not _is_progress(event)]
     ends = [event.created_at for event in begun[1:]] + ([] if job.finished_at else [now])
     spans = [(event, max(end - event.created_at, timedelta())) for event, end in zip(begun, ends, strict=False)]
     all_of_it = sum((took for _, took in spans), timedelta())
     return [
         Phase(
             state=str(event.payload.get("state", "")),
-            words=_PHASES.get(event.event, ""),
+            words=_PHASES.get(event.event) or f"waits for {event.payload.get('waiting_for', '')}",
             took=_describe(took),
             share=round(100 * (took / all_of_it), 1) if all_of_it else 0.0,
         )
@@ -122,9 +122,14 @@ def _attempts(events: Sequence[JobEvent], now: datetime) -> Iterator[Attempt]:
             worker_id=start.payload.get("worker_id", ""),
             began=start.created_at,
             took=_between(start.created_at, now if end is None else end.created_at),
-            end="" if end is None else end.event,
+            end="" if end is None else "snoozed" if end.event == Event.PROGRESS else end.event,
             error="" if end is None else str(end.payload.get("error", "")),
         )
+
+
+def _is_progress(event: JobEvent) -> bool:
+    """Whether the job went on running; with other states, the event tells what the job waits for."""
+    return event.event == Event.PROGRESS and event.payload.get("state") == Job.Status.RUNNING
 
 
 def _between(start: datetime, end: datetime) -> str:

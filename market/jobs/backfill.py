@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
+from django.conf import settings
+
 from market.models import Stock
 from market.prices.gaps import count_missing_days
 from market.sources import available_sources
@@ -67,7 +69,8 @@ def preview(stocks: Sequence[Stock], start: date, end: date | None, mode: Mode, 
     """
     missing = count_missing_days(stocks, start, end or now.date(), now)
     requests = sum(mode != Mode.GAPS or days > 0 for days in missing.values())
-    return Preview(missing, requests, requests / allowed_in(limit_of(first_source()), background=True))
+    share = settings.JOB_PROCESSOR.stock_jobs.data_fetch.background_share
+    return Preview(missing, requests, requests / allowed_in(limit_of(first_source()), share))
 
 
 def first_source() -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -95,9 +95,20 @@ def analysis_spec(stock: Stock, kind: Analysis.Kind, factors: Mapping[str, Facto
     )
 
 
-def request_batches(stocks: Sequence[Stock], trigger: Job.Trigger, user: User | None = None) -> EnqueueResult:
-    """Enqueue `stock_batch_fetch` jobs of `batch_size` stocks each, without stocks of an active batch."""
-    size = settings.JOB_PROCESSOR.stock_jobs.data_fetch.batch_size
+def request_batches(
+    stocks: Sequence[Stock],
+    trigger: Job.Trigger,
+    user: User | None = None,
+    *,
+    size: int | None = None,
+    ahead: timedelta | None = None,
+) -> EnqueueResult:
+    """Enqueue `stock_batch_fetch` jobs of `size` stocks each (None: `batch_size`), without stocks of an active batch.
+
+    With `ahead`, a batch also fetches fresh stocks that go stale within this time.
+    """
+    size = size or settings.JOB_PROCESSOR.stock_jobs.data_fetch.batch_size
+    more = {} if ahead is None else {"ahead": ahead.total_seconds() / 60}
     with transaction.atomic():
         job_sql().lock("batches")  # two concurrent schedules must not both find a stock in no batch
         taken = set(_symbols_in_batches())
@@ -107,7 +118,7 @@ def request_batches(stocks: Sequence[Stock], trigger: Job.Trigger, user: User | 
                 JobSpec(
                     job_type=Job.Type.STOCK_BATCH_FETCH,
                     unique_key=_batch_key(symbols),
-                    parameters={"symbols": list(symbols), "days": FETCH_DAYS, "source": first_source()},
+                    parameters={"symbols": list(symbols), "days": FETCH_DAYS, "source": first_source(), **more},
                 )
                 for symbols in (free[first : first + size] for first in range(0, len(free), size))
             ],

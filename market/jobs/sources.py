@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+from market.jobs.limits import share_of
 from market.sources.base import SourceBusy, SourceError
 from market.sources.budget import spending
 from tasks.models import Job
@@ -18,10 +19,10 @@ def ask_source(job: Job, ask: Callable[[], _Answer]) -> _Answer:
     JobSnoozed while the source is busy. JobError if another attempt may help and an attempt is left.
     """
     try:
-        with spending(background=job.queue != Job.Queue.FOREGROUND):
+        with spending(share_of(job.queue, job.priority)):
             return ask()
     except SourceBusy as busy:
-        raise JobSnoozed(str(busy), busy.until) from busy
+        raise JobSnoozed(busy.cause, busy.until) from busy
     except SourceError as error:
         if error.retryable and retries_left(job):
             raise JobError(str(error), retryable=True) from error

@@ -1,6 +1,8 @@
 """The job types about stocks, an entry for each."""
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from django.conf import settings
 
@@ -11,6 +13,7 @@ from market.jobs.fetches.batch import fetch_batch
 from market.jobs.fetches.cohort import fetch_stocks
 from market.jobs.fetches.parameters import may_be_quoted, quote_size
 from market.jobs.kinds import place_of
+from market.jobs.limits import limit_of_analysis
 from tasks.job_types import Cohorts, JobType, RetryRule
 from tasks.models import Job
 
@@ -23,6 +26,11 @@ def _fetch_retries() -> RetryRule:
     return RetryRule(rule.max_retries, rule.retry_backoff)
 
 
+def _limit_of_analysis(parameters: Mapping[str, Any]) -> str:
+    place = place_of(parameters)
+    return limit_of_analysis(place.kind) if place else ""
+
+
 JOB_TYPES: dict[str, JobType] = {
     Job.Type.STOCK_FETCH: JobType(
         handler=fetch_stock,
@@ -31,6 +39,7 @@ JOB_TYPES: dict[str, JobType] = {
         logger=_fetches,
         describe_result=results.describe_fetch,
         retries=_fetch_retries,
+        limited_by=lambda _: "prices",
         cohorts=Cohorts(size=quote_size, includes=may_be_quoted, handler=fetch_stocks),
     ),
     Job.Type.STOCK_BATCH_FETCH: JobType(
@@ -41,6 +50,7 @@ JOB_TYPES: dict[str, JobType] = {
         describe_result=results.describe_batch,
         describe_progress=results.describe_member,
         retries=_fetch_retries,
+        limited_by=lambda _: "prices",
     ),
     Job.Type.STOCK_ANALYSIS: JobType(
         handler=analyse_stock,
@@ -49,6 +59,7 @@ JOB_TYPES: dict[str, JobType] = {
         logger=_analyses,
         describe_result=results.describe_analysis,
         place=place_of,
+        limited_by=_limit_of_analysis,
     ),
     Job.Type.STOCK_RESEARCH: JobType(
         handler=analyse_stock,
@@ -57,6 +68,7 @@ JOB_TYPES: dict[str, JobType] = {
         logger=_analyses,
         describe_result=results.describe_analysis,
         place=place_of,
+        limited_by=_limit_of_analysis,
     ),
 }
 

@@ -21,8 +21,6 @@ ANSWER_HOLDS = timedelta(days=7)
 """The time before another fetch for a stock whose fetched history has too few bars."""
 LONGEST_WAIT = timedelta(hours=1)
 """The longest wait of an analysis for a history; afterwards the stored bars have to do."""
-SHORTEST_PAUSE, LONGEST_PAUSE = timedelta(seconds=15), timedelta(minutes=5)
-"""The pauses between two checks for the history; the pauses grow."""
 
 
 def analyse_technically(job: Job, now: datetime) -> Store | JobResult:
@@ -103,10 +101,9 @@ def _tells(fetch: Job, job: Job) -> bool:
 
 def _postpone_for(fetch: Job, now: datetime) -> None:
     """JobSnoozed while a fetch is active and younger than LONGEST_WAIT."""
-    age = now - fetch.created_at
-    if fetch.finished_at is None and age < LONGEST_WAIT:
-        again_at = now + min(max(age, SHORTEST_PAUSE), LONGEST_PAUSE)
-        raise JobSnoozed(f"waits for the history of {fetch.symbol}", again_at)
+    until = fetch.created_at + LONGEST_WAIT
+    if fetch.finished_at is None and now < until:
+        raise JobSnoozed(f"the history of {fetch.symbol}", until, waits_for=fetch.pk)
 
 
 def _store(analysis: Analysis, shortage: str) -> JobResult:

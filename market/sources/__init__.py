@@ -34,7 +34,13 @@ _SOURCES = {
     "sample": "market.sources.sample.SampleSource",
 }
 
-_WITH_QUOTES = ("yahoo_finance",)
+_OFFERED = {
+    "yahoo_finance": ("prices", "quotes", "news", "fundamentals"),
+    "alpha_vantage": ("prices",),
+    "sample": ("prices",),
+}
+"""The kinds of data of each source."""
+_WITHOUT_LIMIT = ("sample",)
 
 _Offering = TypeVar("_Offering")
 
@@ -102,7 +108,17 @@ def configured_sources() -> tuple[Source, ...]:
 
 def first_has_quotes() -> bool:
     """Whether the first configured source has quotes. Imports no source."""
-    return next(iter(available_sources()), None) in _WITH_QUOTES
+    return next(iter(available_sources()), None) in _offering("quotes")
+
+
+def limiting(kind: str) -> list[str]:
+    """The available sources of a kind of data, in order; empty if a source without a rate limit offers it, too."""
+    sources = _offering(kind)
+    return [] if any(source in _WITHOUT_LIMIT for source in sources) else sources
+
+
+def _offering(kind: str) -> list[str]:
+    return [source for source in available_sources() if kind in _OFFERED[source]]
 
 
 def available_sources() -> list[str]:

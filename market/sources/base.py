@@ -240,9 +240,11 @@ class SourceBusy(SourceError):
 
     retryable = True
 
-    def __init__(self, message: str, until: datetime) -> None:
+    def __init__(self, message: str, until: datetime, cause: str) -> None:
         super().__init__(message)
         self.until = until
+        self.cause = cause
+        """What the request waits for, without the time: "Yahoo Finance's rate limit"."""
 
 
 class SourceDown(SourceError):

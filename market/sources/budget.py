@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Sum
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -25,17 +24,17 @@ LEASE = 1.0
 LONGEST_PAUSE = 86_400.0
 """Seconds; the longest pause of a source, even if the source asks for more."""
 
-_background: ContextVar[bool] = ContextVar("background", default=False)
+_share: ContextVar[float] = ContextVar("share", default=1.0)
 
 
 @contextmanager
-def spending(*, background: bool) -> Iterator[None]:
-    """Count the block's requests against the share for background work, or against the whole budget."""
-    token = _background.set(background)
+def spending(share: float) -> Iterator[None]:
+    """Let the block's requests use up to this share of the budget; the rest is kept for more urgent work."""
+    token = _share.set(share)
     try:
         yield
     finally:
-        _background.reset(token)
+        _share.reset(token)
 
 
 class Budget:
@@ -46,7 +45,6 @@ class Budget:
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._label = source.replace("_", " ").title()
         self._lock = threading.Lock()
         self._granted = 0
         self._granted_until = 0.0
@@ -75,24 +73,16 @@ class Budget:
             SourceState.objects.filter(pk=self._source).update(refusals=0)
 
     def _take(self) -> int:
-        limit = limit_of(self._source)
-        allowed = allowed_in(limit, background=_background.get())
+        share = _share.get()
         with transaction.atomic():
             state = _lock(self._source)
             self._refusals = state.refusals
-            if state.cooldown_until and state.cooldown_until > state.now:
-                until = state.cooldown_until
-                raise SourceBusy(f"{self._label} is paused until {clock(until)}", until)
             SourceUse.objects.filter(source=self._source, granted_at__lte=state.now - WINDOW).delete()
-            uses = list(SourceUse.objects.filter(source=self._source).order_by("granted_at"))
-            used = sum(use.requests for use in uses)
-            if used >= allowed:
-                until = _when_free(uses, used - allowed + _worth_waiting_for(allowed)) + WINDOW
-                raise SourceBusy(
-                    f"{self._label}: rate limit reached ({allowed} of {limit} requests a minute) until {clock(until)}",
-                    until,
-                )
-            granted = min(max(1, limit // 600), allowed - used)
+            usage = _usage(self._source, state.now, state.cooldown_until)
+            left = usage.left_of(share)
+            if not left:
+                raise SourceBusy(usage.explain(share), usage.free_at(share), usage.cause)
+            granted = min(max(1, usage.limit // 600), left)
             SourceUse.objects.create(source=self._source, granted_at=state.now, requests=granted)
             return granted
 
@@ -111,9 +101,8 @@ def limit_of(source: str) -> int:
     return limit if own is None else min(limit, int(own.rate_limit))
 
 
-def allowed_in(limit: int, *, background: bool) -> int:
-    """The part of `limit` that background or foreground work may use before having to wait."""
-    share = settings.JOB_PROCESSOR.stock_jobs.data_fetch.background_share if background else 1
+def allowed_in(limit: int, share: float) -> int:
+    """The requests of a share of `limit`, at least one."""
     return max(1, int(limit * share))
 
 
@@ -121,22 +110,62 @@ def allowed_in(limit: int, *, background: bool) -> int:
 class Usage:
     """The requests to a source in the last minute, and the end of its pause; None without a pause."""
 
+    source: str
     limit: int
-    used: int
+    grants: Sequence[tuple[datetime, int]]
+    """When a process was granted how many requests, the oldest first."""
     pause_until: datetime | None
 
     @property
+    def used(self) -> int:
+        return sum(requests for _, requests in self.grants)
+
+    @property
     def left(self) -> int:
-        return 0 if self.pause_until else max(0, self.limit - self.used)
+        return self.left_of(1.0)
+
+    @property
+    def cause(self) -> str:
+        """What work without any request left waits for."""
+        return f"the end of {self._label}'s pause" if self.pause_until else f"{self._label}'s rate limit"
+
+    @property
+    def _label(self) -> str:
+        return self.source.replace("_", " ").title()
+
+    def allowed(self, share: float) -> int:
+        """The requests a minute of work that may use this share of the budget."""
+        return allowed_in(self.limit, share)
+
+    def left_of(self, share: float) -> int:
+        """The requests left to work that may use this share of the budget."""
+        return 0 if self.pause_until else max(0, self.allowed(share) - self.used)
+
+    def free_at(self, share: float) -> datetime:
+        """When work that may use this share, of which nothing is left, had best try again."""
+        if self.pause_until:
+            return self.pause_until
+        allowed = self.allowed(share)
+        return _when_free(self.grants, self.used - allowed + _worth_waiting_for(allowed)) + WINDOW
+
+    def explain(self, share: float) -> str:
+        """Why nothing is left of a share, and until when."""
+        if self.pause_until:
+            return f"{self._label} is paused until {clock(self.pause_until)}"
+        used = f"{self.allowed(share)} of {self.limit} requests a minute"
+        return f"{self._label}: rate limit reached ({used}) until {clock(self.free_at(share))}"
 
 
 def usage_of(source: str) -> Usage:
     """The current use of a source's budget."""
-    now = timezone.now()
-    recent = SourceUse.objects.filter(source=source, granted_at__gt=now - WINDOW)
-    pauses = SourceState.objects.filter(pk=source, cooldown_until__gt=now).values_list("cooldown_until", flat=True)
-    used = recent.aggregate(used=Sum("requests"))["used"] or 0
-    return Usage(limit_of(source), used, pauses.first())
+    pauses = SourceState.objects.filter(pk=source).values_list("cooldown_until", flat=True)
+    return _usage(source, timezone.now(), pauses.first())
+
+
+def _usage(source: str, now: datetime, cooldown_until: datetime | None) -> Usage:
+    recent = SourceUse.objects.filter(source=source, granted_at__gt=now - WINDOW).order_by("granted_at")
+    grants = list(recent.values_list("granted_at", "requests"))
+    return Usage(source, limit_of(source), grants, cooldown_until if cooldown_until and cooldown_until > now else None)
 
 
 def _lock(source: str) -> Any:
@@ -154,13 +183,13 @@ def _worth_waiting_for(allowed: int) -> int:
     return max(1, min(allowed, max(2, allowed // 4)))
 
 
-def _when_free(uses: list[SourceUse], wanted: int) -> datetime:
+def _when_free(grants: Sequence[tuple[datetime, int]], wanted: int) -> datetime:
     """The time of the grant whose end frees the wanted number of requests."""
-    for use in uses:
-        wanted -= use.requests
+    for granted_at, requests in grants:
+        wanted -= requests
         if wanted <= 0:
-            return use.granted_at
-    return uses[-1].granted_at
+            return granted_at
+    return grants[-1][0]
 
 
 def clock(moment: datetime) -> str:

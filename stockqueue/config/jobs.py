@@ -54,6 +54,8 @@ class DataFetch(Section):
     """Seconds before each retry; the last value repeats."""
     background_share: Annotated[float, Field(ge=0.01, le=1)] = 0.7
     """Share of a source's rate limit that is available outside the foreground queue."""
+    foreground_share: Annotated[float, Field(ge=0.01, le=1)] = 0.9
+    """Share of a source's rate limit that is available to foreground jobs less urgent than priority 1."""
     cooldown: Delays = (60.0, 300.0, 900.0)
     """Seconds that a source is paused after too many requests, for each refusal in a row; the last value repeats."""
 
@@ -74,11 +76,21 @@ class Analysis(Section):
     """Hours that an analysis stays valid."""
 
 
+class Warm(Section):
+    """The schedule that keeps held and watched stocks fresh."""
+
+    enabled: bool = True
+    """Whether the schedule fetches anything."""
+    ahead: Minutes = 5
+    """Minutes before its data is stale at which a stock is fetched; at most half of the limit of freshness."""
+
+
 class StockJobs(Section):
     """Settings by kind of job."""
 
     portfolio_priority: PortfolioPriority = PortfolioPriority()
     data_fetch: DataFetch = DataFetch()
+    warm: Warm = Warm()
     analysis: Analysis = Analysis()
 
 

@@ -4,7 +4,7 @@ An admitted job has `dispatched_at` and `dispatched_for`, the requester whose ca
 a transaction under the queue's lock, so that no cap is exceeded. Messages are sent after the commit.
 
 Caps count requests: a job of a cohort weighs its share of the request that answers for the whole cohort, and any other
-job weighs 1.
+job weighs 1. While a limit such as a source's rate limit leaves no request, jobs that are subject to it stay pending.
 """
 
 from collections import Counter
@@ -19,21 +19,36 @@ from django.db.models import Case, Count, Exists, F, IntegerField, OuterRef, Q, 
 from django.db.models.functions import Cast, Coalesce
 from django.utils import timezone
 
-from tasks import job_types
+from tasks import job_types, limits
 from tasks.models import Job, JobRequest
 from tasks.sql import job_sql
 
 PAGE = 2_000
 """Pending jobs in a query."""
-_FIELDS = ("id", "job_type", "priority", "queue", "cohort", "status", "dispatched_at", "dispatched_for_id")
+FAIR_SHARE = 1 / 3
+"""The share of the foreground's requests a minute after which a user's jobs let the jobs of other users go first."""
+MINUTE = timedelta(minutes=1)
+_FIELDS = (
+    *("id", "job_type", "priority", "queue", "cohort", "status", "dispatched_at", "dispatched_for_id"),
+    "limited_by",
+)
 """The fields that are read of a pending job, in the model's order."""
 
 
 class _Room:
-    """What the caps of a queue leave: the weights of further jobs, in units of which a job alone has `unit`."""
+    """What the caps of a queue leave: the weights of further jobs, in units of which a job alone has `unit`.
+
+    `used_up` has the names of limits that leave no request to less urgent jobs either. `waits_for_others` has the
+    users whose limited jobs come after the jobs of others, because they have used more than their fair share.
+    """
 
     def __init__(self, queue: str) -> None:
         self.unit = job_types.largest_cohort()
+        self.used_up: set[str] = set()
+        self.waits_for_others: frozenset[int] = frozenset()
+        self._queue = queue
+        self._reserved: int | None = None
+        self._limits: dict[tuple[str, int], limits.Left | None] = {}
         held = Job.objects.active().filter(queue=queue, dispatched_at__isnull=False).order_by()
         self._of_users: Counter[int | None] = Counter()
         for user, cohort, jobs in held.values_list("dispatched_for", "cohort").annotate(jobs=Count("pk")):
@@ -49,13 +64,46 @@ class _Room:
         """The users whose cap leaves less than `weight`."""
         return [user for user, used in self._of_users.items() if user is not None and used + weight > self._cap]
 
-    def take(self, user: int | None, weight: int) -> bool:
-        """Count a job. False if the cap of its user does not allow it."""
+    def take(self, job: Job) -> bool:
+        """Count a job. False if the cap of its user or its limit does not allow it."""
+        weight, user = self.weight_of(job.cohort), job.dispatched_for_id
         if user is not None and self._of_users[user] + weight > self._cap:
+            return False
+        if job.limited_by and not self._reserve(job, weight):
             return False
         self._of_users[user] += weight
         self.left -= weight
         return True
+
+    def _reserve(self, job: Job, weight: int) -> bool:
+        """Keep requests for a job that has not begun yet. False if its limit does not leave enough."""
+        if job.limited_by in self.used_up:
+            return False
+        key = (job.limited_by, job.priority)
+        if key not in self._limits:
+            self._limits[key] = limits.left(job.limited_by, self._queue, job.priority)
+        left = self._limits[key]
+        if left is None:
+            return True
+        if self._reserved is None:
+            self._reserved = sum(jobs * self.weight_of(cohort) for cohort, jobs in _not_begun(self._queue))
+            self.waits_for_others = self._over_fair_share(left.a_minute)
+        if job.dispatched_for_id in self.waits_for_others:
+            return False
+        if self._reserved + weight > left.requests * self.unit:
+            self.used_up.add(job.limited_by)
+            return False
+        self._reserved += weight
+        return True
+
+    def _over_fair_share(self, a_minute: int) -> frozenset[int]:
+        """The users whose jobs took more than FAIR_SHARE of the foreground's requests in the last minute."""
+        if self._queue != Job.Queue.FOREGROUND:
+            return frozenset()
+        used: Counter[int] = Counter()
+        for user, cohort, jobs in _limited_lately(self._queue):
+            used[user] += jobs * self.weight_of(cohort)
+        return frozenset(user for user, weight in used.items() if weight > FAIR_SHARE * a_minute * self.unit)
 
 
 def admit(queue: str, at_most: int) -> list[Job]:
@@ -70,11 +118,15 @@ def admit(queue: str, at_most: int) -> list[Job]:
     turns: list[Job] = []
     size = PAGE if at_most > room.unit else at_most
     while len(turns) < at_most and room.left > 0:
+        known = (room.used_up.copy(), room.waits_for_others)
         page = _next_page(queue, room, at_most=size, but=[job.pk for job in turns])
         more = _choose(page, room, at_most - len(turns))
         turns += more
-        if not more or len(page) < size:
+        if (more and len(page) == size) or known != (room.used_up, room.waits_for_others):
+            continue  # other jobs may be on the next page
+        if not room.waits_for_others:
             break
+        room.waits_for_others = frozenset()  # nobody else waits any more
     _write(turns)
     return turns
 
@@ -84,11 +136,10 @@ def _choose(page: Iterable[tuple[Any, ...]], room: _Room, at_most: int) -> list[
     turns: list[Job] = []
     for payer, *values in page:
         job = Job.from_db(connection.alias, _FIELDS, values)
-        weight = room.weight_of(job.cohort)
-        if weight > room.left or len(turns) == at_most:
+        if room.weight_of(job.cohort) > room.left or len(turns) == at_most:
             break
-        if room.take(payer, weight):
-            job.dispatched_for_id = payer
+        job.dispatched_for_id = payer
+        if room.take(job):
             turns.append(job)
     return turns
 
@@ -123,6 +174,24 @@ def _due(queue: str) -> QuerySet[Job]:
     )
 
 
+def _not_begun(queue: str) -> QuerySet[Job, tuple[str, int]]:
+    """The numbers by cohort of admitted limited jobs that no worker has yet, as they have still to ask.
+
+    Jobs of the foreground queue do not leave requests to other queues.
+    """
+    admitted = Job.objects.active().filter(dispatched_at__isnull=False, status__in=Job.WAITING).exclude(limited_by="")
+    if queue == Job.Queue.FOREGROUND:
+        admitted = admitted.filter(queue=queue)
+    return admitted.order_by().values_list("cohort").annotate(jobs=Count("pk"))
+
+
+def _limited_lately(queue: str) -> QuerySet[Job, tuple[int, str, int]]:
+    """The numbers by user and cohort of limited jobs that are running, or have ended in the last minute."""
+    lately = Q(finished_at=None, status=Job.Status.RUNNING) | Q(finished_at__gt=timezone.now() - MINUTE)
+    limited = Job.objects.filter(lately, queue=queue, dispatched_for__isnull=False).exclude(limited_by="")
+    return limited.order_by().values_list("dispatched_for", "cohort").annotate(jobs=Count("pk"))
+
+
 def _max_jobs(queue: str) -> int:
     return int(getattr(settings.JOB_PROCESSOR.queue.priority_queues, queue).max_jobs)
 
@@ -136,11 +205,12 @@ def _next_page(queue: str, room: _Room, *, at_most: int, but: Collection[UUID]) 
 
     Plain values, because most of the jobs have to wait, and model objects would take most of the time.
     """
-    full, nearly_full = room.users_without(1), room.users_without(room.unit)
+    full = {*room.users_without(1), *room.waits_for_others}
+    nearly_full = {*room.users_without(room.unit), *room.waits_for_others}
     requests = JobRequest.objects.filter(job=OuterRef("pk"))
     with_room = requests.exclude(user__in=full).exclude(user__in=nearly_full, job__cohort="")
     free_first = with_room.order_by(F("user").asc(nulls_first=True))
-    jobs = _due(queue).exclude(pk__in=but)
+    jobs = _due(queue).exclude(pk__in=but).exclude(limited_by__in=room.used_up)
     if nearly_full:  # without this test, PostgreSQL would read every request
         jobs = jobs.filter(Exists(with_room) | ~Exists(requests))  # deleting a user deletes the requests
     return list(

@@ -144,6 +144,23 @@ class Job(models.Model):
         db_index=False,
         help_text="Requester whose cap counts the job; empty: the system.",
     )
+    limited_by = models.CharField(
+        max_length=20,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="Name of the limit that the job's requests count against; empty: none.",
+    )
+    waiting_for = models.CharField(
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="What the job waited for when it last had to wait, such as a source's rate limit.",
+    )
+    waits_for = models.UUIDField(null=True, blank=True, editable=False, help_text="Job whose end the job waits for.")
     refused_at = models.DateTimeField(
         null=True, blank=True, help_text="Time since which the broker has refused the admitted job."
     )
@@ -196,6 +213,12 @@ class Job(models.Model):
                 fields=["finished_at"],
                 name="job_unsuccessful_end",
                 condition=Q(status__in=["failed", "expired", "cancelled"]),
+            ),
+            # Few jobs wait for another job.
+            models.Index(
+                fields=["waits_for"],
+                name="job_waiting",
+                condition=Q(finished_at=None, waits_for__isnull=False),
             ),
             models.Index(fields=["retry_of"], name="job_reruns", condition=Q(retry_of__isnull=False)),
         ]

@@ -133,7 +133,7 @@ def _end_part(part: Part) -> Endings:
 
 
 def _end_attempt(job: Job, error: Exception) -> Endings:
-    """Retry the job later, or end it as failed."""
+    """Let the job wait, retry the job later, or end it as failed."""
     if isinstance(error, lifecycle.ClaimLost):
         logger.warning("%s was cancelled or given to another worker; its result is discarded", error)
         return {}
@@ -141,7 +141,7 @@ def _end_attempt(job: Job, error: Exception) -> Endings:
     try:
         with transaction.atomic():
             if isinstance(error, JobSnoozed):
-                job = lifecycle.retry(job, str(error), after(error.until), counts=False)
+                job = lifecycle.snooze(job, str(error), after(error.until), waits_for=error.waits_for)
             elif failure is not None and failure.retryable and retries_left(job) > 0:
                 job = lifecycle.retry(job, str(failure), next_attempt(job, timezone.now()))
             elif failure is not None:

@@ -8,6 +8,7 @@ with nothing left to write returns the JobResult itself.
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
@@ -57,11 +58,15 @@ class JobError(Exception):
 
 
 class JobSnoozed(Exception):
-    """The work cannot continue before `until`, without a failure; the message says why."""
+    """The work has to wait until `until`, without a failure. The message names what the job waits for.
 
-    def __init__(self, message: str, until: datetime) -> None:
+    `waits_for`: the job whose end ends the wait earlier.
+    """
+
+    def __init__(self, message: str, until: datetime, waits_for: UUID | None = None) -> None:
         super().__init__(message)
         self.until = until
+        self.waits_for = waits_for
 
 
 def read_parameters(model: type[_Parameters], job: Job) -> _Parameters:

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from tasks.models import Job, JobEvent
@@ -100,6 +100,7 @@ def _started(worker_id: str, claimed_with: UUID) -> dict[str, Any]:
         "started_at": timezone.now(),
         "heartbeat_at": job_sql().time(),
         "run_at": None,
+        "waits_for": None,
     }
 
 
@@ -156,6 +157,9 @@ def fail(job: Job, error: str) -> Job:
     )
 
 
+_NOT_ADMITTED: dict[str, Any] = {"dispatched_at": None, "dispatched_for": None, "queued_at": None}
+
+
 def retry(job: Job, error: str, run_at: datetime, *, counts: bool = True) -> Job:
     """running → pending, for another attempt at `run_at`. `counts`: whether to use up a retry of the job."""
     return _of_claim(
@@ -165,11 +169,42 @@ def retry(job: Job, error: str, run_at: datetime, *, counts: bool = True) -> Job
         status=Status.PENDING,
         retries=Sql("retries + 1" if counts else "retries"),
         error=error,
+        waiting_for="",
         run_at=run_at,
-        dispatched_at=None,
-        dispatched_for=None,
-        queued_at=None,
+        **_NOT_ADMITTED,
     )
+
+
+def snooze(job: Job, waiting_for: str, run_at: datetime, *, waits_for: UUID | None = None) -> Job:
+    """running → pending, until `run_at` or the end of the job `waits_for`. That is no retry.
+
+    An event tells what the job waits for, unless the job has already waited for the same.
+    """
+    told = [] if job.waiting_for == waiting_for else [{"waiting_for": waiting_for, "until": run_at.isoformat()}]
+    return _of_claim(
+        job,
+        Event.PROGRESS,
+        *told,
+        status=Status.PENDING,
+        waiting_for=waiting_for,
+        waits_for=waits_for,
+        run_at=run_at,
+        **_NOT_ADMITTED,
+    )
+
+
+def wake(job_ids: Collection[UUID] | None = None) -> set[str]:
+    """End the waits for these jobs, or for all jobs that have ended. Return the queues with jobs to dispatch."""
+    waiting = Job.objects.active().filter(status=Status.PENDING, waits_for__isnull=False)
+    if job_ids is None:
+        waiting = waiting.exclude(Exists(Job.objects.active().filter(pk=OuterRef("waits_for"))))
+    else:
+        waiting = waiting.filter(waits_for__in=job_ids)
+    woken = dict(waiting.values_list("pk", "queue"))
+    if woken:
+        lock_rows(woken.keys())
+        Job.objects.filter(pk__in=woken, status=Status.PENDING).update(run_at=None, waits_for=None)
+    return set(woken.values())
 
 
 def expire(job_ids: Collection[UUID], queued_before: datetime, error: str) -> list[Job]:
@@ -223,7 +258,7 @@ def lock_rows(job_ids: Collection[UUID]) -> None:
 
 def _of_claim(job: Job, event: JobEvent.Event, *details: dict[str, Any], **changes: Any) -> Job:
     """Make a transition that needs the claim. Raise ClaimLost if the attempt no longer holds it."""
-    changed = _change_claimed(job, event, *details, leaves_room=event != Event.PROGRESS, **changes)
+    changed = _change_claimed(job, event, *details, leaves_room="status" in changes, **changes)
     if not changed:
         raise ClaimLost(f"job {job.pk}, attempt {job.attempt}")
     return changed[0]

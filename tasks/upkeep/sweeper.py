@@ -72,6 +72,7 @@ def sweep() -> int:
         expire_overdue()
         rescue_abandoned()
     forget_unused(UNUSED_AFTER)
+    wake_waiting()
     for chore in _chores:
         chore()
     sent = 0
@@ -107,6 +108,12 @@ def rescue_abandoned() -> int:
         for job in late[:JOBS_PER_SWEEP]:
             rescued += give_up(job, f"took longer than {limit} s, and did not stop")
     return rescued
+
+
+def wake_waiting() -> None:
+    """End the waits for jobs that have ended, however they ended."""
+    with transaction.atomic():
+        lifecycle.wake()
 
 
 def give_up(job: Job, error: str, *, counts: bool = True) -> bool:

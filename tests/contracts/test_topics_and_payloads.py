@@ -147,6 +147,21 @@ def test_an_event_goes_to_its_topics_and_to_no_others(kind, further, event_of):
     assert topics_of(event) == expected
 
 
+def test_a_job_that_has_to_wait_tells_for_what_and_is_not_reported_as_failed(event_of):
+    job = lifecycle.claim(event_of("created").job_id, "host:worker-1")
+    assert job is not None
+    until = timezone.now() + timedelta(minutes=1)
+    lifecycle.snooze(job, "Yahoo Finance's rate limit", until)
+    event = job.events.latest("seq")
+    assert set(topics_of(event)) == {("stock/fetch/AAPL", 1), (f"jobs/status/{job.pk}", 1)}
+    for target in lifecycle_targets(event, []):
+        payload = for_topic(lifecycle_payload(event), target.template)
+        asyncapi.check(target.topic, payload)
+        told = json.loads(payload)
+        assert (told["event"], told["state"], told["status"]) == ("progress", "pending", "pending")
+        assert (told["waiting_for"], told["until"]) == ("Yahoo Finance's rate limit", until.isoformat())
+
+
 def test_each_requester_who_logged_in_is_told_on_a_topic_of_their_own(event_of):
     event = event_of("created")
     without = topics_of(event)

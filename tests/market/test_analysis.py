@@ -15,13 +15,14 @@ from django.utils import timezone
 from market.analysis.technical.analyse import ENOUGH_BARS, HISTORY_BARS, analyse
 from market.analysis.technical.indicators import NEEDED, Prices, latest
 from market.analysis.technical.rule import recommend_by_indicators
-from market.jobs import technical
 from market.jobs.requests import request_analyses, request_fetches
 from market.models import Analysis, PriceBar, Stock
+from tasks.control import cancel
 from tasks.describe import describe_end
 from tasks.models import Job
 from tasks.running.execute import run_job
 from tasks.state import lifecycle
+from tasks.upkeep.sweeper import sweep
 from tests.conftest import ROOT
 from tests.contracts.test_commands import call, refused
 from tests.support import prices
@@ -187,16 +188,22 @@ def test_a_stock_with_too_few_bars_gets_its_history_first(yahoo):
     yahoo.serve("AAPL", days=600)
     stock = stored(days=30, until=LAST_SESSION)
     job = run(request(stock))
-    assert (job.status, job.retries, job.error) == ("pending", 0, "waits for the history of AAPL")
-    assert job.run_at is not None
-    assert timedelta(seconds=10) < job.run_at - timezone.now() < timedelta(seconds=20)
+    assert (job.status, job.retries, job.error) == ("pending", 0, "")
     (history,) = history_jobs()
+    assert (job.waiting_for, job.waits_for) == ("the history of AAPL", history.pk)
+    assert job.run_at is not None
+    assert timedelta(minutes=59) < job.run_at - timezone.now() < timedelta(minutes=61)
     assert (history.queue, history.trigger, history.parameters["days"]) == (
         *("background_fetch", "background_analysis"),
         736,
     )
     assert run(job).status == "pending"
+    assert list(job.events.filter(event="progress").values_list("payload__waiting_for", flat=True)) == [
+        "the history of AAPL"
+    ]
     assert run(history).outcome == "updated"
+    job.refresh_from_db()
+    assert job.waits_for is None
     done = run(job)
     assert done.result is not None
     assert (done.status, done.outcome, done.retries) == ("completed", "updated", 0)
@@ -238,17 +245,8 @@ def test_the_start_of_a_history_that_is_whole_is_the_answer_without_a_fetch():
     assert history_jobs() == []
 
 
-def test_an_analysis_looks_more_rarely_the_longer_the_history_takes_and_goes_on_without_it_after_an_hour():
+def test_an_analysis_goes_on_without_a_history_that_takes_more_than_an_hour():
     job = run(request(stored(days=30)))
-    pauses = []
-    for minutes in (1, 20, 59):
-        Job.objects.filter(job_type=Job.Type.STOCK_FETCH).update(
-            created_at=timezone.now() - timedelta(minutes=minutes)
-        )
-        job = run(job)
-        assert job.run_at is not None
-        pauses.append(round((job.run_at - timezone.now()).total_seconds() / 10))
-    assert pauses == [6, 30, 30]
     Job.objects.filter(job_type=Job.Type.STOCK_FETCH).update(created_at=timezone.now() - timedelta(minutes=61))
     done = run(job)
     assert done.result is not None
@@ -266,6 +264,14 @@ def test_a_history_that_cannot_be_fetched_is_told_with_what_is_possible(yahoo):
     assert done.result["reason"] == "its history could not be fetched: Yahoo Finance has no data for AAPL"
 
 
+def test_an_analysis_does_not_wait_for_a_history_that_was_cancelled():
+    job = run(request(stored(days=30)))
+    cancel([history_jobs()[0].pk], by="an operator")
+    sweep()
+    job.refresh_from_db()
+    assert (job.run_at, job.waits_for) == (None, None)
+
+
 def test_a_fetch_that_failed_before_is_tried_again(yahoo):
     stock = stored(days=30)
     first_day = timezone.now().date() - timedelta(days=800)
@@ -280,7 +286,7 @@ def test_bars_that_a_source_has_adjusted_since_are_replaced_first(yahoo):
     stock = stored(days=300, until=LAST_SESSION)
     Stock.objects.update(is_outdated=True)
     job = run(request(stock))
-    assert (job.status, job.error) == ("pending", "waits for the history of AAPL")
+    assert (job.status, job.waiting_for) == ("pending", "the history of AAPL")
     (replacing,) = history_jobs()
     assert replacing.parameters["mode"] == "replace"
     assert run(replacing).status == "completed"
@@ -366,7 +372,6 @@ def test_analyse_stock_refuses_what_is_not_a_symbol():
 def test_analyse_stock_waits_for_history_and_analysis_without_a_broker(
     yahoo, direct_processing, monkeypatch, configure
 ):
-    monkeypatch.setattr(technical, "SHORTEST_PAUSE", timedelta(seconds=0))
     monkeypatch.setattr("tasks.delivery.direct.SWEEP_EVERY", 0.5)
     configure(**{"queue.backend": "direct"})
     yahoo.serve("AAPL", days=600)

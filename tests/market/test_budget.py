@@ -82,7 +82,7 @@ def test_whoever_waits_is_told_when_a_quarter_is_free_again(limit):
 def test_work_that_nobody_waits_for_leaves_some_for_those_who_do(limit):
     limit(10)
     budget = Budget(SOURCE)
-    with spending(background=True):
+    with spending(0.7):
         spend(budget, 7)
         with pytest.raises(SourceBusy, match="7 of 10"):
             budget.spend()
@@ -182,7 +182,7 @@ def test_a_job_that_must_wait_goes_back_and_uses_up_no_retry(used_up, yahoo):
     assert (job.status, job.retries) == ("pending", 0)
     assert job.run_at
     assert timedelta(seconds=50) < job.run_at - timezone.now() < timedelta(seconds=65)
-    assert job.error.startswith("Yahoo Finance: rate limit reached (10 of 10 requests a minute) until")
+    assert (job.error, job.waiting_for) == ("", "Yahoo Finance's rate limit")
     assert yahoo.asked_for() == []
 
     time_passes(timedelta(seconds=63))

@@ -170,7 +170,7 @@ def test_a_job_that_waits_for_the_budget_goes_on_waiting(store, yahoo, configure
     assert run_job(job.pk, "worker") is None
     job.refresh_from_db()
     assert (job.status, job.retries) == ("pending", 0)
-    assert job.error.startswith("Yahoo Finance: rate limit reached (1 of 1 requests a minute)")
+    assert job.waiting_for == "Yahoo Finance's rate limit"
 
 
 # Batches

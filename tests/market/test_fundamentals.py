@@ -259,7 +259,7 @@ def test_fundamentals_wait_while_the_source_wants_to_be_left_alone(yahoo):
         fetch_fundamentals("AAPL")
     assert SourceState.objects.get().cooldown_until is not None
     asked = len(yahoo.server.requests)
-    with pytest.raises(SourceBusy), spending(background=True):
+    with pytest.raises(SourceBusy), spending(0.5):
         fetch_fundamentals("AAPL")
     assert len(yahoo.server.requests) == asked
 

@@ -156,7 +156,7 @@ def test_news_wait_while_the_source_wants_to_be_left_alone(yahoo):
         fetch_news("AAPL", ASKED_FOR)
     assert SourceState.objects.get().cooldown_until is not None
     asked = len(yahoo.server.news_requests())
-    with pytest.raises(SourceBusy), spending(background=True):
+    with pytest.raises(SourceBusy), spending(0.5):
         fetch_news("AAPL", ASKED_FOR)
     assert len(yahoo.server.news_requests()) == asked
 

@@ -142,7 +142,7 @@ def test_research_waits_for_the_sources_budget_without_using_up_a_retry(stock, y
     assert (first.status, first.retries) == ("pending", 1)
     second = run_once(first)
     assert (second.status, second.retries) == ("pending", 1)
-    assert second.error.startswith("Yahoo Finance is paused until ")
+    assert second.waiting_for == "the end of Yahoo Finance's pause"
 
 
 def test_research_waits_for_a_refused_crumb_and_fetches_do_not(stock, yahoo, without_crumb):
@@ -150,7 +150,7 @@ def test_research_waits_for_a_refused_crumb_and_fetches_do_not(stock, yahoo, wit
     yahoo.misbehave("rate_limited", CRUMB_PATH)
     job = run_once(request(stock))
     assert (job.status, job.retries) == ("pending", 0)
-    assert job.error.startswith("Yahoo Finance refused the crumb that fundamentals need; ")
+    assert job.waiting_for == "a crumb of Yahoo Finance"
     assert job.run_at is not None
     assert job.run_at > timezone.now() + timedelta(seconds=50)
     (fetch,) = request_fetches([stock], Job.Trigger.USER_REQUEST).created
@@ -162,7 +162,7 @@ def test_research_takes_of_the_share_for_the_background(stock, yahoo, configured
     SourceUse.objects.create(source="yahoo_finance", granted_at=timezone.now(), requests=5)
     job = run_once(request(stock))
     assert (job.status, job.retries) == ("pending", 0)
-    assert "rate limit reached (5 of 10 requests a minute)" in job.error
+    assert job.waiting_for == "Yahoo Finance's rate limit"
 
 
 # News

@@ -269,7 +269,7 @@ def test_while_the_source_wants_to_be_left_alone_the_job_waits_and_uses_up_no_re
     )
     job = run_once(job)
     assert (job.status, job.retries) == ("pending", 1)
-    assert "is paused until" in job.error
+    assert job.waiting_for == "the end of Yahoo Finance's pause"
 
 
 def test_what_may_pass_is_tried_again_and_then_the_stored_headlines_are_the_answer(yahoo, stock, configured):
@@ -302,7 +302,7 @@ def test_news_come_out_of_the_share_of_background_work(yahoo, configured):
     stocks = [Stock.objects.create(symbol=f"T{number}") for number in range(4)]
     job = [run_once(request(stock)) for stock in stocks][-1]
     assert (job.status, job.retries) == ("pending", 0)
-    assert job.error.startswith("Yahoo Finance: rate limit reached (3 of 30 requests a minute) until ")
+    assert job.waiting_for == "Yahoo Finance's rate limit"
 
 
 # Order and priority

@@ -23,6 +23,7 @@ _STEPS: dict[tuple[str | None, str], str] = {
     (Status.PENDING, "queued"): Status.QUEUED,
     (Status.QUEUED, "started"): Status.RUNNING,
     (Status.RUNNING, "progress"): Status.RUNNING,
+    (Status.RUNNING, "queued"): Status.QUEUED,  # of a job that waits again for what an earlier event has told
     (Status.RUNNING, "retried"): Status.PENDING,
     (Status.RUNNING, "completed"): Status.COMPLETED,
     (Status.RUNNING, "failed"): Status.FAILED,
@@ -108,7 +109,7 @@ def _check_life(job: Job, events: list[JobEvent]) -> None:
     attempt = 0
     for event in events:
         assert (status, event.event) in _STEPS, f"{told}: {event.event} ({event.seq}) after {status}"
-        status = _STEPS[status, event.event]
+        status = Status.PENDING if "waiting_for" in event.payload else _STEPS[status, event.event]
         attempt += event.event == "started"
         assert event.payload["state"] == status, f"{told}: {event.seq} says {event.payload['state']}"
         assert event.payload["attempt"] == attempt, f"{told}: {event.seq} is of attempt {event.payload['attempt']}"

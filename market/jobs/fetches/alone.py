@@ -17,8 +17,10 @@ from market.models import Stock
 from market.prices.gaps import missing_days
 from market.sources import CACHED
 from market.sources.base import History
+from tasks.delivery.dispatch import dispatch_after_commit
 from tasks.models import Job
 from tasks.running.handlers import JobError, JobResult, Store, read_parameters
+from tasks.state import lifecycle
 
 
 def fetch_stock(job: Job) -> Store | JobResult:
@@ -53,6 +55,7 @@ def _narrow_to_gaps(symbol: str, parameters: FetchParameters, now: datetime) -> 
 
 def _store(job: Job, history: History, parameters: FetchParameters) -> JobResult:
     (stored,) = store([history], parameters)
+    dispatch_after_commit(lifecycle.wake([job.pk]))  # an analysis may wait for the history
     if job.queue == Job.Queue.FOREGROUND:  # a user waits, and reads the analyses of the new prices
         request_stale_analyses([Stock.objects.get(symbol=history.symbol)], job.user)
     return fetched(history, stored)

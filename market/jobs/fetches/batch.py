@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from django.db import DatabaseError, DataError, IntegrityError, transaction
@@ -23,6 +24,7 @@ from market.jobs.fetches.asking import (
 from market.jobs.fetches.parameters import BatchParameters, quote_size, why_no_quotes
 from market.jobs.fetches.quotes import ask_for_quotes
 from market.jobs.fetches.storing import adjustment_in, nothing_new, store, via, why_closed
+from market.jobs.limits import share_of
 from market.models import Stock
 from market.prices.store import Stored
 from market.sources import CACHED
@@ -68,7 +70,10 @@ class _Batch:
         self.errors: list[JobError | JobSnoozed] = []
         self._job = job
         self._parameters = read_parameters(BatchParameters, job)
-        self._freshness = Freshness.of(Stock.objects.filter(symbol__in=self._parameters.symbols), timezone.now())
+        now, stocks = timezone.now(), list(Stock.objects.filter(symbol__in=self._parameters.symbols))
+        self._freshness = Freshness.of(stocks, now)
+        self._ahead = Freshness.of(stocks, now + timedelta(minutes=self._parameters.ahead))
+        self._share = share_of(job.queue, job.priority)
         self._why_chart: dict[str, str] = {}
 
     def fetch_by_quote(self) -> None:
@@ -78,7 +83,7 @@ class _Batch:
         symbols = self._left()
         for first in range(0, len(symbols), quote_size()):
             needed = self._without_needless(symbols[first : first + quote_size()])
-            quoted = ask_for_quotes(list(Stock.objects.filter(symbol__in=needed)), background=True)
+            quoted = ask_for_quotes(list(Stock.objects.filter(symbol__in=needed)), self._share)
             self._why_chart |= quoted.why_chart
             self._store([quoted.histories[symbol] for symbol in needed if symbol in quoted.histories])
 
@@ -110,11 +115,20 @@ class _Batch:
         single = Job.objects.active().filter(job_type=Job.Type.STOCK_FETCH, symbol=OuterRef("symbol"))
         stocks = Stock.objects.filter(symbol__in=symbols).annotate(on_its_way=Exists(single))
         reasons = dict.fromkeys(symbols, "deleted")
-        reasons |= {stock.symbol: _why_needs_none(stock, self._freshness) for stock in stocks}
+        reasons |= {stock.symbol: self._why_needs_none(stock) for stock in stocks}
         self.results |= {
             symbol: {"success": True, "records": 0, "skipped": reason} for symbol, reason in reasons.items() if reason
         }
         return [symbol for symbol in symbols if not reasons[symbol]]
+
+    def _why_needs_none(self, stock: Any) -> str:
+        if stock.status != Stock.Status.ACTIVE:
+            return f"parked as {stock.status}"
+        if closed := why_closed(stock, self._freshness):
+            return closed
+        if not self._ahead.is_stale(stock):
+            return "fresh"
+        return "active in another job" if stock.on_its_way else ""
 
     def _keep(self, answers: Iterable[Answer]) -> None:
         """Store and report answers, in order."""
@@ -194,16 +208,6 @@ class _Batch:
         )
 
 
-def _why_needs_none(stock: Any, freshness: Freshness) -> str:
-    if stock.status != Stock.Status.ACTIVE:
-        return f"parked as {stock.status}"
-    if closed := why_closed(stock, freshness):
-        return closed
-    if not freshness.is_stale(stock):
-        return "fresh"
-    return "active in another job" if stock.on_its_way else ""
-
-
 def _member(history: History, stored: Stored) -> Member:
     member = {
         "success": True,
@@ -220,7 +224,7 @@ def _noted_before(job: Job) -> dict[str, Member]:
     if job.attempt == 1:
         return {}
     told = job.events.filter(event=JobEvent.Event.PROGRESS).order_by("seq").values_list("payload", flat=True)
-    return {one["symbol"]: {name: one[name] for name in _MEMBER if name in one} for one in told}
+    return {one["symbol"]: {name: one[name] for name in _MEMBER if name in one} for one in told if "symbol" in one}
 
 
 def _end(results: dict[str, Member]) -> JobResult:

@@ -12,6 +12,7 @@ from market.jobs.fetches.needless import why_needless
 from market.jobs.fetches.parameters import FetchParameters
 from market.jobs.fetches.quotes import ask_for_quotes
 from market.jobs.fetches.storing import fetched, nothing_fetched, store
+from market.jobs.limits import share_of
 from market.jobs.stale_analyses import request_stale_analyses
 from market.models import Stock
 from market.sources import CACHED
@@ -36,7 +37,7 @@ def fetch_stocks(jobs: Sequence[Job]) -> Iterator[Part]:
         yield Part(needless, lambda held: [nothing_fetched(job.symbol, reasons[job.symbol]) for job in held])
     needed = [job for job in jobs if job.symbol not in reasons]
     stocks = list(Stock.objects.filter(symbol__in=[job.symbol for job in needed]))
-    quoted = ask_for_quotes(stocks, background=jobs[0].queue != Job.Queue.FOREGROUND)
+    quoted = ask_for_quotes(stocks, share_of(jobs[0].queue, min(job.priority for job in jobs)))
     if by_quote := [job for job in needed if job.symbol in quoted.histories]:
         _keep_sessions(quoted.histories)
         yield _stored(by_quote, quoted.histories)

@@ -33,6 +33,8 @@ class BatchParameters(FetchParameters):
     """A fetch of several stocks."""
 
     symbols: list[str] = Field(min_length=1)
+    ahead: float = Field(default=0, ge=0)
+    """Minutes: stocks that go stale within this time are fetched, too."""
 
 
 def quote_size() -> int:

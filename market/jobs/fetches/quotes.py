@@ -10,7 +10,7 @@ from market.jobs.fetches.parameters import quote_size
 from market.models import Stock
 from market.prices.continuity import Continuity, NoContinuity
 from market.sources import fetch_quotes
-from market.sources.base import History, Quote, SourceError
+from market.sources.base import History, Quote, SourceBusy, SourceError
 from market.sources.budget import spending
 
 logger = logging.getLogger(__name__)
@@ -24,10 +24,10 @@ class Quoted:
     why_chart: dict[str, str] = field(default_factory=dict)
 
 
-def ask_for_quotes(stocks: Sequence[Stock], *, background: bool) -> Quoted:
+def ask_for_quotes(stocks: Sequence[Stock], share: float) -> Quoted:
     """Ask for quotes of the stocks whose bars a quote can continue. Never raises SourceError.
 
-    If the request fails, its stocks need charts. `background`: which budget the requests count against.
+    If the request fails, its stocks need charts. `share`: which share of the source's budget the requests may use.
     """
     quoted = Quoted()
     continuity = Continuity.of(stocks, timezone.now())
@@ -38,16 +38,17 @@ def ask_for_quotes(stocks: Sequence[Stock], *, background: bool) -> Quoted:
         else:
             asked.append(stock)
     for first in range(0, len(asked), quote_size()):
-        _ask(asked[first : first + quote_size()], continuity, quoted, background=background)
+        _ask(asked[first : first + quote_size()], continuity, quoted, share)
     return quoted
 
 
-def _ask(stocks: Sequence[Stock], continuity: Continuity, quoted: Quoted, *, background: bool) -> None:
+def _ask(stocks: Sequence[Stock], continuity: Continuity, quoted: Quoted, share: float) -> None:
     try:
-        with spending(background=background):
+        with spending(share):
             answers = fetch_quotes([stock.symbol for stock in stocks])
     except SourceError as error:
-        logger.warning("no quotes of %d stocks: %s", len(stocks), error)
+        level = logging.DEBUG if isinstance(error, SourceBusy) else logging.WARNING
+        logger.log(level, "no quotes of %d stocks: %s", len(stocks), error)
         quoted.why_chart |= {stock.symbol: f"no quotes: {error}" for stock in stocks}
         return
     for stock in stocks:

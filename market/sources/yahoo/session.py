@@ -116,7 +116,7 @@ class YahooSession(SourceSession):
         if (_SUMMARY.search(url) or _QUOTES in url) and "crumb" not in params:
             what = "quotes" if _QUOTES in url else "fundamentals"
             again = f"the next attempt is at {clock(until)}"
-            raise SourceBusy(f"{LABEL} refused the crumb that {what} need; {again}", until)
+            raise SourceBusy(f"{LABEL} refused the crumb that {what} need; {again}", until, f"a crumb of {LABEL}")
 
     def _check(self, subject: str, response: Response, check: Callable[[str, Response], None]) -> None:
         """Let yfinance renew a refused cookie and crumb once; then check the answer."""

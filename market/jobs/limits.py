@@ -1,0 +1,52 @@
+"""The limits of sources, for jobs: which share of a source's budget a job may use, and what is left of it."""
+
+from functools import partial
+
+from django.conf import settings
+
+from market.sources import limiting
+from market.sources.budget import usage_of
+from tasks.limits import Left, Limit
+from tasks.models import Job
+from tasks.priority import BANDS
+
+MOST_URGENT = 1
+"""The priority that may use the whole budget."""
+
+
+def share_of(queue: str, priority: int) -> float:
+    """The share of a source's budget that a job may use. The rest is kept for more urgent jobs."""
+    rules = settings.JOB_PROCESSOR.stock_jobs.data_fetch
+    if queue != Job.Queue.FOREGROUND:
+        return float(rules.background_share)
+    return 1.0 if priority == MOST_URGENT else float(rules.foreground_share)
+
+
+def _left(kind: str, queue: Job.Queue, priority: int) -> Left | None:
+    """What the sources of a kind of data allow together; None without a limit."""
+    usages = [usage_of(source) for source in limiting(kind)]
+    if not usages:
+        return None
+    share = share_of(queue, priority)
+    a_minute = sum(usage.allowed(share) for usage in usages)
+    if requests := sum(usage.left_of(share) for usage in usages):
+        return Left(requests, a_minute)
+    first = min(usages, key=lambda usage: usage.free_at(share))
+    return Left(0, a_minute, first.cause, first.free_at(share))
+
+
+def requests_left(kind: str, queue: Job.Queue) -> int | None:
+    """The requests that the sources of a kind of data leave to a queue; None without a limit."""
+    left = _left(kind, queue, BANDS[queue][-1])
+    return None if left is None else left.requests
+
+
+LIMITS: dict[str, Limit] = {kind: partial(_left, kind) for kind in ("prices", "news", "fundamentals")}
+"""The limits of this app's jobs, by the kind of data that a job asks for."""
+
+_ASKED_FOR = {"sentiment": "news", "news": "news", "fundamental": "fundamentals"}
+
+
+def limit_of_analysis(kind: str) -> str:
+    """The name of the limit of an analysis; empty if the analysis asks no source."""
+    return _ASKED_FOR.get(kind, "")
