@@ -41,6 +41,13 @@ DEFAULTS = [
         description="Enqueue fetches of every stale stock that an active user holds.",
     ),
     DefaultSchedule(
+        name="Warm",
+        task="stockqueue.warm",
+        interval=timedelta(minutes=1),
+        expires=timedelta(minutes=1),
+        description="Enqueue fetches of held and watched stocks that go stale within stock_jobs.warm.ahead.",
+    ),
+    DefaultSchedule(
         name="Market data",
         task="stockqueue.market_data",
         interval=timedelta(minutes=10),

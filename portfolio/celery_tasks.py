@@ -5,6 +5,7 @@ from django.utils import timezone
 
 from portfolio import factors
 from portfolio.fetching import fetch_scheduled
+from portfolio.warming import fetch_warm
 from tasks.upkeep.schedule_slots import run_once_a_slot
 
 
@@ -12,6 +13,12 @@ from tasks.upkeep.schedule_slots import run_once_a_slot
 def scheduled_portfolio_update(task: Task) -> str:
     """Request fetches of stale stocks in the portfolios of active users, once for each slot of the schedule."""
     return run_once_a_slot(task.request, fetch_scheduled)
+
+
+@shared_task(name="stockqueue.warm", bind=True)
+def warm(task: Task) -> str:
+    """Request batches of the stocks that go stale soon, once for each slot of the schedule."""
+    return run_once_a_slot(task.request, fetch_warm)
 
 
 @shared_task(name="stockqueue.value_portfolios", ignore_result=True)

@@ -200,6 +200,7 @@ def test_defaults_are_added_once_and_edits_are_left_alone():
         ("Portfolio values", True),
         ("Renamed", False),
         ("Sweep", True),
+        ("Warm", True),
     ]
 
 

@@ -1,0 +1,96 @@
+"""Keeps stocks warm: held and watched stocks are fetched shortly before their data is stale.
+
+So logins find everything fresh.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.db.models import Exists, F, OuterRef, Q, Subquery, Sum
+from django.utils import timezone
+
+from market.freshness import NEVER, STALE, Checked, Freshness
+from market.jobs.fetches.parameters import quote_size
+from market.jobs.limits import requests_left
+from market.jobs.requests import request_batches
+from market.jobs.watchlist import watched_symbols
+from market.models import Stock
+from portfolio.models import Holding, PortfolioPriority
+from tasks.enqueue import EnqueueResult
+from tasks.models import Job
+
+PATIENCE = timedelta(minutes=2)
+"""A stock that goes stale within this time is not left to a later, fuller batch."""
+
+_Stock = TypeVar("_Stock", bound=Checked)
+
+
+def fetch_warm() -> EnqueueResult:
+    """Enqueue batches of the stocks that go stale soon, as far as the background's share of the budget reaches.
+
+    If the budget does not suffice, the stocks that are most likely wanted come first.
+    """
+    now, size, ahead = timezone.now(), quote_size(), time_ahead()
+    if not settings.JOB_PROCESSOR.stock_jobs.warm.enabled or not ahead:
+        return EnqueueResult()
+    going_stale = GoingStale(now, ahead, Stock.objects.order_by().values_list("exchange", flat=True).distinct())
+    found = [stock for stock in _wanted(going_stale.in_sql()) if going_stale.includes(stock)]
+    chosen = fill_batches(found, going_stale.is_urgent, size, requests_left("prices", Job.Queue.BACKGROUND_FETCH))
+    return request_batches(chosen, Job.Trigger.SCHEDULED_UPDATE, size=size, ahead=ahead)
+
+
+def time_ahead() -> timedelta:
+    """`warm.ahead`, or half of the shortest limit of freshness, if that is less."""
+    rules = settings.JOB_PROCESSOR
+    schedule, limit = rules.portfolio.freshness_schedule, rules.stock_jobs.portfolio_priority.data_staleness_threshold
+    shortest = limit if schedule is None else min(vars(schedule).values())
+    return timedelta(minutes=min(rules.stock_jobs.warm.ahead, shortest / 2))
+
+
+class GoingStale:
+    """Which stocks go stale within `ahead`, and can have changed since their check."""
+
+    def __init__(self, now: datetime, ahead: timedelta, exchanges: Iterable[str]) -> None:
+        exchanges = frozenset(exchanges)
+        self._now = Freshness(now, exchanges)
+        self._soon = Freshness(now + min(PATIENCE, ahead), exchanges)
+        self._later = Freshness(now + ahead, exchanges)
+
+    def includes(self, stock: Checked) -> bool:
+        # An exchange that opens within the time has no new prices yet.
+        return self._later.is_stale(stock) and self._now.closed_since(stock) is None
+
+    def is_urgent(self, stock: Checked) -> bool:
+        """Whether the stock has to be in the next batch."""
+        return self._soon.is_stale(stock)
+
+    def in_sql(self) -> Any:
+        """The state of a stock at the end of the time, for the rows of stocks."""
+        return self._later.state_in_sql()
+
+
+def fill_batches(
+    stocks: Sequence[_Stock], is_urgent: Callable[[_Stock], bool], size: int, requests: int | None
+) -> list[_Stock]:
+    """The stocks to fetch now, in batches of `size`: at most `requests` batches of the first stocks (None: no limit).
+
+    A batch that is not full is left for later, unless one of its stocks is urgent.
+    """
+    possible = stocks if requests is None else stocks[: requests * size]
+    urgent = [stock for stock in possible if is_urgent(stock)]
+    others = [stock for stock in possible if not is_urgent(stock)]
+    batches = max(math.ceil(len(urgent) / size), len(possible) // size)
+    return [*urgent, *others][: batches * size]
+
+
+def _wanted(state: Any) -> list[Any]:
+    """The held and watched stocks that will be stale, the stocks of most interest to their holders first."""
+    held = Holding.objects.filter(stock=OuterRef("pk"), portfolio__user__is_active=True)
+    scores = PortfolioPriority.objects.filter(stock=OuterRef("pk"), is_active=True, user__is_active=True)
+    interest = scores.order_by().values("stock").annotate(sum=Sum("priority_score")).values("sum")
+    stocks = Stock.objects.filter(Q(Exists(held)) | Q(symbol__in=watched_symbols()))
+    wanted = stocks.annotate(state=state, interest=Subquery(interest)).filter(state__in=(STALE, NEVER))
+    return list(wanted.order_by(F("interest").desc(nulls_last=True), "pk"))
