@@ -2,8 +2,9 @@
 
 The clock of pytest, of the Python programs that the tests start, and of PostgreSQL begins at noon UTC of that day and
 runs on. `2026-12-25T23:50` begins at another time. Other servers and Chromium keep the machine's clock. Only the wall
-clock changes: waits and time limits take as long as usual. A day that has passed is noted in `var/test-days`, and is
-not run again until a file changes.
+clock changes: waits and time limits take as long as usual. As many days run at the same time as there are cores. The
+output of each day is in `var/test-days`. A day that has passed is noted there, and is not run again until a file
+changes.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 
@@ -44,8 +46,10 @@ def main(arguments: Sequence[str]) -> int:
     own, separator, options = _split(arguments)
     parser = argparse.ArgumentParser(prog="python -m tests.days", description="Run the tests on chosen days.")
     parser.add_argument("days", nargs="*", type=_moment, metavar="DAY", help="2026-12-25, or 2026-12-25T23:50")
-    days = parser.parse_args(own).days or [datetime.combine(day, NOON) for day in DAYS]
-    failed = [day for day in days if not run_on(day, options, resume=not separator)]
+    days = parser.parse_args(own).days or [datetime.combine(day, NOON) for day in _longest_first()]
+    with ThreadPoolExecutor(min(len(days), os.cpu_count() or 1)) as lanes:
+        passed = list(lanes.map(lambda day: run_on(day, options, resume=not separator), days))
+    failed = [day for day, has_passed in zip(days, passed, strict=True) if not has_passed]
     print(f"{len(days) - len(failed)} of {len(days)} days passed", *(f"failed: {_name(day)}" for day in failed))
     return 1 if failed else 0
 
@@ -56,13 +60,18 @@ def run_on(begin: datetime, options: Sequence[str], *, resume: bool) -> bool:
     if resume and note.exists():
         print(f"{_name(begin)}: passed before")
         return True
-    print(f"{_name(begin)}:", flush=True)
     chosen = options or ["-q", "-m", DAYS.get(begin.date(), WITHOUT_SERVERS), "--ignore=tests/faults"]
-    passed = subprocess.run([sys.executable, "-m", "pytest", *chosen], cwd=ROOT, env=clock_at(begin)).returncode == 0
-    if passed and resume:
-        PASSED.mkdir(parents=True, exist_ok=True)
+    PASSED.mkdir(parents=True, exist_ok=True)
+    log = PASSED / f"{begin:%Y-%m-%dT%H%M}.log"
+    print(f"{_name(begin)}: {log.relative_to(ROOT)}", flush=True)
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "pytest", *chosen]
+        ended = subprocess.run(command, cwd=ROOT, env=clock_at(begin), stdout=output, stderr=subprocess.STDOUT)
+    summary = log.read_text(errors="replace").splitlines()[-1:]
+    print(f"{_name(begin)}: {''.join(summary).strip('= ')}", flush=True)
+    if ended.returncode == 0 and resume:
         note.touch()
-    return passed
+    return ended.returncode == 0
 
 
 def clock_at(begin: datetime) -> dict[str, str]:
@@ -78,6 +87,10 @@ def clock_at(begin: datetime) -> dict[str, str]:
         # With Debian's default, a thread that waits for Python's global lock spins: 50 threads took 140 times as long.
         "FAKETIME_FORCE_MONOTONIC_FIX": "0",
     }
+
+
+def _longest_first() -> list[date]:
+    return sorted(DAYS, key=lambda day: DAYS[day] != WITH_SERVERS)
 
 
 def _moment(text: str) -> datetime:

@@ -22,6 +22,7 @@ def every_benchmark() -> Iterator[Any]:
             yield pytest.param(name, database, marks=pytest.mark.long)
 
 
+@pytest.mark.servers
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("name", "database"), list(every_benchmark()))
 def test_a_benchmark_prints_its_figures_and_writes_them(name: str, database: str, tmp_path: Path):

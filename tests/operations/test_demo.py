@@ -11,9 +11,12 @@ import pytest
 from fixtures.generate import STOCKS
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.skipif(
-    "config.getoption('--database') != 'sqlite'", reason="the demo has a SQLite database of its own"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        "config.getoption('--database') != 'sqlite'", reason="the demo has a SQLite database of its own"
+    ),
+    pytest.mark.servers,
+]
 
 
 def run_demo(folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":

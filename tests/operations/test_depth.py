@@ -86,7 +86,7 @@ class RabbitMessages:
         wait_until(lambda: count() == before, "all messages to be back")
 
 
-@pytest.fixture(params=["redis", "rabbitmq"])
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.servers) for name in ("redis", "rabbitmq")])
 def messages(request, point_to, monkeypatch) -> Callable[[], list[Message]]:
     """messages(): all that wait at the broker, of either kind."""
     monkeypatch.setattr(dispatch, "IN_A_REQUEST", 20.0)  # on a busy machine, too, what is asked for is sent

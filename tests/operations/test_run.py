@@ -18,7 +18,10 @@ from tests.conftest import ROOT
 from tests.operations.test_demo import processes_that_know
 from tests.stockqueue.test_private_files import open_files
 
-pytestmark = pytest.mark.skipif("config.getoption('--database') != 'sqlite'", reason="the embedded database is SQLite")
+pytestmark = [
+    pytest.mark.skipif("config.getoption('--database') != 'sqlite'", reason="the embedded database is SQLite"),
+    pytest.mark.servers,
+]
 
 
 def test_the_whole_system_runs_until_ctrl_c_and_finishes_what_it_has_begun(yahoo, tmp_path):

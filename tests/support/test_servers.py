@@ -25,6 +25,8 @@ from tests.support.mqtt_client import MqttClient
 from tests.support.rabbit import RabbitServer
 from tests.support.servers import MissingServer, MosquittoServer, PostgresServer, RedisServer, Server, find_server
 
+pytestmark = pytest.mark.servers
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 

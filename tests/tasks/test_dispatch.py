@@ -325,7 +325,7 @@ def test_the_rollout_moves_that_share_of_the_users_and_always_the_same(percent, 
     assert moved <= {user for user in range(10_000) if in_rollout(user)}
 
 
-@pytest.fixture(params=["redis", "rabbitmq"])
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.servers) for name in ("redis", "rabbitmq")])
 def either_broker(request, point_to):
     """Each of the brokers, with nothing in it."""
     server = request.getfixturevalue("new_redis" if request.param == "redis" else "empty_rabbit")
