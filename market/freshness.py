@@ -108,6 +108,11 @@ class Freshness:
             return None
         return closed if stock.checked_at >= closed + SETTLED_AFTER else None
 
+    def settled_at(self, exchange: str) -> datetime | None:
+        """From when the prices of the last session are settled; None during a session, and for unknown sessions."""
+        closed = self._closed_since(exchange)
+        return None if closed is None else closed + SETTLED_AFTER
+
     def limit_of(self, stock: Checked) -> timedelta:
         """The age from which a check is stale, in the present state of the stock's exchange."""
         return self._limit_at(stock.exchange)

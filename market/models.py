@@ -45,6 +45,15 @@ class Stock(models.Model):
         null=True, blank=True, editable=False, help_text="Last day on which no source knew the stock."
     )
     source = models.CharField(max_length=40, blank=True, help_text="Source of the newest bars.")
+    charted_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Time of the last chart that reached the newest bar."
+    )
+    needs_settling = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="Whether the chart is fetched again after the session, because a quote did not continue the bars.",
+    )
     history_starts = models.DateField(
         null=True, blank=True, editable=False, help_text="First day with a bar, if a source had no earlier bars."
     )

@@ -48,6 +48,13 @@ DEFAULTS = [
         description="Enqueue fetches of held and watched stocks that go stale within stock_jobs.warm.ahead.",
     ),
     DefaultSchedule(
+        name="Settle",
+        task="stockqueue.settle",
+        interval=timedelta(minutes=10),
+        expires=timedelta(minutes=10),
+        description="Enqueue charts of held and watched stocks once a week, and after sessions with a gap or a split.",
+    ),
+    DefaultSchedule(
         name="Market data",
         task="stockqueue.market_data",
         interval=timedelta(minutes=10),

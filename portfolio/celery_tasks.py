@@ -5,6 +5,7 @@ from django.utils import timezone
 
 from portfolio import factors
 from portfolio.fetching import fetch_scheduled
+from portfolio.settling import fetch_settle
 from portfolio.warming import fetch_warm
 from tasks.upkeep.schedule_slots import run_once_a_slot
 
@@ -19,6 +20,12 @@ def scheduled_portfolio_update(task: Task) -> str:
 def warm(task: Task) -> str:
     """Request batches of the stocks that go stale soon, once for each slot of the schedule."""
     return run_once_a_slot(task.request, fetch_warm)
+
+
+@shared_task(name="stockqueue.settle", bind=True)
+def settle(task: Task) -> str:
+    """Request the charts that are due, once for each slot of the schedule."""
+    return run_once_a_slot(task.request, fetch_settle)
 
 
 @shared_task(name="stockqueue.value_portfolios", ignore_result=True)

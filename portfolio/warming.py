@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db.models import Exists, F, OuterRef, Q, Subquery, Sum
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.utils import timezone
 
 from market.freshness import NEVER, STALE, Checked, Freshness
@@ -86,11 +86,15 @@ def fill_batches(
     return [*urgent, *others][: batches * size]
 
 
-def _wanted(state: Any) -> list[Any]:
-    """The held and watched stocks that will be stale, the stocks of most interest to their holders first."""
+def kept_stocks() -> QuerySet[Stock]:
+    """The stocks that active users hold, and the stocks of `market.watchlist`."""
     held = Holding.objects.filter(stock=OuterRef("pk"), portfolio__user__is_active=True)
+    return Stock.objects.filter(Q(Exists(held)) | Q(symbol__in=watched_symbols()))
+
+
+def _wanted(state: Any) -> list[Any]:
+    """The stocks to keep warm that will be stale, the stocks of most interest to their holders first."""
     scores = PortfolioPriority.objects.filter(stock=OuterRef("pk"), is_active=True, user__is_active=True)
     interest = scores.order_by().values("stock").annotate(sum=Sum("priority_score")).values("sum")
-    stocks = Stock.objects.filter(Q(Exists(held)) | Q(symbol__in=watched_symbols()))
-    wanted = stocks.annotate(state=state, interest=Subquery(interest)).filter(state__in=(STALE, NEVER))
+    wanted = kept_stocks().annotate(state=state, interest=Subquery(interest)).filter(state__in=(STALE, NEVER))
     return list(wanted.order_by(F("interest").desc(nulls_last=True), "pk"))

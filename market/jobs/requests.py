@@ -102,13 +102,17 @@ def request_batches(
     *,
     size: int | None = None,
     ahead: timedelta | None = None,
+    charts: bool = False,
 ) -> EnqueueResult:
     """Enqueue `stock_batch_fetch` jobs of `size` stocks each (None: `batch_size`), without stocks of an active batch.
 
-    With `ahead`, a batch also fetches fresh stocks that go stale within this time.
+    With `ahead`, a batch also fetches fresh stocks that go stale within this time. `charts`: a chart of each stock,
+    fresh or not.
     """
     size = size or settings.JOB_PROCESSOR.stock_jobs.data_fetch.batch_size
-    more = {} if ahead is None else {"ahead": ahead.total_seconds() / 60}
+    more: dict[str, Any] = {} if ahead is None else {"ahead": ahead.total_seconds() / 60}
+    if charts:
+        more["charts"] = True
     with transaction.atomic():
         job_sql().lock("batches")  # two concurrent schedules must not both find a stock in no batch
         taken = set(_symbols_in_batches())

@@ -161,6 +161,8 @@ def _note_answer(stock: Stock, history: History, checked_at: datetime | None) ->
             setattr(stock, field, told)
     stock.source = history.source
     stock.checked_at = checked_at or stock.checked_at
+    if checked_at and not history.is_quote:
+        stock.charted_at, stock.needs_settling = checked_at, history.is_break
     stock.status, stock.misses, stock.missed_on = Stock.Status.ACTIVE, 0, None
 
 

@@ -32,6 +32,8 @@ class History:
     """Whether the only bar comes from a quote, which continues the stored bars."""
     reason: str = ""
     """Why the answer is a quote or a chart."""
+    is_break: bool = False
+    """Whether a quote did not continue the stored bars, so that the chart was fetched."""
 
 
 class Quote(NamedTuple):

@@ -85,12 +85,20 @@ class Warm(Section):
     """Minutes before its data is stale at which a stock is fetched; at most half of the limit of freshness."""
 
 
+class Settle(Section):
+    """The schedule that fetches charts, with adjusted closes and corrections, of stocks that quotes keep fresh."""
+
+    enabled: bool = True
+    """Whether the schedule fetches anything."""
+
+
 class StockJobs(Section):
     """Settings by kind of job."""
 
     portfolio_priority: PortfolioPriority = PortfolioPriority()
     data_fetch: DataFetch = DataFetch()
     warm: Warm = Warm()
+    settle: Settle = Settle()
     analysis: Analysis = Analysis()
 
 

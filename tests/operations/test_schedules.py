@@ -199,6 +199,7 @@ def test_defaults_are_added_once_and_edits_are_left_alone():
         ("Market data", True),
         ("Portfolio values", True),
         ("Renamed", False),
+        ("Settle", True),
         ("Sweep", True),
         ("Warm", True),
     ]
@@ -354,5 +355,7 @@ def test_an_edit_takes_effect_at_once_and_survives_a_restart_of_beat(admin_clien
         ("More", False, 1, None),
         ("Portfolio values", True, 3600, 3600),
         (UPDATE, True, 1, 77),
+        ("Settle", True, 600, 600),
         ("Sweep", False, 10, 10),
+        ("Warm", True, 60, 60),
     ]

@@ -14,7 +14,7 @@ from portfolio.warming import fetch_warm, fill_batches, time_ahead
 from tests.support.jobs import result_of, run_once
 from tests.support.prices import quotable
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def checked(symbol: str, minutes: float, **fields: object) -> Stock:

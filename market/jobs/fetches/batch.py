@@ -22,7 +22,7 @@ from market.jobs.fetches.asking import (
     why_last_good,
 )
 from market.jobs.fetches.parameters import BatchParameters, quote_size, why_no_quotes
-from market.jobs.fetches.quotes import ask_for_quotes
+from market.jobs.fetches.quotes import Quoted, ask_for_quotes
 from market.jobs.fetches.storing import adjustment_in, nothing_new, store, via, why_closed
 from market.jobs.limits import share_of
 from market.models import Stock
@@ -74,7 +74,7 @@ class _Batch:
         self._freshness = Freshness.of(stocks, now)
         self._ahead = Freshness.of(stocks, now + timedelta(minutes=self._parameters.ahead))
         self._share = share_of(job.queue, job.priority)
-        self._why_chart: dict[str, str] = {}
+        self._quoted = Quoted()
 
     def fetch_by_quote(self) -> None:
         """Fetch the stocks that quotes can answer for."""
@@ -84,7 +84,8 @@ class _Batch:
         for first in range(0, len(symbols), quote_size()):
             needed = self._without_needless(symbols[first : first + quote_size()])
             quoted = ask_for_quotes(list(Stock.objects.filter(symbol__in=needed)), self._share)
-            self._why_chart |= quoted.why_chart
+            self._quoted.why_chart |= quoted.why_chart
+            self._quoted.broken |= quoted.broken
             self._store([quoted.histories[symbol] for symbol in needed if symbol in quoted.histories])
 
     def fetch_by_chart(self) -> None:
@@ -124,6 +125,8 @@ class _Batch:
     def _why_needs_none(self, stock: Any) -> str:
         if stock.status != Stock.Status.ACTIVE:
             return f"parked as {stock.status}"
+        if self._parameters.charts:
+            return ""
         if closed := why_closed(stock, self._freshness):
             return closed
         if not self._ahead.is_stale(stock):
@@ -136,8 +139,8 @@ class _Batch:
         for question, answer in answers:
             try:
                 history = answer.result()
-                why_chart = self._why_chart.get(history.symbol) or why_no_quotes(self._parameters)
-                histories.append(replace(history, reason=why_chart))
+                explained = self._quoted.explain(history)
+                histories.append(replace(explained, reason=explained.reason or why_no_quotes(self._parameters)))
             except JobSnoozed as pause:
                 self.errors.append(pause)
             except JobError as failure:

@@ -1,7 +1,6 @@
 """Fetches many stocks together: a request for all their quotes, and a chart of each stock without a usable quote."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from django.contrib.auth.models import User
 from django.utils import timezone
@@ -10,7 +9,7 @@ from market.calendar.sessions import keep_sessions
 from market.jobs.fetches.asking import Answer, Question, ask_here, ask_together, ends_attempt, why_last_good
 from market.jobs.fetches.needless import why_needless
 from market.jobs.fetches.parameters import FetchParameters
-from market.jobs.fetches.quotes import ask_for_quotes
+from market.jobs.fetches.quotes import Quoted, ask_for_quotes
 from market.jobs.fetches.storing import fetched, nothing_fetched, store
 from market.jobs.limits import share_of
 from market.jobs.stale_analyses import request_stale_analyses
@@ -41,10 +40,10 @@ def fetch_stocks(jobs: Sequence[Job]) -> Iterator[Part]:
     if by_quote := [job for job in needed if job.symbol in quoted.histories]:
         _keep_sessions(quoted.histories)
         yield _stored(by_quote, quoted.histories)
-    yield from _fetch_charts([job for job in needed if job.symbol not in quoted.histories], quoted.why_chart)
+    yield from _fetch_charts([job for job in needed if job.symbol not in quoted.histories], quoted)
 
 
-def _fetch_charts(jobs: Sequence[Job], reasons: Mapping[str, str]) -> Iterator[Part]:
+def _fetch_charts(jobs: Sequence[Job], quoted: Quoted) -> Iterator[Part]:
     stopped: Stops = []
     not_asked: list[Job] = []
 
@@ -56,15 +55,15 @@ def _fetch_charts(jobs: Sequence[Job], reasons: Mapping[str, str]) -> Iterator[P
                 yield Question(job, job.symbol)
 
     if len(jobs) == 1:
-        yield from _end([ask_here(Question(jobs[0], jobs[0].symbol), ORDINARY)], reasons, stopped)
+        yield from _end([ask_here(Question(jobs[0], jobs[0].symbol), ORDINARY)], quoted, stopped)
         return
     for answers in ask_together(questions(), ORDINARY):
-        yield from _end(answers, reasons, stopped)
+        yield from _end(answers, quoted, stopped)
     for job in not_asked:
         yield _failed(Question(job, job.symbol), _not_asked(stopped[0]))
 
 
-def _end(answers: Iterable[Answer], reasons: Mapping[str, str], stopped: Stops) -> Iterator[Part]:
+def _end(answers: Iterable[Answer], quoted: Quoted, stopped: Stops) -> Iterator[Part]:
     """The parts of charts that came together: a part with all histories, and a part for each failure."""
     arrived: list[Job] = []
     histories: dict[str, History] = {}
@@ -78,7 +77,7 @@ def _end(answers: Iterable[Answer], reasons: Mapping[str, str], stopped: Stops) 
             failures.append(_failed(question, error))
         else:
             arrived.append(question.job)
-            histories[question.symbol] = replace(history, reason=reasons.get(question.symbol, ""))
+            histories[question.symbol] = quoted.explain(history)
     _keep_sessions(histories)
     if arrived:
         yield _stored(arrived, histories)

@@ -35,6 +35,8 @@ class BatchParameters(FetchParameters):
     symbols: list[str] = Field(min_length=1)
     ahead: float = Field(default=0, ge=0)
     """Minutes: stocks that go stale within this time are fetched, too."""
+    charts: bool = False
+    """Whether the charts of all stocks are fetched, fresh or not."""
 
 
 def quote_size() -> int:
@@ -47,6 +49,8 @@ def why_no_quotes(parameters: FetchParameters) -> str:
     """Why no quotes are asked for; empty if they are."""
     if parameters.start is not None:
         return "quotes have no past days"
+    if isinstance(parameters, BatchParameters) and parameters.charts:
+        return "the chart was asked for"
     return "quotes are not used" if quote_size() == 1 else ""
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from django.utils import timezone
 
@@ -22,6 +22,13 @@ class Quoted:
 
     histories: dict[str, History] = field(default_factory=dict)
     why_chart: dict[str, str] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+    """The stocks whose quotes do not continue their bars."""
+
+    def explain(self, chart: History) -> History:
+        """The chart of a stock, with the reason why it was fetched."""
+        reason = self.why_chart.get(chart.symbol, "")
+        return replace(chart, reason=reason, is_break=chart.symbol in self.broken)
 
 
 def ask_for_quotes(stocks: Sequence[Stock], share: float) -> Quoted:
@@ -53,9 +60,11 @@ def _ask(stocks: Sequence[Stock], continuity: Continuity, quoted: Quoted, share:
         return
     for stock in stocks:
         answer = answers[stock.symbol]
+        if not isinstance(answer, Quote):
+            quoted.why_chart[stock.symbol] = answer
+            continue
         try:
-            if not isinstance(answer, Quote):
-                raise NoContinuity(answer)
             quoted.histories[stock.symbol] = continuity.continued(stock, answer)
         except NoContinuity as reason:
             quoted.why_chart[stock.symbol] = str(reason)
+            quoted.broken.add(stock.symbol)
