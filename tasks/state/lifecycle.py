@@ -195,7 +195,7 @@ def snooze(job: Job, waiting_for: str, run_at: datetime, *, waits_for: UUID | No
 
 def wake(job_ids: Collection[UUID] | None = None) -> set[str]:
     """End the waits for these jobs, or for all jobs that have ended. Return the queues with jobs to dispatch."""
-    waiting = Job.objects.active().filter(status=Status.PENDING, waits_for__isnull=False)
+    waiting = Job.objects.active().filter(status=Status.PENDING, waits_for__isnull=False).order_by()
     if job_ids is None:
         waiting = waiting.exclude(Exists(Job.objects.active().filter(pk=OuterRef("waits_for"))))
     else:

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 _STATEMENT = r"\s*(SELECT|UPDATE|DELETE|INSERT|WITH)\b"
 _END_OF_A_LOOK = r" LIMIT 1 OFFSET \d+$"
 """Such a statement reads so many rows of an index."""
-INDEXES_OF_ACTIVE_JOBS = ("job_work_order", "job_admitted", "job_refused", "one_active_job_a_thing")
+INDEXES_OF_ACTIVE_JOBS = ("job_waiting", "job_work_order", "job_admitted", "job_refused", "one_active_job_a_thing")
 
 
 @pytest.fixture
