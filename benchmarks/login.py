@@ -6,20 +6,15 @@ connection sees the last stock as checked. The least possible time is that of a 
 the password, and of one request.
 """
 
-import os
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from datetime import timedelta
-from pathlib import Path
 from typing import NamedTuple
 
 import django
 
 django.setup()
 
-from celery import current_app
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
@@ -27,20 +22,13 @@ from django.utils import timezone
 
 from benchmarks.options import Options
 from benchmarks.report import Spread, publish
+from benchmarks.site import LATENCY, PASSWORD, Site, hold, running_site
 from market.models import PriceBar, Stock
-from operations.local.child_processes import free_port, is_listening, spawn, stop, wait_until
+from operations.local.child_processes import wait_until
 from operations.local.http_client import Browser
-from operations.local.mqtt_subscriber import Subscriber
-from operations.local.process_plan import plan
-from portfolio.models import Holding, Portfolio
-from stockqueue.config.addresses import MqttAddress
 from tasks.models import Job
 from tests.support.prices import quotable
-from tests.support.servers import MosquittoServer
 from tests.support.standins.yahoo import YahooStandIn, daily_bars
-
-LATENCY = 0.2
-ROOT = Path(__file__).parents[1]
 
 
 class Login(NamedTuple):
@@ -51,23 +39,14 @@ class Login(NamedTuple):
     requests: int
 
 
-class Site(NamedTuple):
-    """The running system."""
-
-    address: str
-    yahoo: YahooStandIn
-    subscriber: Subscriber
-
-
 def main() -> None:
     options = Options("login", __doc__)
     options.add_size("runs", "logins of each kind", 20, smallest=1)
     options.add_sizes("holdings", "numbers of holdings", [10, 100, 500], smallest=[2])
     arguments = options.parse()
     call_command("migrate", verbosity=0)
-    with ExitStack() as stack:
-        site = start_site(stack)
-        User.objects.create_user("idle", password="secret")
+    with running_site(("web", "foreground", "bridge"), "stock/fetch/+") as site:
+        User.objects.create_user("idle", password=PASSWORD)
         cold = log_in(site, known("COLD", 10, site.yahoo))
         least = [log_in_idle(site) + LATENCY for _ in range(arguments.runs)]
         report("least possible", [Login(one, 0.0, 1) for one in least], least)
@@ -97,27 +76,9 @@ def report(name: str, logins: Sequence[Login], least: Sequence[float]) -> None:
     )
 
 
-def start_site(stack: ExitStack) -> Site:
-    """The shipped web server, foreground worker and bridge."""
-    yahoo = stack.enter_context(YahooStandIn(latency=LATENCY))
-    mqtt = stack.enter_context(MosquittoServer())
-    address = MqttAddress(mqtt.host, mqtt.port, None, None, tls=False, protocol="5")
-    port = free_port()
-    commands = plan(http_port=port, mqtt=address).programs
-    environment = os.environ | yahoo.environment | {"MQTT_URL": mqtt.url}
-    log = stack.enter_context((settings.VAR / "output.log").open("wb"))
-    for name in ("web", "foreground", "bridge"):
-        process = spawn(commands[name], cwd=ROOT, env=environment, output=log.fileno())
-        stack.callback(stop, process)
-    wait_until(lambda: is_listening("127.0.0.1", port), "the web server")
-    wait_until(lambda: bool(current_app.control.ping(timeout=0.5, limit=1)), "the worker", timeout=60)
-    subscriber = stack.enter_context(Subscriber(mqtt.host, mqtt.port, "stock/fetch/+"))
-    return Site(f"http://127.0.0.1:{port}", yahoo, subscriber)
-
-
 def known(name: str, count: int, yahoo: YahooStandIn) -> str:
     """A user with so many holdings that were fetched yesterday."""
-    _hold(name, quotable(yahoo, *(f"{name}-{number}" for number in range(count))))
+    hold(name, quotable(yahoo, *(f"{name}-{number}" for number in range(count))))
     return name
 
 
@@ -126,21 +87,14 @@ def unknown(name: str, count: int, yahoo: YahooStandIn) -> str:
     stocks = [Stock.objects.create(symbol=f"{name}-{number}") for number in range(count)]
     for stock in stocks:
         yahoo.serve(stock.symbol, daily_bars(stock.symbol, 30))
-    _hold(name, stocks)
+    hold(name, stocks)
     return name
-
-
-def _hold(name: str, stocks: Sequence[Stock]) -> None:
-    portfolio = Portfolio.objects.create(user=User.objects.create_user(name, password="secret"), name="Main")
-    Holding.objects.bulk_create(
-        Holding(portfolio=portfolio, stock=stock, shares=1, buy_price=1 + rank) for rank, stock in enumerate(stocks)
-    )
 
 
 def log_in_idle(site: Site) -> float:
     """Seconds that a login without holdings takes."""
     began = time.perf_counter()
-    Browser(site.address).log_in("idle", "secret")
+    Browser(site.address).log_in("idle", PASSWORD)
     return time.perf_counter() - began
 
 
@@ -153,7 +107,7 @@ def log_in(site: Site, name: str) -> Login:
     count, asked, heard = held.count(), len(site.yahoo.requests), len(site.subscriber.messages)
     began_at, began = timezone.now(), time.perf_counter()
     fresh = held.filter(checked_at__gt=began_at)
-    Browser(site.address).log_in(name, "secret")
+    Browser(site.address).log_in(name, PASSWORD)
     wait_until(lambda: fresh.count() == count, "the last holding", timeout=60)
     stored = time.perf_counter()
     ended = b'"event":"completed"'

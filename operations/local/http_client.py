@@ -44,6 +44,15 @@ class Browser:
             raise LoginFailed(f"{username}: {error}") from None
         return page
 
+    def post(self, path: str, page: str) -> str:
+        """Post the hidden fields of `page` to `path`, as a button does; returns the next page."""
+        form = _HiddenFields()
+        form.feed(page)
+        data = urllib.parse.urlencode(form.values).encode()
+        with self._opener.open(urllib.request.Request(self.site + path, data=data), timeout=30) as answer:  # noqa: S310
+            text: str = answer.read().decode()
+            return text
+
 
 class _HiddenFields(HTMLParser):
     def __init__(self) -> None:

@@ -1,0 +1,64 @@
+"""The whole system with a stand-in for Yahoo, for benchmarks that log in."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from celery import current_app
+from django.conf import settings
+from django.contrib.auth.models import User
+
+from market.models import Stock
+from operations.local.child_processes import free_port, is_listening, spawn, stop, wait_until
+from operations.local.mqtt_subscriber import Subscriber
+from operations.local.process_plan import plan
+from portfolio.models import Holding, Portfolio
+from stockqueue.config.addresses import MqttAddress
+from tests.support.servers import MosquittoServer
+from tests.support.standins.yahoo import YahooStandIn
+
+LATENCY = 0.2
+"""Seconds for each answer of Yahoo."""
+PASSWORD = "secret"
+ROOT = Path(__file__).parents[1]
+
+
+class Site(NamedTuple):
+    """The running system."""
+
+    address: str
+    yahoo: YahooStandIn
+    subscriber: Subscriber
+
+
+@contextmanager
+def running_site(programs: Sequence[str], topic: str) -> Iterator[Site]:
+    """The shipped programs with these names, and a subscriber to the topic."""
+    with ExitStack() as stack:
+        yahoo = stack.enter_context(YahooStandIn(latency=LATENCY))
+        mqtt = stack.enter_context(MosquittoServer())
+        address = MqttAddress(mqtt.host, mqtt.port, None, None, tls=False, protocol="5")
+        port = free_port()
+        commands = plan(http_port=port, mqtt=address).programs
+        environment = os.environ | yahoo.environment | {"MQTT_URL": mqtt.url}
+        log = stack.enter_context((settings.VAR / "output.log").open("wb"))
+        for name in programs:
+            process = spawn(commands[name], cwd=ROOT, env=environment, output=log.fileno())
+            stack.callback(stop, process)
+        workers = sum(name in ("foreground", "background") for name in programs)
+        wait_until(lambda: is_listening("127.0.0.1", port), "the web server")
+        wait_until(lambda: len(current_app.control.ping(timeout=0.5)) == workers, "the workers", timeout=60)
+        subscriber = stack.enter_context(Subscriber(mqtt.host, mqtt.port, topic))
+        yield Site(f"http://127.0.0.1:{port}", yahoo, subscriber)
+
+
+def hold(name: str, stocks: Sequence[Stock]) -> User:
+    """A user with holdings of the stocks, the last one the largest."""
+    user = User.objects.create_user(name, password=PASSWORD)
+    portfolio = Portfolio.objects.create(user=user, name="Main")
+    Holding.objects.bulk_create(
+        Holding(portfolio=portfolio, stock=stock, shares=1, buy_price=1 + rank) for rank, stock in enumerate(stocks)
+    )
+    return user
