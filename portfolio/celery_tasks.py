@@ -6,7 +6,7 @@ from django.utils import timezone
 from portfolio import factors
 from portfolio.fetching import fetch_scheduled
 from portfolio.settling import fetch_settle
-from portfolio.warming import fetch_warm
+from portfolio.warming import fetch_warm, keep_ready
 from tasks.upkeep.schedule_slots import run_once_a_slot
 
 
@@ -18,8 +18,13 @@ def scheduled_portfolio_update(task: Task) -> str:
 
 @shared_task(name="stockqueue.warm", bind=True)
 def warm(task: Task) -> str:
-    """Request batches of the stocks that go stale soon, once for each slot of the schedule."""
-    return run_once_a_slot(task.request, fetch_warm)
+    """Request batches of the stocks that go stale soon, once for each slot of the schedule.
+
+    Also keeps the source ready for quotes, so that the first login of the day waits for no crumb.
+    """
+    requested = run_once_a_slot(task.request, fetch_warm)
+    keep_ready()
+    return requested
 
 
 @shared_task(name="stockqueue.settle", bind=True)

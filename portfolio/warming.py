@@ -3,6 +3,7 @@
 So logins find everything fresh.
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
@@ -18,12 +19,17 @@ from market.jobs.limits import requests_left
 from market.jobs.requests import request_batches
 from market.jobs.watchlist import watched_symbols
 from market.models import Stock
+from market.sources import prepare_quotes
+from market.sources.base import SourceError
+from market.sources.budget import spending
 from portfolio.models import Holding, PortfolioPriority
 from tasks.enqueue import EnqueueResult
 from tasks.models import Job
 
 PATIENCE = timedelta(minutes=2)
 """A stock that goes stale within this time is not left to a later, fuller batch."""
+
+logger = logging.getLogger(__name__)
 
 _Stock = TypeVar("_Stock", bound=Checked)
 
@@ -40,6 +46,18 @@ def fetch_warm() -> EnqueueResult:
     found = [stock for stock in _wanted(going_stale.in_sql()) if going_stale.includes(stock)]
     chosen = fill_batches(found, going_stale.is_urgent, size, requests_left("prices", Job.Queue.BACKGROUND_FETCH))
     return request_batches(chosen, Job.Trigger.SCHEDULED_UPDATE, size=size, ahead=ahead)
+
+
+def keep_ready() -> None:
+    """Fetch ahead what requests for quotes need. A failure is logged; the next run tries again."""
+    rules = settings.JOB_PROCESSOR.stock_jobs
+    if not rules.warm.enabled or quote_size() == 1:
+        return
+    try:
+        with spending(rules.data_fetch.background_share):
+            prepare_quotes()
+    except SourceError as error:
+        logger.warning("the source is not ready for quotes: %s", error)
 
 
 def time_ahead() -> timedelta:

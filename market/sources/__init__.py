@@ -76,6 +76,13 @@ def fetch_quotes(symbols: Sequence[str]) -> dict[str, Quote | str]:
     return first.quotes(symbols)
 
 
+def prepare_quotes() -> None:
+    """Let the first configured source fetch ahead what its quotes need. Raises SourceError."""
+    first = next(iter(configured_sources()), None)
+    if isinstance(first, QuoteSource):
+        first.prepare()
+
+
 def fetch_news(symbol: str, count: int) -> list[Headline]:
     """The newest headlines about a stock, from the first configured source with news.
 

@@ -160,6 +160,10 @@ class QuoteSource(Protocol):
         """The quote of each symbol, or the reason why the answer has no usable quote. Raises SourceError."""
         ...
 
+    def prepare(self) -> None:
+        """Fetch what requests for quotes need, such as a key, before it is needed. Raises SourceError."""
+        ...
+
 
 @runtime_checkable
 class NewsSource(Protocol):

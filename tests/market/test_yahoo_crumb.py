@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from market.models import SourceState
-from market.sources.base import Quote, SourceBusy
+from market.sources.base import Quote, RateLimited, SourceBusy
 from market.sources.budget import Budget
 from market.sources.yahoo.crumb import LASTS, SharedCrumb, is_crumb
 from market.sources.yahoo.source import YahooFinance
@@ -102,6 +102,33 @@ def test_a_shared_crumb_is_renewed_before_yahoo_refuses_it(yahoo, without_crumb,
     with time_machine.travel(timezone.now() + timedelta(seconds=LASTS + 1)):
         as_a_new_process().quotes([symbol])
     assert crumbs_asked_for(yahoo) - before == 1
+
+
+def test_a_crumb_that_was_fetched_ahead_serves_all_processes(yahoo, without_crumb, as_a_new_process, symbol):
+    as_a_new_process().prepare()
+    before = crumbs_asked_for(yahoo)
+    assert isinstance(as_a_new_process().quotes([symbol])[symbol], Quote)
+    assert crumbs_asked_for(yahoo) == before
+
+
+def test_a_crumb_is_renewed_ahead_and_not_more_often(yahoo, without_crumb, as_a_new_process):
+    source = as_a_new_process()
+    asked = []
+    for hours in (0, 1, 5, 5.6, 6, 11):
+        with time_machine.travel(timezone.now() + timedelta(hours=hours)):
+            before = crumbs_asked_for(yahoo)
+            source.prepare()
+            asked.append(crumbs_asked_for(yahoo) - before)
+    assert asked == [1, 0, 0, 1, 0, 0]
+
+
+def test_a_refused_crumb_is_not_asked_for_ahead_during_the_pause(yahoo, counted, caplog):
+    yahoo.misbehave("rate_limited", CRUMB_PATH)
+    with pytest.raises(RateLimited):
+        counted.prepare()
+    before = len(yahoo.server.requests)
+    counted.prepare()
+    assert len(yahoo.server.requests) == before
 
 
 def test_a_refused_crumb_is_not_shared_any_more(yahoo, without_crumb, as_a_new_process, symbol):

@@ -8,11 +8,13 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from market.models import SourceUse, Stock, TradingSession
+from portfolio.celery_tasks import warm
 from portfolio.fetching import fetch_stale_holdings
 from portfolio.models import PortfolioPriority
 from portfolio.warming import fetch_warm, fill_batches, time_ahead
 from tests.support.jobs import result_of, run_once
 from tests.support.prices import quotable
+from tests.support.standins.yahoo import CRUMB_PATH
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -115,6 +117,20 @@ def test_the_schedule_can_be_turned_off(user, hold, configure):
     hold(user, "ONE")
     configure(**{"stock_jobs.warm.enabled": False})
     assert warmed() == []
+
+
+def test_the_source_is_kept_ready_for_quotes(yahoo, without_crumb, configure):
+    crumbs = lambda: sum(request.path == CRUMB_PATH for request in yahoo.server.requests)  # noqa: E731
+    before = crumbs()
+    warm.apply().get()
+    warm.apply().get()
+    assert crumbs() - before == 1
+
+
+def test_a_source_that_cannot_be_made_ready_is_told_in_the_log(yahoo, without_crumb, caplog):
+    yahoo.misbehave("rate_limited", CRUMB_PATH)
+    warm.apply().get()
+    assert "the source is not ready for quotes: Yahoo Finance refused a crumb" in caplog.text
 
 
 def test_where_everything_is_stale_at_once_nothing_is_kept_warm(user, hold, configure):

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 LASTS = 6 * 3600.0
 """Seconds after which a crumb is asked for again, well before Yahoo refuses it."""
+RENEWED_BEFORE = 1800.0
+"""Seconds before a crumb becomes too old in which a schedule renews it, so that no login has to."""
 _CRUMB = re.compile(r"[\x21-\x7e]{5,64}")
 
 
@@ -39,6 +41,14 @@ class SharedCrumb:
         except (OSError, ValueError, TypeError, KeyError):
             return None
         return crumb if is_ours and isinstance(crumb, str) and is_crumb(crumb) else None
+
+    def needs_renewal(self) -> bool:
+        """Whether there is no crumb, or only a crumb that becomes too old soon."""
+        try:
+            age = time.time() - json.loads(self._file.read_text(encoding="utf-8"))["at"]
+        except (OSError, ValueError, TypeError, KeyError):
+            return True
+        return not 0 <= age < LASTS - RENEWED_BEFORE
 
     def write(self, cookie: str, crumb: str) -> None:
         """Replace the file at once, so that no process reads half of it."""

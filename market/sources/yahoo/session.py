@@ -67,7 +67,7 @@ class YahooSession(SourceSession):
 
     def request(self, method: Any, url: str, **kwargs: Any) -> Response:  # type: ignore[override]
         self._check_crumb(url, kwargs.get("params") or {})
-        if _CRUMB in url and (crumb := self._crumb.read(self._cookie())):
+        if _CRUMB in url and (crumb := self.shared_crumb()):
             return _answer(url, crumb)
         response = super().request(method, url, **kwargs)
         self.allowance.note_answer()
@@ -94,6 +94,19 @@ class YahooSession(SourceSession):
         self._no_crumb_until = timezone.now() + pause_after(self._crumb_refusals, retry_after(response))
         self._crumb_refusals += 1
         raise YFRateLimitError  # yfinance goes on without a crumb
+
+    def shared_crumb(self) -> str | None:
+        """The crumb of this session's cookie, perhaps of another process; None if there is none."""
+        return self._crumb.read(self._cookie())
+
+    def needs_crumb(self) -> bool:
+        """Whether the shared crumb has to be fetched or renewed soon, and Yahoo may be asked for it."""
+        is_paused = self._no_crumb_until is not None and self._no_crumb_until > timezone.now()
+        return not is_paused and self._crumb.needs_renewal()
+
+    def forget_crumb(self) -> None:
+        """Ask Yahoo for the next crumb, and no file."""
+        self._crumb.forget()
 
     def _note_crumb(self, url: str, response: Response) -> None:
         """Share a crumb with other processes. An answer that is no crumb counts as refused: yfinance would keep it."""

@@ -91,6 +91,10 @@ class YahooFinance:
     def quotes(self, symbols: Sequence[str]) -> dict[str, Quote | str]:
         return _whatever_the_cache(lambda: self._ask_for_quotes(symbols))
 
+    def prepare(self) -> None:
+        if self._session.needs_crumb():
+            _whatever_the_cache(self._renew_crumb)
+
     def news(self, symbol: str, count: int) -> list[Headline]:
         return _whatever_the_cache(lambda: self._ask_for_news(symbol, count))
 
@@ -122,8 +126,18 @@ class YahooFinance:
     def _ask_for_quotes(self, symbols: Sequence[str]) -> dict[str, Quote | str]:
         params = {"symbols": ",".join(symbols), "formatted": "false"}
         with self._naming_errors("quotes"):
-            answer = YfData(session=self._session).get_raw_json(QUOTES, params=params, timeout=self._limit)
+            data = YfData(session=self._session)
+            if self._session.shared_crumb() not in (None, data._crumb):
+                data._crumb = None  # another process has renewed the crumb; yfinance reads it, without a request
+            answer = data.get_raw_json(QUOTES, params=params, timeout=self._limit)
         return read_quotes(answer, symbols, self.name, timezone.now())
+
+    def _renew_crumb(self) -> None:
+        with self._naming_errors("a crumb"):
+            data = YfData(session=self._session)
+            self._session.forget_crumb()
+            data._crumb = None
+            data._get_cookie_and_crumb(self._limit)
 
     def _ask_for_news(self, symbol: str, count: int) -> list[Headline]:
         with self._naming_errors(symbol):
