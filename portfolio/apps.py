@@ -7,6 +7,10 @@ class PortfolioConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from portfolio.signals import fetch_what_is_stale  # models are not loaded before ready()
+        # Models are not loaded before ready().
+        from portfolio.retention import old_logins
+        from portfolio.signals import fetch_what_is_stale
+        from tasks.upkeep import retention
 
+        retention.also_delete("logins", old_logins, by="at")
         user_logged_in.connect(fetch_what_is_stale, dispatch_uid="portfolio.fetch_what_is_stale")

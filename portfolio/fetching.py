@@ -14,7 +14,7 @@ from market.jobs.stale_analyses import request_stale_analyses
 from market.models import Stock
 from portfolio.factors import factors_for, note_login
 from portfolio.holdings import held_stocks, stocks_of
-from portfolio.models import FIRST_SCORE, Holding, Portfolio, PortfolioPriority
+from portfolio.models import FIRST_SCORE, Holding, Login, Portfolio, PortfolioPriority
 from tasks.enqueue import EnqueueResult
 from tasks.models import Job
 
@@ -23,7 +23,7 @@ _PRIORITIES = PortfolioPriority._meta.db_table
 
 
 def fetch_stale_holdings(user: User) -> EnqueueResult:
-    """Handle a login: record the day and the user's interest, and enqueue the stale stocks, the largest first.
+    """Handle a login: record the login and the user's interest, and enqueue the stale stocks, the largest first.
 
     Fresh stocks are analysed, if due; the remaining stocks are analysed after their fetch. The number of queries does
     not depend on the number of holdings.
@@ -37,6 +37,8 @@ def fetch_stale_holdings(user: User) -> EnqueueResult:
         states = [(stock, freshness.state_of(stock)) for stock in held]
         stale = [stock for stock, state in states if state in (STALE, NEVER)]
         fresh = [stock for stock, state in states if state == FRESH]
+        if stale or fresh:
+            Login.objects.create(at=now, stocks=len(stale) + len(fresh), stale=len(stale))
         factors = factors_for(user, held, freshness)
         requested = request_fetches(stale, Job.Trigger.USER_LOGIN, user, factors=factors)
         request_stale_analyses(fresh, user, factors=factors)

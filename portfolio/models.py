@@ -107,6 +107,21 @@ class PortfolioPriority(models.Model):
         return f"{self.user} {self.stock} {self.priority_score}"
 
 
+class Login(models.Model):
+    """A login of somebody with holdings, without the user. Parked stocks do not count, because nobody fetches them."""
+
+    at = models.DateTimeField(db_index=True)
+    stocks = models.PositiveIntegerField(help_text="Number of held stocks.")
+    stale = models.PositiveIntegerField(help_text="Number of held stocks that were stale or never checked.")
+
+    class Meta:
+        default_permissions = ()
+        ordering = ["-at"]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.stale} of {self.stocks} stale"
+
+
 class LoginDay(models.Model):
     """A day (UTC) with a login of a user. Kept while the day counts for the user's activity."""
 

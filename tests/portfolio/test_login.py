@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from market.models import PriceBar, Stock
 from portfolio.fetching import fetch_stale_holdings
-from portfolio.models import Holding, Portfolio, PortfolioPriority
+from portfolio.models import Holding, Login, Portfolio, PortfolioPriority
 from tasks.models import Job, JobEvent, JobRequest
 from tests.support.promptly import promptly
 
@@ -202,6 +202,41 @@ def test_a_login_without_holdings_asks_for_nothing(user):
     assert asked_for() == []
 
 
+def test_a_login_is_recorded_with_the_number_of_stale_stocks_and_without_its_user(user, hold):
+    hold(user, "FRESH", "STALE", "NEVER", "PARKED")
+    checked(["FRESH", "PARKED"], FRESH)
+    checked(["STALE"], LIMIT)
+    Stock.objects.filter(symbol="PARKED").update(status="unknown")
+    before = timezone.now()
+    log_in(user)
+    login = Login.objects.get()
+    assert (login.stocks, login.stale) == (3, 2)
+    assert before <= login.at <= timezone.now()
+    assert {field.name for field in Login._meta.get_fields()} == {"id", "at", "stocks", "stale"}
+
+
+def test_a_stock_in_two_portfolios_is_recorded_once(user, hold):
+    (stock,) = hold(user, "AAPL")
+    Holding.objects.create(portfolio=Portfolio.objects.create(user=user, name="Second"), stock=stock, shares=1)
+    log_in(user)
+    assert list(Login.objects.values_list("stocks", "stale")) == [(1, 1)]
+
+
+def test_a_login_without_a_stock_to_fetch_is_not_recorded(user, hold):
+    log_in(user)
+    hold(user, "PARKED")
+    Stock.objects.update(status="delisted")
+    log_in(user)
+    assert not Login.objects.exists()
+
+
+def test_a_login_whose_stocks_are_on_their_way_already_is_recorded_as_stale(user, hold):
+    hold(user, "AAPL")
+    log_in(user)
+    log_in(user)
+    assert list(Login.objects.values_list("stocks", "stale")) == [(1, 1), (1, 1)]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_login_works_while_no_broker_answers_and_its_jobs_wait(user, hold, client):
     hold(user, "AAPL", "MSFT")
@@ -221,6 +256,7 @@ def test_a_login_is_not_failed_by_an_error_in_asking(user, hold, client, caplog)
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE tasks_job_away RENAME TO tasks_job")
     assert "the stale stocks could not be enqueued" in caplog.text
+    assert not Login.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)

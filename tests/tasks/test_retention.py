@@ -19,6 +19,7 @@ from market.models import Analysis, Stock
 from operations.local.child_processes import wait_until
 from operations.models import Reading
 from operations.monitoring import readings
+from portfolio.models import Login
 from tasks.enqueue import EnqueueResult
 from tasks.groups import group_jobs
 from tasks.models import Job, JobEvent, JobGroup, JobRequest, ScheduleRun, Worker
@@ -174,6 +175,15 @@ def test_figures_of_minutes_go_after_eight_days_whatever_is_asked_for():
     assert Reading.objects.count() == 2
 
 
+def test_logins_go_after_eight_days_whatever_is_asked_for():
+    for days in (9, 8.01, 7.99, 0):
+        Login.objects.create(at=timezone.now() - days * DAY, stocks=1, stale=0)
+    assert preview(cutoff(30)).more["logins"] == 2
+    assert clean_up(cutoff(30)).more["logins"] == 2
+    assert Login.objects.earliest("at").at > timezone.now() - 8 * DAY
+    assert Login.objects.count() == 2
+
+
 def test_analyses_go_but_the_newest_of_each_stock_and_kind():
     def analysed(symbol: str, kind: str, days: float) -> int:
         stock, _ = Stock.objects.get_or_create(symbol=symbol)
@@ -262,6 +272,7 @@ def test_the_command_tells_what_it_deletes():
         "workers": 1,
         "task_results": 0,
         "analyses": 0,
+        "logins": 0,
         "readings": 1,
         "kept": 1,
     }
@@ -271,7 +282,7 @@ def test_the_command_tells_what_it_deletes():
     first, second = run_command("--days", "2").splitlines()
     assert (
         "UTC: 1 jobs, 1 events, 1 requests, 0 job groups, 0 bulk actions, 0 schedule runs, 1 workers, 0 task results, "
-        "0 analyses, 1 readings." in first
+        "0 analyses, 0 logins, 1 readings." in first
     )
     assert second == "Old jobs kept because their events are not published yet: 1."
     assert Job.objects.count() == 1
