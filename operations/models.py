@@ -79,6 +79,7 @@ class Reading(models.Model):
     login_p50 = models.FloatField(null=True)
     login_p95 = models.FloatField(null=True)
     coverage = models.FloatField(null=True)
+    instant_logins = models.FloatField(null=True)
     requests = models.JSONField(default=dict, help_text="Number of requests by source.")
 
     class Meta:

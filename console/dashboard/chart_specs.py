@@ -17,7 +17,7 @@ Link = Callable[[Reading], str]
 
 @dataclass(frozen=True)
 class Series:
-    """A figure of the readings, by name, and the link from a reading to the list of the counted rows."""
+    """A figure of the readings, by name, and the link from a reading to the list of the counted rows, if any."""
 
     label: str
     name: str
@@ -77,6 +77,13 @@ def subjects() -> list[Subject]:
             [Series("median", "login_p50", _logins), Series("95th percentile", "login_p95", _logins)],
         ),
         Subject(
+            "instant",
+            "Instant logins",
+            "Share of the logins of the preceding 24 hours that found all held stocks fresh.",
+            SHARE,
+            [Series("instant", "instant_logins", _no_list)],
+        ),
+        Subject(
             "coverage",
             "Coverage of held stocks",
             "Share of held stocks that are fresh; each stock counts once.",
@@ -113,6 +120,10 @@ def _ran(job_type: str) -> Link:
 
 def _logins(reading: Reading) -> str:
     return links.job_requests(login=FRESH)
+
+
+def _no_list(reading: Reading) -> str:
+    return ""
 
 
 def _source(name: str) -> Link:

@@ -9,10 +9,10 @@ from django.urls import reverse
 
 @dataclass(frozen=True)
 class Figure:
-    """The text of a count or measurement, and a link to the list behind the number."""
+    """The text of a count or measurement, and a link to the list behind the number; empty if there is no list."""
 
     text: str
-    link: str
+    link: str = ""
 
 
 def jobs(**lookups: object) -> str:

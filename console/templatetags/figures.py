@@ -11,5 +11,7 @@ register = template.Library()
 
 @register.simple_tag
 def figure(one: Figure) -> SafeString:
-    """The figure's text as a link to its list."""
+    """The figure's text as a link to its list, if it has one."""
+    if not one.link:
+        return format_html("{}", one.text)
     return format_html('<a href="{}">{}</a>', one.link, one.text)

@@ -21,6 +21,7 @@ from market.sources import available_sources
 from market.sources.budget import usage_of
 from operations.monitoring import last_hour, statistics
 from operations.monitoring.holdings_freshness import count_held, held_stocks
+from operations.monitoring.instant_logins import count_logins
 from operations.monitoring.last_hour import Spread
 from operations.monitoring.query_plans import plain_plans
 from operations.monitoring.ratios import age, share
@@ -150,6 +151,10 @@ def _logins(now: datetime) -> Iterator[Metric]:
     times = {} if logins.seconds is None else {(50,): logins.seconds.p50, (95,): logins.seconds.p95}
     meaning = "Seconds from a login to its last fresh holding, of the logins of the last hour."
     yield _gauge("login_to_fresh_seconds", meaning, times, ["percentile"])
+    of_day = count_logins(now)
+    yield _one("logins_last_day", "Logins of the last 24 hours by users with holdings.", of_day.all)
+    meaning = "Share of the logins of the last 24 hours that found all held stocks fresh."
+    yield _one("instant_logins_ratio", meaning, of_day.share)
 
 
 def _ended(ends: Iterable[last_hour.Ended]) -> Metric:

@@ -39,8 +39,11 @@ _MEASURES: Mapping[str, Measure] = {
     "login_p50": largest("stockqueue_login_to_fresh_seconds", percentile="50"),
     "login_p95": largest("stockqueue_login_to_fresh_seconds", percentile="95"),
     "coverage": largest("stockqueue_coverage_ratio"),
+    "instant_logins": largest("stockqueue_instant_logins_ratio"),
 }
 """The metric of each figure of a `Reading`, except the requests."""
+_BEST_HIGH = ("coverage", "instant_logins")
+"""The figures whose lowest value is the worst."""
 
 
 class Period(Enum):
@@ -60,7 +63,7 @@ class Period(Enum):
 
 @dataclass(frozen=True)
 class Point:
-    """The worst of each figure from `start` on: the highest, or for coverage the lowest; None without a value.
+    """The worst of each figure from `start` on: the highest, or for shares the lowest; None without a value.
 
     Empty for a time without measurements.
     """
@@ -96,7 +99,7 @@ def history(period: Period, now: datetime) -> Sequence[Point]:
     """The points of the period, the oldest first; the last point is current, and not complete. One query."""
     last = _minute_of(now) // period.minutes
     first = last - period.points + 1
-    worst = {name: Min(name) if name == "coverage" else Max(name) for name in _MEASURES}
+    worst = {name: Min(name) if name in _BEST_HIGH else Max(name) for name in _MEASURES}
     for source in available_sources():
         worst[REQUESTS + source] = Max(Cast(KT(f"requests__{source}"), FloatField()))
     rows = (

@@ -18,6 +18,7 @@ from market.models import SourceUse, Stock
 from operations.models import Reading
 from operations.monitoring import alerts, health, readings
 from operations.monitoring.health import Readiness
+from portfolio.models import Login
 from tasks.models import Job, JobRequest
 from tests.conftest import ROOT
 from tests.support.jobs import new_job
@@ -88,6 +89,7 @@ def test_there_is_a_chart_of_each_of_what_an_operator_asks_about(show, configure
         "wait": types,
         "run": types,
         "login": ["median", "95th percentile"],
+        "instant": ["instant"],
         "coverage": ["fresh"],
         "requests": ["yahoo_finance", "sample"],
     }
@@ -186,6 +188,17 @@ def test_the_latest_values_are_links_to_what_they_count(show, admin_client, user
     assert rows("requests", "yahoo_finance")[0] == "7"
 
 
+def test_the_share_of_instant_logins_is_shown_without_a_link_because_it_has_no_list(show, admin_client):
+    Login.objects.bulk_create(Login(at=timezone.now(), stocks=2, stale=stale) for stale in (0, 0, 0, 2))
+    alerts.check()
+    latest = line(show(), "instant", "instant").latest
+    assert latest is not None
+    assert (latest.text, latest.link) == ("75%", "")
+    shown = admin_client.get(CHARTS).content.decode()
+    assert "<strong>75%</strong>" in shown
+    assert 'href=""' not in shown
+
+
 def test_what_was_measured_some_minutes_ago_is_not_the_latest(show, measure, admin_client):
     reading = measure(4, failed=3)
     charts = show()
@@ -199,7 +212,7 @@ def test_what_was_measured_some_minutes_ago_is_not_the_latest(show, measure, adm
 def test_an_empty_system_is_told_in_words(admin_client, configured):
     shown = words(admin_client.get(CHARTS))
     assert "No data yet." in shown
-    assert shown.count("no values") == 7
+    assert shown.count("no values") == 8
     configured(**{"monitoring.enabled": False})
     assert "No data is collected, because monitoring.enabled is false." in words(admin_client.get(CHARTS))
 
@@ -209,7 +222,7 @@ def test_a_picture_has_a_title_a_description_and_a_table_of_the_same_values(admi
     measure(1, waiting_foreground=7, oldest_waiting=5)
     shown = admin_client.get(CHARTS).content.decode()
     pictures = re.findall(r'<svg [^>]*role="img" aria-labelledby="([^"]+)">(.*?)</svg>', shown, re.DOTALL)
-    assert len(pictures) == 7
+    assert len(pictures) == 8
     for names, picture in pictures:
         title, description = names.split()
         assert f'<title id="{title}">' in picture
@@ -219,7 +232,7 @@ def test_a_picture_has_a_title_a_description_and_a_table_of_the_same_values(admi
     assert "oldest: 5.00 s to 1 min 5 s" in found.description
     assert ["1,204", "", "", "1 min 5 s"] in [cells for _, cells in found.rows]
     tables = re.findall(r"<details.*?<summary>.*?<table>.*?<caption>.*?</table>.*?</details>", shown, re.DOTALL)
-    assert len(tables) == 7
+    assert len(tables) == 8
     assert "1,204" in tables[0]
     ids = re.findall(r'\bid="([^"]+)"', shown)
     assert len(ids) == len(set(ids))

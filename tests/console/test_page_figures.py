@@ -133,6 +133,11 @@ class Check:
         assert self._counted[figure.link] == count, figure
         self.checked.add(id(figure))
 
+    def without_list(self, figure: Figure | None, text: object) -> None:
+        assert figure is not None, text
+        assert (figure.text, figure.link) == (str(text), "")
+        self.checked.add(id(figure))
+
 
 def test_every_figure_is_what_the_tables_say_and_leads_to_a_list_with_so_many_rows(page, now, admin_user):
     check = Check(admin_user)
@@ -288,6 +293,15 @@ def check_logins(page: Page, now: datetime, check: Check) -> None:
         check(figure, describe_duration(timedelta(seconds=nearest)), counts["fresh"])
 
 
+def instant_logins(now: datetime) -> str:
+    logins, instant = rows(
+        "SELECT COUNT(*), SUM(CASE WHEN stale = 0 THEN 1 ELSE 0 END) FROM portfolio_login WHERE at >= %s",
+        now - timedelta(days=1),
+    )[0]
+    assert logins > instant > 3
+    return f"{instant / logins:.0%}"
+
+
 def check_stocks(page: Page, now: datetime, check: Check) -> None:
     expected = {
         "fresh": "status = 'active' AND checked_at > %s",
@@ -409,6 +423,7 @@ def test_the_latest_figures_of_the_charts_are_what_the_tables_say_too(page, now,
     for word, figure in page.logins.seconds:
         check(latest.pop(("login", word)), figure.text, int(fresh))
     check(latest.pop(("coverage", "fresh")), page.share_covered.text, int(dict(page.stock_states)["fresh"].text))
+    check.without_list(latest.pop(("instant", "instant")), instant_logins(now))
     used = one("SELECT SUM(requests) FROM market_sourceuse WHERE granted_at > %s", now - MINUTE)
     check(latest.pop(("requests", "yahoo_finance")), used, 1)
     assert {key for key, figure in latest.items() if figure is not None} == set()

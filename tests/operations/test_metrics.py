@@ -18,6 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from market.models import SourceState, SourceUse, Stock
 from mqtt_bridge.leadership import Lease
 from mqtt_bridge.models import BridgeLease
+from portfolio.fetching import fetch_stale_holdings
+from portfolio.models import Login
 from tasks.models import Job, JobEvent, JobRequest
 from tests.conftest import ROOT
 from tests.support.jobs import new_job
@@ -178,6 +180,19 @@ def test_requests_of_others_than_logins_are_no_logins(read, user):
     assert read()("logins", result="fresh") == 0
 
 
+def test_the_share_of_instant_logins_is_that_of_the_last_day(read, user, hold):
+    assert (read()("logins_last_day"), read()("instant_logins_ratio")) == (0, None)
+    hold(user, "AAPL", "MSFT")
+    fetch_stale_holdings(user)
+    assert (read()("logins_last_day"), read()("instant_logins_ratio")) == (1, 0)
+    Stock.objects.update(checked_at=timezone.now())
+    for _ in range(3):
+        fetch_stale_holdings(user)
+    Login.objects.create(at=timezone.now() - timedelta(hours=24, minutes=1), stocks=1, stale=1)
+    Login.objects.create(at=timezone.now() - timedelta(hours=23), stocks=9, stale=1)
+    assert (read()("logins_last_day"), read()("instant_logins_ratio")) == (5, 0.6)
+
+
 def test_workers_their_processes_and_how_many_are_busy_are_told(read):
     new_worker("one@here:1", concurrency=4)
     new_worker("two@here:2", concurrency=2)
@@ -313,7 +328,7 @@ def test_the_thresholds_of_the_configuration_are_told_for_alert_rules(read, conf
 FAMILIES = {
     "queue_depth": {"jobs", "oldest_waiting_job_age_seconds"},
     "fetch_latency": {"job_wait_seconds", "job_processing_seconds"},
-    "portfolio_timing": {"logins", "login_to_fresh_seconds"},
+    "portfolio_timing": {"logins", "login_to_fresh_seconds", "logins_last_day", "instant_logins_ratio"},
     "worker_efficiency": {"worker_utilisation_ratio", "worker_efficiency_ratio"},
 }
 
@@ -362,6 +377,7 @@ def test_the_number_of_queries_does_not_grow(client, user, hold):
         hold(user, *symbols)
         logged_in(user, [ran(symbol) for symbol in symbols], ago=100)
         for symbol in symbols:
+            Login.objects.create(at=timezone.now(), stocks=1, stale=0)
             new_job(symbol, "running", worker_id=f"{symbol}@here:1")
             new_worker(f"{symbol}@here:1")
         with CaptureQueriesContext(connection) as queries:

@@ -16,6 +16,7 @@ from operations.local.child_processes import wait_until
 from operations.models import Reading
 from operations.monitoring import alert_delivery, alerts, metrics, readings
 from operations.monitoring.readings import Period, history
+from portfolio.models import Login
 from tasks.models import Job, JobRequest
 from tasks.priority import BANDS
 from tests.support.jobs import new_job
@@ -47,6 +48,7 @@ def busy(user, hold, configured) -> None:
     for status in ("failed", "expired", "cancelled"):
         new_job(status.upper(), status)
     SourceUse.objects.create(source="yahoo_finance", granted_at=now, requests=7)
+    Login.objects.bulk_create(Login(at=now, stocks=4, stale=stale) for stale in (0, 0, 1, 0))
 
 
 def test_a_check_of_alerts_writes_down_what_the_metrics_say(busy):
@@ -64,7 +66,7 @@ def test_a_check_of_alerts_writes_down_what_the_metrics_say(busy):
     runs = [reading.run_stock_batch_fetch, reading.run_stock_analysis, reading.run_stock_research]
     assert runs == pytest.approx([58, 57, 56], abs=0.01)
     assert [reading.login_p50, reading.login_p95] == pytest.approx([90, 90], abs=0.1)
-    assert reading.coverage == 0.25
+    assert (reading.coverage, reading.instant_logins) == (0.25, 0.75)
     assert reading.requests == {"yahoo_finance": 7}
     assert reading.minute == int(reading.at.timestamp()) // 60
 
@@ -126,7 +128,8 @@ def test_what_is_switched_off_or_was_not_there_is_empty_and_not_zero(busy, confi
     configured(**{"monitoring.stock_metrics": {"queue_depth": False, "portfolio_timing": False}})
     alerts.check()
     reading = Reading.objects.get()
-    assert (reading.waiting_foreground, reading.oldest_waiting, reading.login_p50) == (None, None, None)
+    assert (reading.waiting_foreground, reading.oldest_waiting) == (None, None)
+    assert (reading.login_p50, reading.instant_logins) == (None, None)
     assert reading.completed == 4
 
 
@@ -138,13 +141,14 @@ def test_a_point_is_the_worst_of_its_time_and_empty_where_nobody_measured():
     now = timezone.now()
     last = int(now.timestamp()) // 60
     hour = last // 60 * 60
-    write(hour - 60, waiting_foreground=3, coverage=0.9, requests={"yahoo_finance": 9})
-    write(hour - 59, waiting_foreground=8, coverage=0.4)
+    write(hour - 60, waiting_foreground=3, coverage=0.9, instant_logins=0.5, requests={"yahoo_finance": 9})
+    write(hour - 59, waiting_foreground=8, coverage=0.4, instant_logins=0.8)
     write(hour - 1, waiting_foreground=5, requests={"yahoo_finance": 30, "gone": 99})
     points = history(Period.WEEK, now)
     point = points[-2]
     assert int(point.start.timestamp()) // 60 == hour - 60
     assert (point.figures["waiting_foreground"], point.figures["coverage"]) == (8, 0.4)
+    assert point.figures["instant_logins"] == 0.5
     assert point.figures["requests_yahoo_finance"] == 30
     assert point.figures["failed"] is None
     assert [bool(point.figures) for point in points].count(True) == 1

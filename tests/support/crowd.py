@@ -11,7 +11,7 @@ from django_celery_beat.models import PeriodicTask
 from market.models import Analysis, SourceState, SourceUse, Stock
 from mqtt_bridge.models import BridgeLease
 from operations.models import Alert
-from portfolio.models import Holding, Portfolio, PortfolioPriority
+from portfolio.models import Holding, Login, Portfolio, PortfolioPriority
 from tasks.models import Job, JobEvent, JobRequest, Worker
 from tasks.priority import BANDS
 
@@ -193,6 +193,11 @@ class Crowd:
         tasks = PeriodicTask.objects.order_by("pk")
         for number, task in enumerate(tasks):
             tasks.filter(pk=task.pk).update(enabled=number % 3 > 0, last_run_at=self._ago(60 * (number + 1)))
+
+        Login.objects.bulk_create(
+            Login(at=self._ago(self._lately(10, 300_000)), stocks=4, stale=self._chance.choice([0, 0, 0, 1, 4]))
+            for _ in range(LOGINS)
+        )
 
     def _alert(self, name: str, state: str) -> Alert:
         by = self._chance.choice([None, *self.people])

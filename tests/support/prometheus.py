@@ -14,6 +14,7 @@ from django_celery_beat.models import PeriodicTask
 from prometheus_client.parser import text_string_to_metric_families
 
 from mqtt_bridge.leadership import Lease
+from portfolio.models import Login
 from tasks.models import JobRequest
 from tests.support.jobs import new_job
 from tests.support.servers import find_server
@@ -43,6 +44,7 @@ def fill(user: User, hold: Any) -> None:
     started = now - timedelta(seconds=2)
     job = new_job("A", "completed", queued_at=started, started_at=started, finished_at=now)
     JobRequest.objects.create(job=job, user=user, trigger="user_login", created_at=started)
+    Login.objects.create(at=started, stocks=1, stale=1)
     Lease().acquire()
     PeriodicTask.objects.update(last_run_at=now)
 
