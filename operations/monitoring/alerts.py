@@ -21,7 +21,7 @@ HOLD = timedelta(seconds=60)
 MARGIN = 0.1
 """A share of the threshold; a value within the margin is neither out of bounds nor well."""
 FEW = 10
-"""The least number of an hour's jobs for a share of failures."""
+"""The least number of jobs of an hour, or of logins of a day, for a share."""
 OUTBOX_AGE = 60.0
 BRIDGE_SILENT = 60.0
 BEAT_SILENT = 600.0
@@ -90,6 +90,13 @@ def rules() -> list[Rule]:
             "A stale held stock was last checked {value:.0f} s ago; the threshold is {threshold:.0f} s.",
             limits.max_data_staleness,
             largest("stockqueue_stale_stock_age_seconds"),
+        ),
+        Rule(
+            "instant-logins",
+            "{value:.0%} of the logins of the last day found all held stocks fresh; the threshold is {threshold:.0%}.",
+            limits.min_instant_logins,
+            _instant_logins,
+            is_floor=True,
         ),
         Rule(
             "broker-refuses",
@@ -211,6 +218,11 @@ def _note_well(alert: Alert, now: datetime) -> Alert | None:
 def _efficiency(samples: Samples) -> float | None:
     ended = total("stockqueue_ended_jobs")(samples) or 0
     return largest("stockqueue_worker_efficiency_ratio")(samples) if ended >= FEW else None
+
+
+def _instant_logins(samples: Samples) -> float | None:
+    logins = total("stockqueue_logins_last_day")(samples) or 0
+    return largest("stockqueue_instant_logins_ratio")(samples) if logins >= FEW else None
 
 
 def _deepest_queue(samples: Samples) -> float | None:

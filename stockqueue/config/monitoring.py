@@ -68,6 +68,8 @@ class Thresholds(Section):
     """Seconds that a job waits."""
     max_data_staleness: Seconds = 7200
     """Seconds since a held stock was last checked."""
+    min_instant_logins: Share = 0.9
+    """Share of the last day's logins that found all held stocks fresh, 0 to 1."""
 
 
 class Monitoring(Section):

@@ -61,6 +61,7 @@ def test_passwords_are_not_in_the_representation():
         ("monitoring.enabled", '"yes"', "'yes' is not true or false"),
         ("monitoring.enabled", "1", "1 is not true or false"),
         ("monitoring.thresholds.min_worker_efficiency", "70", "70 is not between 0 and 1"),
+        ("monitoring.thresholds.min_instant_logins", "1.1", "1.1 is not between 0 and 1"),
         ("stock_jobs.analysis.llm_timeout", '"abc"', "'abc' is not a number between 0.1 and 86400"),
         ("stock_jobs.analysis.llm_timeout", "true", "true is not a number between 0.1 and 86400"),
         ("stock_jobs.analysis.llm_timeout", ".nan", ".nan is not a number between 0.1 and 86400"),

@@ -26,6 +26,8 @@ from operations.local.child_processes import kill_group, stop, wait_until
 from operations.models import Alert
 from operations.monitoring import alert_delivery, alerts, health
 from operations.monitoring.health import Readiness
+from portfolio.fetching import fetch_stale_holdings
+from portfolio.models import Login
 from tasks.delivery import broker as celery_broker
 from tasks.models import Job, JobEvent, Worker
 from tasks.running.execute import JobFailed, run_job
@@ -134,6 +136,34 @@ def test_a_held_stock_is_stale_for_too_long(user, hold, check_after, yahoo):
     check_that_they_are_raised_and_cleared(
         ["data-staleness"], check_after, lambda: do(request("BTC-USD")), after=7_201
     )
+
+
+def test_too_few_logins_find_everything_fresh(user, hold, check_after, yahoo):
+    yahoo.serve("BTC-USD", exchange="CCC")
+    hold(user, "BTC-USD")
+    for _ in range(2):
+        fetch_stale_holdings(user)
+    do(Job.objects.all())
+    for _ in range(8):
+        fetch_stale_holdings(user)
+
+    def forget_the_others() -> None:
+        Login.objects.filter(stale__gt=0).update(at=timezone.now() - timedelta(hours=25))
+        Login.objects.bulk_create(Login(at=timezone.now(), stocks=1, stale=0) for _ in range(2))
+
+    check_that_they_are_raised_and_cleared(["instant-logins"], check_after, forget_the_others)
+    assert Alert.objects.get(name="instant-logins").text == (
+        "80% of the logins of the last day found all held stocks fresh; the threshold is 90%."
+    )
+
+
+def test_a_few_logins_with_stale_stocks_are_no_alert(user, hold, check_after):
+    hold(user, "AAPL")
+    for _ in range(9):
+        fetch_stale_holdings(user)
+    assert "instant-logins" not in check_after(0)
+    fetch_stale_holdings(user)
+    assert check_after(1)["instant-logins"] == "suspected"
 
 
 def test_a_bridge_hangs_and_events_wait_for_it(mosquitto_server, start, check_after):
