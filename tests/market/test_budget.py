@@ -202,10 +202,13 @@ def test_a_batch_goes_on_with_what_is_left_when_there_is_budget_again(limit, yah
     assert run_job(job.pk, "worker") is None
     first = yahoo.asked_for()
     assert 0 < len(first) < len(symbols)
-    time_passes(timedelta(seconds=63))
-    while run_job(job.pk, "worker") is None:
+    result = None
+    while result is None:
         time_passes(timedelta(seconds=63))
+        before = job.events.filter(event="progress", payload__has_key="symbol").count()
+        result = run_job(job.pk, "worker")
     assert sorted(yahoo.asked_for()) == symbols
+    assert result["requests"] == len(symbols) - before  # the last attempt's
     job.refresh_from_db()
     assert (job.outcome, job.retries) == ("updated", 0)
 

@@ -15,7 +15,7 @@ from market.prices.store import store_history
 from market.sources.base import Bar, History
 from tasks.models import Job
 from tasks.running.execute import run_message
-from tests.support.jobs import result_of
+from tests.support.jobs import result_of, run_once
 from tests.support.standins import yahoo_chart
 from tests.support.standins.yahoo import QUOTES
 from tests.support.standins.yahoo_chart import daily_bars
@@ -308,7 +308,23 @@ def test_a_batch_asks_for_quotes_first(yahoo, known, configure):
     assert yahoo.asked_for() == ["Q3"]
     via = {symbol: member["via"] for symbol, member in result["results"].items()}
     assert via == dict.fromkeys(SYMBOLS, "quote") | {"Q3": "chart"}
+    assert result["requests"] == 2
     assert job.events.filter(event="progress").count() == len(SYMBOLS)
+
+
+@pytest.mark.parametrize(("size", "requests"), [(50, 1), (4, 2), (1, 6)])
+def test_a_batch_tells_how_many_requests_it_made(yahoo, known, configure, size, requests):
+    configure(**{"stock_jobs.data_fetch.quote_size": size})
+    (job,) = request_batches(known(*SYMBOLS), Job.Trigger.SCHEDULED_UPDATE).created
+    before = len(quotes_asked_for(yahoo))
+    assert result_of(run_once(job))["requests"] == requests
+    assert len(quotes_asked_for(yahoo)[before:]) + len(yahoo.asked_for()) == requests
+
+
+def test_a_request_for_quotes_that_fails_counts_too(yahoo, known):
+    (job,) = request_batches(known("Q0", "Q1"), Job.Trigger.SCHEDULED_UPDATE).created
+    yahoo.misbehave("server_error", QUOTES)
+    assert result_of(run_once(job))["requests"] == 3
 
 
 def test_analyses_of_a_login_are_requested_together_for_its_user(yahoo, known, user, configure):

@@ -59,15 +59,19 @@ def fetch_batch(job: Job) -> JobResult:
     batch.fetch_by_chart()
     if batch.errors:
         raise max(batch.errors, key=ends_attempt)
-    return _end(batch.results)
+    return _end(batch.results, batch.requests)
 
 
 class _Batch:
-    """An attempt at a batch: the results of its stocks so far, by symbol, and errors that need another attempt."""
+    """An attempt at a batch: the results of its stocks so far, by symbol, and errors that need another attempt.
+
+    `requests` counts the requests of this attempt for quotes and charts.
+    """
 
     def __init__(self, job: Job) -> None:
         self.results = _noted_before(job)
         self.errors: list[JobError | JobSnoozed] = []
+        self.requests = 0
         self._job = job
         self._parameters = read_parameters(BatchParameters, job)
         now, stocks = timezone.now(), list(Stock.objects.filter(symbol__in=self._parameters.symbols))
@@ -86,6 +90,7 @@ class _Batch:
             quoted = ask_for_quotes(list(Stock.objects.filter(symbol__in=needed)), self._share)
             self._quoted.why_chart |= quoted.why_chart
             self._quoted.broken |= quoted.broken
+            self.requests += quoted.requests
             self._store([quoted.histories[symbol] for symbol in needed if symbol in quoted.histories])
 
     def fetch_by_chart(self) -> None:
@@ -137,6 +142,7 @@ class _Batch:
         """Store and report answers, in order."""
         histories: list[History] = []
         for question, answer in answers:
+            self.requests += not isinstance(answer.exception(), JobSnoozed)
             try:
                 history = answer.result()
                 explained = self._quoted.explain(history)
@@ -230,7 +236,7 @@ def _noted_before(job: Job) -> dict[str, Member]:
     return {one["symbol"]: {name: one[name] for name in _MEMBER if name in one} for one in told if "symbol" in one}
 
 
-def _end(results: dict[str, Member]) -> JobResult:
+def _end(results: dict[str, Member], requests: int) -> JobResult:
     failed = {symbol: member["error"] for symbol, member in results.items() if not member["success"]}
     cached = [member["reason"] for member in results.values() if member.get("source") == CACHED]
     written = sum(member.get("records", 0) for member in results.values())
@@ -238,6 +244,7 @@ def _end(results: dict[str, Member]) -> JobResult:
         "symbols_processed": len(results),
         "successful_symbols": len(results) - len(failed),
         "records_stored": written,
+        "requests": requests,
         "results": results,
     }
     if len(failed) == len(results):

@@ -18,12 +18,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Quoted:
-    """Answers from quotes, and the reasons why the other stocks need a chart; by symbol."""
+    """Answers from quotes, and the reasons why the other stocks need a chart; by symbol.
+
+    `requests`: the number of requests, without requests that the budget did not allow.
+    """
 
     histories: dict[str, History] = field(default_factory=dict)
     why_chart: dict[str, str] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     """The stocks whose quotes do not continue their bars."""
+    requests: int = 0
 
     def explain(self, chart: History) -> History:
         """The chart of a stock, with the reason why it was fetched."""
@@ -54,10 +58,13 @@ def _ask(stocks: Sequence[Stock], continuity: Continuity, quoted: Quoted, share:
         with spending(share):
             answers = fetch_quotes([stock.symbol for stock in stocks])
     except SourceError as error:
-        level = logging.DEBUG if isinstance(error, SourceBusy) else logging.WARNING
+        is_asked = not isinstance(error, SourceBusy)
+        quoted.requests += is_asked
+        level = logging.WARNING if is_asked else logging.DEBUG
         logger.log(level, "no quotes of %d stocks: %s", len(stocks), error)
         quoted.why_chart |= {stock.symbol: f"no quotes: {error}" for stock in stocks}
         return
+    quoted.requests += 1
     for stock in stocks:
         answer = answers[stock.symbol]
         if not isinstance(answer, Quote):
