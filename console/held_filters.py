@@ -10,10 +10,11 @@ from django.utils import timezone
 from market.freshness import Freshness
 from market.models import Stock
 from operations.monitoring.holdings_freshness import held_stocks
+from portfolio.warming import kept_stocks
 
 
 class HeldFilter(admin.SimpleListFilter):
-    """Filter the stocks of all portfolios by freshness."""
+    """Filter the stocks of all portfolios by freshness, or the stocks that the schedule "Warm" fetches."""
 
     title = "held stocks"
     parameter_name = "held"
@@ -25,11 +26,14 @@ class HeldFilter(admin.SimpleListFilter):
             ("stale", "stale"),
             ("never", "never checked"),
             ("parked", "parked"),
+            ("warm", "to be kept warm"),
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Stock]) -> QuerySet[Stock]:
         if self.value() is None:
             return queryset
+        if self.value() == "warm":
+            return queryset.filter(pk__in=kept_stocks().values("pk"))
         held = held_stocks(Freshness.of_all(timezone.now()))
         return queryset.filter(
             pk__in=(held if self.value() == "any" else held.filter(state=self.value())).values("pk")

@@ -105,7 +105,7 @@ def fill_batches(
 
 
 def kept_stocks() -> QuerySet[Stock]:
-    """The stocks that active users hold, and the stocks of `market.watchlist`."""
+    """The stocks that active users hold, and the stocks of `market.watchlist`; parked stocks included."""
     held = Holding.objects.filter(stock=OuterRef("pk"), portfolio__user__is_active=True)
     return Stock.objects.filter(Q(Exists(held)) | Q(symbol__in=watched_symbols()))
 

@@ -17,10 +17,12 @@ from operations.models import Alert
 from operations.monitoring import last_hour, statistics
 from operations.monitoring.health import Readiness
 from operations.monitoring.holdings_freshness import HeldStocks, PortfolioCoverage, StaleStock, count_held, coverage_of
+from operations.monitoring.instant_logins import count_logins
 from operations.monitoring.last_hour import FRESH, HOUR, INCOMPLETE, WAITING
 from operations.monitoring.query_plans import plain_plans
 from operations.monitoring.ratios import age, share
 from operations.monitoring.statistics import A_DAY, ActiveJobs, FailureReason
+from operations.monitoring.warmth import count_warm, warm_requests
 from operations.monitoring.workers import WorkerUse, worker_use, workforce
 from stockqueue.wording import describe_duration
 from tasks.models import Job, Worker
@@ -79,6 +81,15 @@ class LoginTimes:
 
 
 @dataclass(frozen=True)
+class Warmth:
+    """How well stocks are kept warm; `instant_logins` is None without a login in the last day."""
+
+    fresh: Figure
+    requests: Figure
+    instant_logins: Figure | None
+
+
+@dataclass(frozen=True)
 class WorstStock:
     symbol: Figure
     age: Figure
@@ -121,6 +132,7 @@ class Page:
     workers: Sequence[WorkerRow]
     workforce: Sequence[tuple[str, Figure]]
     logins: LoginTimes
+    warmth: Warmth
     stock_states: Sequence[tuple[str, Figure]]
     ages: Sequence[Bar]
     worst_stocks: Sequence[WorstStock]
@@ -158,6 +170,7 @@ def _collect(readiness: Readiness, now: datetime) -> Page:
         workers=[_worker(use, now) for use in uses],
         workforce=list(_workforce(ended, active, now)),
         logins=_logins(now),
+        warmth=_warmth(rule),
         stock_states=[
             (words, Figure(str(count), links.stocks(held=state)))
             for words, state, count in (
@@ -260,6 +273,18 @@ def _logins(now: datetime) -> LoginTimes:
         return LoginTimes(results if found.incomplete or found.waiting else [], [])
     times = (("median", found.seconds.p50), ("95th percentile", found.seconds.p95))
     return LoginTimes(results, [(words, Figure(_age(seconds), links_of[FRESH])) for words, seconds in times])
+
+
+def _warmth(rule: Freshness) -> Warmth:
+    stocks, logins = count_warm(rule), count_logins(rule.now)
+    batches = links.ended_jobs(
+        rule.now - HOUR, job_type__exact=Job.Type.STOCK_BATCH_FETCH, parameters__has_key="ahead"
+    )
+    return Warmth(
+        fresh=Figure(f"{stocks.fresh} of {stocks.all}", links.stocks(held="warm", status__exact=Stock.Status.ACTIVE)),
+        requests=Figure(str(warm_requests(rule.now)), batches),
+        instant_logins=Figure(f"{_per_cent(logins.share)} of {logins.all}") if logins.all else None,
+    )
 
 
 def _ages(held: HeldStocks, now: datetime) -> list[Bar]:

@@ -7,10 +7,11 @@ from django.contrib.auth.models import Permission
 from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from market.models import Analysis, Stock
 from operations.monitoring import health
-from portfolio.models import PortfolioPriority
+from portfolio.models import Login, PortfolioPriority
 from tests.support.jobs import new_job
 from tests.support.stock_data_page import FIGURES, PAGE, alert, logged_in
 from tests.support.workers import new_worker
@@ -25,6 +26,8 @@ def test_the_number_of_queries_does_not_grow(admin_client, server_health, user, 
             new_job(symbol, "running", worker_id=f"{symbol}@here:1")
             new_worker(f"{symbol}@here:1")
             logged_in(user, new_job(f"{symbol}X", "failed", error=f"no {symbol}"), 5)
+            Login.objects.create(at=timezone.now(), stocks=1, stale=0)
+            new_job(f"{symbol}Y", "completed", job_type="stock_batch_fetch", parameters={"ahead": 5})
             alert(f"alert-{symbol}", "raised", acknowledged_by=user)
             stock = Stock.objects.get(symbol=symbol)
             PortfolioPriority.objects.create(user=user, stock=stock)

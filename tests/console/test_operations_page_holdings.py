@@ -1,6 +1,7 @@
 """The admin's page "Stock data" tells of logins, held stocks, portfolios and priority scores."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -8,7 +9,8 @@ from django.utils import timezone
 from console.dashboard import links
 from console.dashboard.links import Figure
 from market.models import Analysis, Stock
-from portfolio.models import PortfolioPriority
+from portfolio.fetching import fetch_stale_holdings
+from portfolio.models import Login, PortfolioPriority
 from tasks.models import JobRequest
 from tests.support.jobs import new_job
 from tests.support.stock_data_page import ago, logged_in, sql
@@ -66,6 +68,47 @@ def test_a_login_is_listed_as_the_request_that_decided_what_became_of_it(stock_d
 
 def test_a_result_that_no_login_can_have_lists_none(rows_behind):
     assert rows_behind(Figure("", links.job_requests(login="lost"))) == set()
+
+
+def test_it_tells_how_many_stocks_are_kept_warm_and_at_what_cost(
+    stock_data, rows_behind, user, hold, configure, django_user_model
+):
+    configure(**{"market.watchlist": ["WATCHED"]})
+    held = hold(user, "FRESH", "STALE", "PARKED")
+    hold(django_user_model.objects.create_user("left", is_active=False), "LEFT")
+    watched = Stock.objects.create(symbol="WATCHED", checked_at=ago(minutes=3))
+    Stock.objects.filter(symbol="FRESH").update(checked_at=ago(minutes=3))
+    Stock.objects.filter(symbol="PARKED").update(status="unknown")
+    batch: dict[str, Any] = {"job_type": "stock_batch_fetch", "parameters": {"symbols": ["FRESH"], "ahead": 5}}
+    counted = [
+        new_job("A", "completed", result={"requests": 1}, **batch),
+        new_job("B", "completed", result={"requests": 12}, **batch),
+        new_job("C", "completed", result={}, **batch),  # of a worker that does not count yet
+        new_job("D", "failed", **batch),
+    ]
+    new_job("E", "completed", result={"requests": 100}, finished_at=ago(hours=2), **batch)
+    new_job("F", "completed", result={"requests": 100}, **batch | {"parameters": {"symbols": ["FRESH"]}})
+    warmth = stock_data().warmth
+    assert warmth.fresh.text == "2 of 3"
+    assert rows_behind(warmth.fresh) == {held[0].pk, held[1].pk, watched.pk}
+    assert warmth.requests.text == "13"
+    assert rows_behind(warmth.requests) == {job.pk for job in counted}
+
+
+def test_the_share_of_instant_logins_is_shown_once_there_is_one(stock_data, stock_data_words, user, hold):
+    Login.objects.create(at=ago(hours=25), stocks=1, stale=0)
+    assert stock_data().warmth.instant_logins is None
+    assert "No login yet in the last day." in stock_data_words()
+    hold(user, "AAPL")
+    fetch_stale_holdings(user)
+    Stock.objects.update(checked_at=timezone.now())
+    for _ in range(3):
+        fetch_stale_holdings(user)
+    share = stock_data().warmth.instant_logins
+    assert (share.text, share.link) == ("75% of 4", "")
+    shown = stock_data_words()
+    assert "Instant logins 75% of 4" in shown
+    assert "No login yet" not in shown
 
 
 def test_held_stocks_are_shown_by_state_and_by_age(stock_data, rows_behind, user, hold):

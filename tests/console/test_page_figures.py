@@ -73,8 +73,9 @@ LOGINS = """
 
 
 @pytest.fixture(params=[1, 2])
-def now(request, monkeypatch) -> datetime:
+def now(request, monkeypatch, configured) -> datetime:
     """A crowd, and a clock that stands still: what is on the page is in the lists as well."""
+    configured(**{"market.watchlist": ["S148", "S149"]})
     now = timezone.now().replace(microsecond=0)
     Crowd(request.param, now)
     monkeypatch.setattr(timezone, "now", lambda: now)
@@ -146,6 +147,7 @@ def test_every_figure_is_what_the_tables_say_and_leads_to_a_list_with_so_many_ro
     check_queues(page, now, check)
     check_workers(page, now, check)
     check_logins(page, now, check)
+    check_warmth(page, now, check)
     check_stocks(page, now, check)
     check_coverage(page, now, check)
     check_priorities(page, now, check)
@@ -293,13 +295,29 @@ def check_logins(page: Page, now: datetime, check: Check) -> None:
         check(figure, describe_duration(timedelta(seconds=nearest)), counts["fresh"])
 
 
-def instant_logins(now: datetime) -> str:
+def check_warmth(page: Page, now: datetime, check: Check) -> None:
+    kept = f"FROM market_stock WHERE status = 'active' AND ({HELD} OR symbol IN ('S149', 'S148'))"
+    count, fresh = rows(f"SELECT COUNT(*), SUM(CASE WHEN checked_at > %s THEN 1 ELSE 0 END) {kept}", now - LIMIT)[0]
+    assert count > fresh > 3
+    check(page.warmth.fresh, f"{fresh} of {count}", count)
+    spent, batches = rows(
+        "SELECT SUM(CAST(result ->> 'requests' AS INTEGER)), COUNT(*) FROM tasks_job"
+        " WHERE job_type = 'stock_batch_fetch' AND parameters ->> 'ahead' IS NOT NULL AND finished_at >= %s",
+        now - timedelta(hours=1),
+    )[0]
+    assert batches > 3
+    check(page.warmth.requests, spent, batches)
+    logins, share = instant_logins(now)
+    check.without_list(page.warmth.instant_logins, f"{share} of {logins}")
+
+
+def instant_logins(now: datetime) -> tuple[int, str]:
     logins, instant = rows(
         "SELECT COUNT(*), SUM(CASE WHEN stale = 0 THEN 1 ELSE 0 END) FROM portfolio_login WHERE at >= %s",
         now - timedelta(days=1),
     )[0]
     assert logins > instant > 3
-    return f"{instant / logins:.0%}"
+    return logins, f"{instant / logins:.0%}"
 
 
 def check_stocks(page: Page, now: datetime, check: Check) -> None:
@@ -423,7 +441,7 @@ def test_the_latest_figures_of_the_charts_are_what_the_tables_say_too(page, now,
     for word, figure in page.logins.seconds:
         check(latest.pop(("login", word)), figure.text, int(fresh))
     check(latest.pop(("coverage", "fresh")), page.share_covered.text, int(dict(page.stock_states)["fresh"].text))
-    check.without_list(latest.pop(("instant", "instant")), instant_logins(now))
+    check.without_list(latest.pop(("instant", "instant")), instant_logins(now)[1])
     used = one("SELECT SUM(requests) FROM market_sourceuse WHERE granted_at > %s", now - MINUTE)
     check(latest.pop(("requests", "yahoo_finance")), used, 1)
     assert {key for key, figure in latest.items() if figure is not None} == set()
@@ -444,6 +462,9 @@ def test_the_metrics_say_the_same(page, now):
     assert together["utilisation"].text == f"{metric('worker_utilisation_ratio'):.0%}"
     assert together["efficiency"].text == f"{metric('worker_efficiency_ratio'):.0%}"
     assert page.share_covered.text == f"{metric('coverage_ratio'):.0%}"
+    assert page.warmth.instant_logins
+    share_of_logins = f"{metric('instant_logins_ratio'):.0%} of {metric('logins_last_day'):.0f}"
+    assert page.warmth.instant_logins.text == share_of_logins
     for words, state in (("fresh", "fresh"), ("stale", "stale"), ("never checked", "never"), ("parked", "parked")):
         assert int(states[words].text) == metric("held_stocks", state=state)
     for result, figure in page.logins.results:

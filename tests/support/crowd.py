@@ -129,8 +129,10 @@ class Crowd:
         took, waited = self._lately(1, 100), self._lately(1, 3_000)
         has_begun = status in ("running", "completed", "failed")
         error = self._chance.choice(REASONS).format(symbol) if status in ("failed", "expired") else ""
+        result = {"source": self._chance.choice(["yahoo_finance"] * 9 + ["cached"]), "requests": number % 7}
         return Job(
             job_type=self._chance.choice(Job.Type.values),
+            parameters={"ahead": 5} if number % 3 else {},
             trigger=self._chance.choice(Job.Trigger.values),
             symbol=self._chance.choice([symbol, symbol, ""]) if "for" not in error else symbol,
             unique_key=str(number),
@@ -144,7 +146,7 @@ class Crowd:
             started_at=self._ago(ended + took) if has_begun else None,
             heartbeat_at=self._ago(0) if status == "running" else None,
             finished_at=self._ago(ended) if status in ENDS else None,
-            result={"source": self._chance.choice(["yahoo_finance"] * 9 + ["cached"])} if has_begun else None,
+            result=result if has_begun else None,
             refused_at=self._ago(waited) if status == "pending" and number % 3 == 0 else None,
             error=error,
         )
