@@ -42,7 +42,7 @@ INSERT INTO tasks_job (
 )
 SELECT
     id, job_type, '', trigger, user_id, symbol,
-    CASE WHEN symbol = '' THEN jsonb_build_object('symbols', batch, 'days', 30, 'source', 'yahoo_finance')
+    CASE WHEN symbol = '' THEN jsonb_build_object('symbols', batch, 'days', 30, 'source', 'yahoo_finance', 'ahead', 5)
          ELSE jsonb_build_object('symbol', symbol, 'days', 30, 'source', 'yahoo_finance', 'data_age_minutes', 55,
                                  'triggered_by', trigger) END,
     job_type || ':' || symbol || ':' || n, priority,
@@ -66,7 +66,7 @@ SELECT
          ELSE 'partial' END,
     CASE WHEN status = 'completed' THEN jsonb_build_object(
         'symbol', symbol, 'source', 'yahoo_finance', 'days_fetched', 21, 'records_stored', (luck < 0.5)::int * 21,
-        'latest_bar_before', '2026-11-24', 'latest_bar', '2026-11-25') END,
+        'requests', 1, 'latest_bar_before', '2026-11-24', 'latest_bar', '2026-11-25') END,
     CASE status
         WHEN 'failed' THEN (ARRAY['Yahoo Finance answered 503', 'Yahoo Finance has no data', 'No answer within 30 s',
             'Yahoo Finance sent no JSON', 'The answer is longer than 16 MiB', 'No source knows it',
@@ -114,6 +114,10 @@ FROM (
     WHERE user_id IS NOT NULL AND trigger = 'user_login' AND random() < 0.15
 ) AS wishes
 ORDER BY created_at
+"""
+_LOGINS = """
+INSERT INTO portfolio_login (at, stocks, stale)
+SELECT %(now)s - %(week)s * n / (%(jobs)s / 10), 25, (n %% 10 = 0)::int FROM generate_series(1, %(jobs)s / 10) AS n
 """
 _EVENTS = """
 INSERT INTO tasks_jobevent (job_id, seq, event, payload, created_at, published_at, error)
@@ -184,7 +188,7 @@ def populate(jobs: int) -> None:
     with connection.cursor() as cursor:
         # Nobody checks that each user of a million exists, and no bridge is told of each event.
         cursor.execute("SET session_replication_role = replica")
-        for statement in (_JOBS, _REQUESTS, _EVENTS, _UNPUBLISHED, _SET_ASIDE):
+        for statement in (_JOBS, _REQUESTS, _LOGINS, _EVENTS, _UNPUBLISHED, _SET_ASIDE):
             cursor.execute(statement, values)
         cursor.execute("RESET session_replication_role")
         cursor.execute("VACUUM ANALYZE")
