@@ -22,8 +22,11 @@ class Left(NamedTuple):
     """When requests may be left again."""
 
 
-Limit = Callable[[Job.Queue, int], Left | None]
-"""What a limit leaves to the jobs of a queue with a priority; None: it does not apply at present."""
+Limit = Callable[[Job.Queue], Callable[[int], Left] | None]
+"""Reads what is left, and returns what a limit leaves to the jobs of a queue with a priority; None without a limit.
+
+So the number of queries does not depend on the number of priorities.
+"""
 
 _table: dict[str, Limit] = {}
 
@@ -33,7 +36,7 @@ def register(limits: Mapping[str, Limit]) -> None:
     _table.update(limits)
 
 
-def left(name: str, queue: str, priority: int) -> Left | None:
+def find(name: str, queue: str) -> Callable[[int], Left] | None:
     """What a limit leaves to the jobs of a queue with a priority; None if no limit applies."""
     limit = _table.get(name)
-    return None if limit is None else limit(Job.Queue(queue), priority)
+    return None if limit is None else limit(Job.Queue(queue))

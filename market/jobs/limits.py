@@ -1,11 +1,12 @@
 """The limits of sources, for jobs: which share of a source's budget a job may use, and what is left of it."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from django.conf import settings
 
 from market.sources import limiting
-from market.sources.budget import usage_of
+from market.sources.budget import Usage, usage_of
 from tasks.limits import Left, Limit
 from tasks.models import Job
 from tasks.priority import BANDS
@@ -22,11 +23,13 @@ def share_of(queue: str, priority: int) -> float:
     return 1.0 if priority == MOST_URGENT else float(rules.foreground_share)
 
 
-def _left(kind: str, queue: Job.Queue, priority: int) -> Left | None:
-    """What the sources of a kind of data allow together; None without a limit."""
+def _find(kind: str, queue: Job.Queue) -> Callable[[int], Left] | None:
+    """What the sources of a kind of data allow together, by priority; None without a limit."""
     usages = [usage_of(source) for source in limiting(kind)]
-    if not usages:
-        return None
+    return partial(_left, usages, queue) if usages else None
+
+
+def _left(usages: Sequence[Usage], queue: Job.Queue, priority: int) -> Left:
     share = share_of(queue, priority)
     a_minute = sum(usage.allowed(share) for usage in usages)
     if requests := sum(usage.left_of(share) for usage in usages):
@@ -37,11 +40,11 @@ def _left(kind: str, queue: Job.Queue, priority: int) -> Left | None:
 
 def requests_left(kind: str, queue: Job.Queue) -> int | None:
     """The requests that the sources of a kind of data leave to a queue; None without a limit."""
-    left = _left(kind, queue, BANDS[queue][-1])
-    return None if left is None else left.requests
+    left = _find(kind, queue)
+    return None if left is None else left(BANDS[queue][-1]).requests
 
 
-LIMITS: dict[str, Limit] = {kind: partial(_left, kind) for kind in ("prices", "news", "fundamentals")}
+LIMITS: dict[str, Limit] = {kind: partial(_find, kind) for kind in ("prices", "news", "fundamentals")}
 """The limits of this app's jobs, by the kind of data that a job asks for."""
 
 _ASKED_FOR = {"sentiment": "news", "news": "news", "fundamental": "fundamentals"}

@@ -8,7 +8,7 @@ job weighs 1. While a limit such as a source's rate limit leaves no request, job
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -48,7 +48,7 @@ class _Room:
         self.waits_for_others: frozenset[int] = frozenset()
         self._queue = queue
         self._reserved: int | None = None
-        self._limits: dict[tuple[str, int], limits.Left | None] = {}
+        self._limits: dict[str, Callable[[int], limits.Left] | None] = {}
         held = Job.objects.active().filter(queue=queue, dispatched_at__isnull=False).order_by()
         self._of_users: Counter[int | None] = Counter()
         for user, cohort, jobs in held.values_list("dispatched_for", "cohort").annotate(jobs=Count("pk")):
@@ -79,12 +79,12 @@ class _Room:
         """Keep requests for a job that has not begun yet. False if its limit does not leave enough."""
         if job.limited_by in self.used_up:
             return False
-        key = (job.limited_by, job.priority)
-        if key not in self._limits:
-            self._limits[key] = limits.left(job.limited_by, self._queue, job.priority)
-        left = self._limits[key]
-        if left is None:
+        if job.limited_by not in self._limits:
+            self._limits[job.limited_by] = limits.find(job.limited_by, self._queue)
+        limit = self._limits[job.limited_by]
+        if limit is None:
             return True
+        left = limit(job.priority)
         if self._reserved is None:
             self._reserved = sum(jobs * self.weight_of(cohort) for cohort, jobs in _not_begun(self._queue))
             self.waits_for_others = self._over_fair_share(left.a_minute)

@@ -30,7 +30,8 @@ def why_waiting(job: Job, now: datetime) -> Wait | None:
     if job.run_at is not None and job.run_at > now:
         ahead = 0 if job.waits_for else _ahead_of(job)
         return Wait(job.waiting_for, job.run_at, ahead) if is_snoozed(job) else None
-    left = limits.left(job.limited_by, job.queue, job.priority)
+    limit = limits.find(job.limited_by, job.queue)
+    left = limit(job.priority) if limit else None
     return None if left is None or left.requests else Wait(left.cause, left.until, _ahead_of(job))
 
 

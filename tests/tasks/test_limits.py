@@ -39,7 +39,9 @@ def leaves(monkeypatch) -> Callable[[int], None]:
     monkeypatch.setitem(job_types._table, Job.Type.STOCK_FETCH, in_fours)
 
     def leaves(requests: int) -> None:
-        monkeypatch.setitem(limits._table, "prices", lambda _queue, _priority: Left(requests, 6, CAUSE, until()))
+        monkeypatch.setitem(
+            limits._table, "prices", lambda _queue: lambda _priority: Left(requests, 6, CAUSE, until())
+        )
 
     return leaves
 
