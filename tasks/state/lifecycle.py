@@ -73,18 +73,26 @@ def claim_together(cohort: str, queue: str, worker_id: str, *, claimed_with: UUI
     Includes jobs whose messages are not sent yet: their senders rely on the message that led here.
     """
     admitted = Job.objects.active().filter(dispatched_at__isnull=False, queue=queue, cohort=cohort)
+    claimed: list[Job] = []
     with transaction.atomic():
         # Otherwise two workers could choose the same jobs, and leave other jobs without a message.
         job_sql().lock(f"cohorts in {queue}")
-        # In this order, and each job once: its sender may mark a job as queued between the two queries.
-        found = {job.pk: job for job in _first(admitted.filter(status=Status.PENDING), most)}
-        found |= {job.pk: job for job in _first(admitted.filter(status=Status.QUEUED), most)}
-        chosen = sorted(found.values(), key=lambda job: (job.priority, job.created_at))[:most]
-        ids = [job.pk for job in chosen]
-        mark_queued([job.pk for job in chosen if job.status == Status.PENDING])
-        started = _started(worker_id, claimed_with)
-        claimed = {job.pk: job for job in change(ids, [Status.QUEUED], Event.STARTED, **started)}
-    return [claimed[job_id] for job_id in ids if job_id in claimed]
+        while len(claimed) < most and (chosen := _choose(admitted, most - len(claimed))):
+            mark_queued([job.pk for job in chosen if job.status == Status.PENDING])
+            ids = [job.pk for job in chosen]
+            started = change(ids, [Status.QUEUED], Event.STARTED, **_started(worker_id, claimed_with))
+            claimed += sorted(started, key=lambda job: ids.index(job.pk))
+            if len(started) == len(chosen):
+                break
+            # Another worker has claimed a chosen job with a message of its own. The message here stands for one more.
+    return claimed
+
+
+def _choose(admitted: QuerySet[Job], most: int) -> list[Job]:
+    # In this order, and each job once: its sender may mark a job as queued between the two queries.
+    found = {job.pk: job for job in _first(admitted.filter(status=Status.PENDING), most)}
+    found |= {job.pk: job for job in _first(admitted.filter(status=Status.QUEUED), most)}
+    return sorted(found.values(), key=lambda job: (job.priority, job.created_at))[:most]
 
 
 def _first(jobs: QuerySet[Job], most: int) -> list[Job]:

@@ -200,6 +200,26 @@ def test_a_message_runs_a_full_cohort_even_if_its_sender_marks_the_jobs_as_queue
     assert states(*jobs) == ["completed"] * 4
 
 
+def test_a_message_runs_a_full_cohort_even_if_another_message_claims_one_of_its_jobs_meanwhile(
+    together, seen, monkeypatch
+):
+    jobs = ask(*(f"S{number}" for number in range(8)))
+    let_in()
+    lifecycle.mark_queued([job.pk for job in jobs])
+    choose = lifecycle._choose
+
+    def choose_and_lose(admitted: Any, most: int) -> list[Job]:
+        chosen = choose(admitted, most)
+        monkeypatch.setattr(lifecycle, "_choose", choose)
+        assert lifecycle.claim(chosen[-1].pk, "other worker")
+        return chosen
+
+    monkeypatch.setattr(lifecycle, "_choose", choose_and_lose)
+    run_message(jobs[0].pk, "worker")
+    assert seen == [["S0", "S1", "S2", "S4"]]
+    assert states(*jobs) == ["completed"] * 3 + ["running", "completed"] + ["queued"] * 3
+
+
 def test_one_message_is_sent_for_each_cohort(together, redis_without_workers: RedisServer, point_to):
     point_to(redis_without_workers.url)
     with Redis.from_url(redis_without_workers.url) as redis:
