@@ -26,8 +26,8 @@ from portfolio.models import Holding, PortfolioPriority
 from tasks.enqueue import EnqueueResult
 from tasks.models import Job
 
-PATIENCE = timedelta(minutes=2)
-"""A stock that goes stale within this time is not left to a later, fuller batch."""
+PATIENCE = timedelta(seconds=90)
+"""A stock that goes stale within this time is fetched now: the next run is a minute away, and a fetch takes time."""
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class GoingStale:
         return self._later.is_stale(stock) and self._now.closed_since(stock) is None
 
     def is_urgent(self, stock: Checked) -> bool:
-        """Whether the stock has to be in the next batch."""
+        """Whether the stock has to be fetched now."""
         return self._soon.is_stale(stock)
 
     def in_sql(self) -> Any:
@@ -93,14 +93,16 @@ class GoingStale:
 def fill_batches(
     stocks: Sequence[_Stock], is_urgent: Callable[[_Stock], bool], size: int, requests: int | None
 ) -> list[_Stock]:
-    """The stocks to fetch now, in batches of `size`: at most `requests` batches of the first stocks (None: no limit).
+    """The stocks to fetch now, in batches of `size`: at most `requests` batches (None: no limit).
 
-    A batch that is not full is left for later, unless one of its stocks is urgent.
+    Urgent stocks need a batch. Other stocks wait, as each early fetch brings the next fetch forward, and only fill the
+    last batch. The first stocks come first.
     """
-    possible = stocks if requests is None else stocks[: requests * size]
-    urgent = [stock for stock in possible if is_urgent(stock)]
-    others = [stock for stock in possible if not is_urgent(stock)]
-    batches = max(math.ceil(len(urgent) / size), len(possible) // size)
+    urgent = [stock for stock in stocks if is_urgent(stock)]
+    others = [stock for stock in stocks if not is_urgent(stock)]
+    batches = math.ceil(len(urgent) / size)
+    if requests is not None:
+        batches = min(batches, requests)
     return [*urgent, *others][: batches * size]
 
 
