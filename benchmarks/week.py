@@ -8,7 +8,6 @@ A login is instant if no held stock is stale. The ways:
 - "quotes": the same with quotes. A request answers for up to 50 stocks.
 - "quotes, warm and settle": the schedule "Warm" also looks for held stocks that go stale soon, at second 30 of each
   minute. A settle schedule fetches the chart of each held stock once in seven days, evenly over the hours.
-- "quotes, warm and settle, 15 minutes ahead": the same with `stock_jobs.warm.ahead: 15`.
 
 The product's own functions decide which stocks are stale (`stale_at`), which stocks go stale soon (`GoingStale`), and
 which stocks are fetched now (`fill_batches`). The schedule "Warm" may use 0.7 of 60 requests a minute, and all
@@ -28,7 +27,6 @@ simulated and not counted. All days are days in UTC.
 
 import statistics
 from collections.abc import Mapping
-from datetime import timedelta
 
 import django
 
@@ -49,7 +47,6 @@ WAYS = (
     Way("by sessions"),
     Way("quotes", has_quotes=True),
     Way("quotes, warm and settle", has_quotes=True, is_warm=True),
-    Way("quotes, warm and settle, 15 minutes ahead", has_quotes=True, is_warm=True, ahead=timedelta(minutes=15)),
 )
 POPULATIONS = {"week": "any time of day", "week-habits": "habits"}
 """How users log in, by the name of the results."""

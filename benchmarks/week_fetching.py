@@ -36,16 +36,12 @@ _Event = tuple[datetime, Callable[[], None]]
 
 @dataclass(frozen=True)
 class Way:
-    """A way of fetching.
-
-    `is_warm`: with the schedules "Warm" and "Settle". `ahead`: instead of `stock_jobs.warm.ahead`.
-    """
+    """A way of fetching; `is_warm`: with the schedules "Warm" and "Settle"."""
 
     name: str
     has_sessions: bool = True
     has_quotes: bool = False
     is_warm: bool = False
-    ahead: timedelta | None = None
 
 
 @dataclass
@@ -81,7 +77,7 @@ class _Week:
         self._by_check: dict[str, OrderedDict[SimulatedStock, None]] = {}
         for stock in self._held:
             self._by_check.setdefault(stock.exchange, OrderedDict())[stock] = None
-        self._ahead = way.ahead or time_ahead()
+        self._ahead = time_ahead()
         self._seen: set[int] = set()
         self._asked: deque[tuple[datetime, int]] = deque()
 

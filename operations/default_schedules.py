@@ -45,7 +45,7 @@ DEFAULTS = [
         task="stockqueue.warm",
         interval=timedelta(minutes=1),
         expires=timedelta(minutes=1),
-        description="Enqueue fetches of held and watched stocks that go stale within stock_jobs.warm.ahead.",
+        description="Enqueue fetches of held and watched stocks shortly before their data is stale.",
     ),
     DefaultSchedule(
         name="Settle",

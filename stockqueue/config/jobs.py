@@ -81,8 +81,8 @@ class Warm(Section):
 
     enabled: bool = True
     """Whether the schedule fetches anything."""
-    ahead: Minutes = 5
-    """Minutes before its data is stale at which a stock is fetched; at most half of the limit of freshness."""
+    ahead: Minutes = 15
+    """Minutes before its data is stale from which a stock fills a spare place; at most half of freshness' limit."""
 
 
 class Settle(Section):

@@ -36,7 +36,7 @@ def test_stocks_that_go_stale_soon_are_fetched_and_the_next_login_finds_everythi
     Stock.objects.update(checked_at=timezone.now() - timedelta(minutes=29))
     (job,) = fetch_warm().created
     assert (job.trigger, job.priority, job.queue) == ("scheduled_update", 5, "background_fetch")
-    assert job.parameters["ahead"] == 5
+    assert job.parameters["ahead"] == 15
     ended = run_once(job)
     assert [member["via"] for member in result_of(ended)["results"].values()] == ["quote", "quote"]
     assert fetch_stale_holdings(user).jobs == []
@@ -141,7 +141,7 @@ def test_where_everything_is_stale_at_once_nothing_is_kept_warm(user, hold, conf
 
 
 def test_the_time_ahead_is_at_most_half_of_the_limit(configure):
-    assert time_ahead() == timedelta(minutes=5)
+    assert time_ahead() == timedelta(minutes=15)
     configure(**{"stock_jobs.portfolio_priority.data_staleness_threshold": 4})
     assert time_ahead() == timedelta(minutes=2)
 
