@@ -28,6 +28,8 @@ PAGE = 2_000
 FAIR_SHARE = 1 / 3
 """The share of the foreground's requests a minute after which a user's jobs let the jobs of other users go first."""
 MINUTE = timedelta(minutes=1)
+KEPT_FOR_OTHER_QUEUES = timedelta(seconds=30)
+"""The time for which requests are kept for an admitted job of another queue."""
 _FIELDS = (
     *("id", "job_type", "priority", "queue", "cohort", "status", "dispatched_at", "dispatched_for_id"),
     "limited_by",
@@ -177,12 +179,14 @@ def _due(queue: str) -> QuerySet[Job]:
 def _not_begun(queue: str) -> QuerySet[Job, tuple[str, int]]:
     """The numbers by cohort of admitted limited jobs that no worker has yet, as they have still to ask.
 
-    Jobs of the foreground queue do not leave requests to other queues.
+    Jobs of the foreground queue do not leave requests to other queues. Other queues leave requests to each other only
+    for a while: a queue without a worker must not stop them.
     """
     admitted = Job.objects.active().filter(dispatched_at__isnull=False, status__in=Job.WAITING).exclude(limited_by="")
-    if queue == Job.Queue.FOREGROUND:
-        admitted = admitted.filter(queue=queue)
-    return admitted.order_by().values_list("cohort").annotate(jobs=Count("pk"))
+    counts = Q(queue=queue)
+    if queue != Job.Queue.FOREGROUND:
+        counts |= Q(dispatched_at__gt=timezone.now() - KEPT_FOR_OTHER_QUEUES)
+    return admitted.filter(counts).order_by().values_list("cohort").annotate(jobs=Count("pk"))
 
 
 def _limited_lately(queue: str) -> QuerySet[Job, tuple[int, str, int]]:

@@ -104,6 +104,16 @@ def test_jobs_in_the_background_leave_requests_to_admitted_jobs_that_users_wait_
     assert admitted(BACKGROUND) == ["C"]
 
 
+def test_a_queue_without_a_worker_does_not_keep_requests_from_other_queues_for_long(leaves):
+    request("A", "B")
+    request("C", "D", trigger=Job.Trigger.SCHEDULED_UPDATE)
+    leaves(2)
+    assert admitted(FOREGROUND) == ["A", "B"]
+    assert admitted(BACKGROUND) == []
+    Job.objects.filter(queue=FOREGROUND).update(dispatched_at=timezone.now() - timedelta(seconds=31))
+    assert admitted(BACKGROUND) == ["C", "D"]
+
+
 def test_jobs_that_users_wait_for_do_not_leave_requests_to_the_background(leaves):
     request("A", "B", trigger=Job.Trigger.SCHEDULED_UPDATE)
     request("C", "D")
