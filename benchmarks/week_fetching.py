@@ -18,7 +18,7 @@ from market.freshness import stale_at
 from market.jobs.fetches.parameters import quote_size
 from market.sources.budget import WINDOW, allowed_in
 from portfolio.models import FIRST_SCORE
-from portfolio.warming import GoingStale, fill_batches, time_ahead
+from portfolio.schedules.warming import GoingStale, fill_batches, time_ahead
 
 SCHEDULE = time(9, tzinfo=UTC)
 WARM_SECOND = timedelta(seconds=30)

@@ -10,7 +10,7 @@ from django.utils import timezone
 from market.freshness import Freshness
 from market.models import Stock
 from operations.monitoring.holdings_freshness import held_stocks
-from portfolio.warming import kept_stocks
+from portfolio.schedules.warming import kept_stocks
 
 
 class HeldFilter(admin.SimpleListFilter):

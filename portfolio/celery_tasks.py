@@ -5,8 +5,8 @@ from django.utils import timezone
 
 from portfolio import factors
 from portfolio.fetching import fetch_scheduled
-from portfolio.settling import fetch_settle
-from portfolio.warming import fetch_warm, keep_ready
+from portfolio.schedules.settling import fetch_settle
+from portfolio.schedules.warming import fetch_warm, keep_ready
 from tasks.upkeep.schedule_slots import run_once_a_slot
 
 

@@ -9,7 +9,7 @@ from django.db.models.functions import Cast
 
 from market.freshness import FRESH, PARKED, Freshness
 from operations.monitoring.last_hour import HOUR
-from portfolio.warming import kept_stocks
+from portfolio.schedules.warming import kept_stocks
 from tasks.models import Job
 
 

@@ -12,8 +12,8 @@ from market.jobs.requests import request_batches
 from market.models import PriceBar, SourceUse, Stock, TradingSession
 from market.prices.store import store_history
 from market.sources.base import Bar, History
-from portfolio.settling import fetch_settle
-from portfolio.warming import fetch_warm
+from portfolio.schedules.settling import fetch_settle
+from portfolio.schedules.warming import fetch_warm
 from tasks.models import Job
 from tests.support.jobs import result_of, run_once
 from tests.support.standins import yahoo_chart

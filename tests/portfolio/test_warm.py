@@ -11,7 +11,7 @@ from market.models import SourceUse, Stock, TradingSession
 from portfolio.celery_tasks import warm
 from portfolio.fetching import fetch_stale_holdings
 from portfolio.models import PortfolioPriority
-from portfolio.warming import fetch_warm, fill_batches, time_ahead
+from portfolio.schedules.warming import fetch_warm, fill_batches, time_ahead
 from tests.support.jobs import result_of, run_once
 from tests.support.prices import quotable
 from tests.support.standins.yahoo import CRUMB_PATH

@@ -15,7 +15,7 @@ from market.freshness import Freshness
 from market.jobs.limits import requests_left
 from market.jobs.requests import request_batches
 from market.models import Stock
-from portfolio.warming import kept_stocks
+from portfolio.schedules.warming import kept_stocks
 from tasks.enqueue import EnqueueResult
 from tasks.models import Job
 

@@ -1,0 +1,1 @@
+"""The work of the schedules that keep prices fresh."""
