@@ -1,4 +1,4 @@
-"""Limits that jobs share, such as the rate limit of a source. The apps that know a limit add it to the table.
+"""Limits shared by jobs, such as the rate limit of a source. Apps add their limits to the table.
 
 Admission leaves jobs pending while their limit allows no request, so that these jobs need no attempt to find out.
 """

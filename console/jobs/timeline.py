@@ -128,7 +128,7 @@ def _attempts(events: Sequence[JobEvent], now: datetime) -> Iterator[Attempt]:
 
 
 def _is_progress(event: JobEvent) -> bool:
-    """Whether the job went on running; with other states, the event tells what the job waits for."""
+    """Whether the job continued to run. In other states, the event names the cause of a wait."""
     return event.event == Event.PROGRESS and event.payload.get("state") == Job.Status.RUNNING
 
 

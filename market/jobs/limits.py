@@ -1,4 +1,4 @@
-"""The limits of sources, for jobs: which share of a source's budget a job may use, and what is left of it."""
+"""The limits of sources, for jobs: the share of a source's budget that a job may use, and the requests left."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -142,7 +142,7 @@ class Usage:
         return 0 if self.pause_until else max(0, self.allowed(share) - self.used)
 
     def free_at(self, share: float) -> datetime:
-        """When work that may use this share, of which nothing is left, had best try again."""
+        """When to try again, if no request of this share is left."""
         if self.pause_until:
             return self.pause_until
         allowed = self.allowed(share)

@@ -1,4 +1,4 @@
-"""How well the schedule "Warm" keeps stocks fresh, and what that costs."""
+"""The effect of the schedule "Warm" on freshness, and its requests."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -40,8 +40,8 @@ _FIELDS = (
 class _Room:
     """What the caps of a queue leave: the weights of further jobs, in units of which a job alone has `unit`.
 
-    `used_up` has the names of limits that leave no request to less urgent jobs either. `waits_for_others` has the
-    users whose limited jobs come after the jobs of others, because they have used more than their fair share.
+    `used_up` has the names of limits without requests for further jobs. `waits_for_others` has the users with more
+    than a fair share of the requests: their limited jobs come after the jobs of other users.
     """
 
     def __init__(self, queue: str) -> None:
@@ -177,10 +177,10 @@ def _due(queue: str) -> QuerySet[Job]:
 
 
 def _not_begun(queue: str) -> QuerySet[Job, tuple[str, int]]:
-    """The numbers by cohort of admitted limited jobs that no worker has yet, as they have still to ask.
+    """The numbers by cohort of admitted limited jobs without a worker yet, which have still to send their requests.
 
-    Jobs of the foreground queue do not leave requests to other queues. Other queues leave requests to each other only
-    for a while: a queue without a worker must not stop them.
+    Jobs of the foreground queue do not leave requests to other queues. Between other queues, a request is kept only
+    for a while: a queue without a worker must not stop the rest.
     """
     admitted = Job.objects.active().filter(dispatched_at__isnull=False, status__in=Job.WAITING).exclude(limited_by="")
     counts = Q(queue=queue)

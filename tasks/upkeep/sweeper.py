@@ -111,7 +111,7 @@ def rescue_abandoned() -> int:
 
 
 def wake_waiting() -> None:
-    """End the waits for jobs that have ended, however they ended."""
+    """Wake the jobs that wait for ended jobs."""
     with transaction.atomic():
         lifecycle.wake()
 
