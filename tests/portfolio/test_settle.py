@@ -1,8 +1,11 @@
 """Charts of stocks that quotes keep fresh: once a week, and after a session whose quotes did not continue the bars."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, replace
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 import time_machine
@@ -21,6 +24,7 @@ from tests.support.standins.yahoo_chart import daily_bars
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+RECORDED = Path(__file__).resolve().parents[3] / "shared" / "yahoo-recorded"
 TUESDAY = date(2026, 3, 10)
 OPENS = time(13, 30)
 CLOSES, CLOSES_EARLY = time(20), time(17)
@@ -31,14 +35,14 @@ def at(clock: time, day: date = TUESDAY) -> datetime:
 
 
 @pytest.fixture
-def sessions() -> Callable[[time], None]:
-    """sessions(closes): New York's sessions of two weeks; the Tuesday's closes at this time."""
+def sessions() -> Callable[..., None]:
+    """sessions(closes, day): New York's sessions of two weeks; the day's session closes at this time."""
 
-    def sessions(closes: time) -> None:
-        days = [TUESDAY + timedelta(days=number) for number in range(-7, 8)]
+    def sessions(closes: time, last: date = TUESDAY) -> None:
+        days = [last + timedelta(days=number) for number in range(-7, 8)]
         TradingSession.objects.bulk_create(
             TradingSession(
-                calendar="XNYS", opens_at=at(OPENS, day), closes_at=at(closes if day == TUESDAY else CLOSES, day)
+                calendar="XNYS", opens_at=at(OPENS, day), closes_at=at(closes if day == last else CLOSES, day)
             )
             for day in days
             if day.weekday() < 5
@@ -152,38 +156,83 @@ def stored() -> list[Bar]:
     return [Bar._make(values) for values in PriceBar.objects.order_by("date").values_list(*Bar._fields)]
 
 
+@pytest.fixture
+def quoted_session(yahoo, user, hold, sessions, trade) -> Callable[[Sequence[yahoo_chart.Bar], time], datetime]:
+    """quoted_session(bars, closes): all bars but the last are stored, and quotes follow the last one's session.
+
+    Returns the time two hours after the close.
+    """
+
+    def quoted_session(bars: Sequence[yahoo_chart.Bar], closes: time) -> datetime:
+        opens_at, closes_at = at(OPENS, bars[-1].date), at(closes, bars[-1].date)
+        sessions(closes, bars[-1].date)
+        hold(user, "AAPL")
+        with time_machine.travel(opens_at - timedelta(days=8), tick=False):
+            known = [Bar(*astuple(bar)) for bar in bars[:-1]]
+            store_history(History("AAPL", "yahoo_finance", known, exchange="NMS", currency="USD"), timezone.now())
+        clock, via = opens_at, set()
+        while clock < closes_at + timedelta(hours=2):
+            clock += timedelta(minutes=27)
+            with time_machine.travel(clock, tick=False):
+                trade(min(clock, closes_at), bars, min(1.0, (clock - opens_at) / (closes_at - opens_at)))
+                batches = [result_of(run_once(job))["results"] for job in fetch_warm().created]
+                via |= {member["via"] for batch in batches for member in batch.values()}
+        assert via == {"quote"}
+        assert yahoo.asked_for() == []
+        return clock
+
+    return quoted_session
+
+
+def settle() -> None:
+    """Fetch the chart that is due, and what it shows to be outdated."""
+    (settling,) = fetch_settle().created
+    assert result_of(run_once(settling))["results"]["AAPL"]["via_reason"] == "the chart was asked for"
+    for repair in Job.objects.filter(parameters__mode="replace"):
+        run_once(repair)
+
+
 @pytest.mark.parametrize("closes", [CLOSES, CLOSES_EARLY], ids=["an ordinary day", "half a day"])
 @pytest.mark.parametrize("dividend", [False, True], ids=["", "with a dividend"])
 def test_after_a_session_of_quotes_and_settling_the_bars_are_those_of_the_chart(
-    yahoo, user, hold, sessions, trade, closes, dividend
+    yahoo, quoted_session, closes, dividend
 ):
-    sessions(closes)
-    hold(user, "AAPL")
     bars = [replace(bar, adj_close=bar.close) for bar in daily_bars("AAPL", 25, until=TUESDAY)]
-    with time_machine.travel(at(OPENS) - timedelta(days=8), tick=False):
-        known = [Bar(*astuple(bar)) for bar in bars[:-1]]
-        store_history(History("AAPL", "yahoo_finance", known, exchange="NMS", currency="USD"), timezone.now())
-
-    clock, via = at(OPENS), set()
-    while clock < at(closes) + timedelta(hours=2):
-        clock += timedelta(minutes=27)
-        with time_machine.travel(clock, tick=False):
-            trade(min(clock, at(closes)), bars, min(1.0, (clock - at(OPENS)) / (at(closes) - at(OPENS))))
-            via |= {one["via"] for job in fetch_warm().created for one in result_of(run_once(job))["results"].values()}
-    assert via == {"quote"}
-    assert yahoo.asked_for() == []
-
+    clock = quoted_session(bars, closes)
     if dividend:  # the source lowers the adjusted closes of all days before
         bars = [replace(bar, adj_close=bar.close * 0.99) for bar in bars[:-1]] + bars[-1:]
     with time_machine.travel(clock, tick=False):
         yahoo.server.serve("AAPL", bars, exchange="NMS")
-        (settling,) = fetch_settle().created
-        assert result_of(run_once(settling))["results"]["AAPL"]["via_reason"] == "the chart was asked for"
-        for repair in Job.objects.filter(parameters__mode="replace"):
-            run_once(repair)
+        settle()
     assert stored() == [Bar(*astuple(bar)) for bar in bars]
     stock = Stock.objects.get()
     assert (stock.charted_at, stock.needs_settling) == (clock, False)
+
+
+@pytest.mark.skipif(not RECORDED.is_dir(), reason="no recorded answers beside this checkout")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "chart-AAPL-2020-08-31-to-2020-11-07.json",
+        "chart-MSFT-dividends-2021-02-01-to-2022-01-31.json",
+        "chart-NVDA-split-2021-02-01-to-2022-01-31.json",
+    ],
+)
+def test_after_a_session_of_quotes_and_settling_the_bars_are_those_of_a_recorded_chart(yahoo, quoted_session, name):
+    bars = recorded_bars(name)
+    clock = quoted_session(bars, CLOSES)
+    with time_machine.travel(clock, tick=False):
+        settle()
+    assert stored() == [Bar(*astuple(bar)) for bar in bars]
+
+
+def recorded_bars(name: str) -> list[yahoo_chart.Bar]:
+    (chart,) = json.loads((RECORDED / name).read_text())["body"]["chart"]["result"]
+    (prices,), (adjusted,) = chart["indicators"]["quote"], chart["indicators"]["adjclose"]
+    zone = ZoneInfo(chart["meta"]["exchangeTimezoneName"])
+    days = [datetime.fromtimestamp(moment, zone).date() for moment in chart["timestamp"]]
+    columns = [prices[field] for field in ("open", "high", "low", "close")] + [adjusted["adjclose"], prices["volume"]]
+    return [yahoo_chart.Bar(day, *values) for day, *values in zip(days, *columns, strict=True)]
 
 
 def test_a_quote_that_does_not_continue_the_bars_is_a_reason_to_settle(yahoo, user, hold, sessions, trade):
