@@ -11,6 +11,7 @@ from market.sources import configured_sources, fetch_history
 from market.sources.base import RateLimited, SourceBusy
 from market.sources.budget import Budget, spending, usage_of
 from market.sources.yahoo.source import YahooFinance
+from tasks import limits
 from tasks.models import Job
 from tasks.running.execute import run_job
 
@@ -87,6 +88,15 @@ def test_work_that_nobody_waits_for_leaves_some_for_those_who_do(limit):
         with pytest.raises(SourceBusy, match="7 of 10"):
             budget.spend()
     spend(budget, 3)
+
+
+@pytest.mark.parametrize(("used", "left"), [(0, (10, 9, 7)), (7, (3, 2, 0)), (9, (1, 0, 0)), (10, (0, 0, 0))], ids=str)
+def test_the_last_requests_are_kept_for_the_most_urgent_jobs(limit, used, left):
+    limit(10)
+    SourceUse.objects.create(source=SOURCE, granted_at=timezone.now(), requests=used)
+    places = ((Job.Queue.FOREGROUND, 1), (Job.Queue.FOREGROUND, 2), (Job.Queue.BACKGROUND_FETCH, 5))
+    found = [(limits.find("prices", queue), priority) for queue, priority in places]
+    assert tuple(find(priority).requests for find, priority in found if find) == left
 
 
 def test_a_high_limit_is_granted_in_parts_that_do_not_exceed_it(limit, django_assert_max_num_queries):
