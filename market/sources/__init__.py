@@ -77,7 +77,7 @@ def fetch_quotes(symbols: Sequence[str]) -> dict[str, Quote | str]:
 
 
 def prepare_quotes() -> None:
-    """Let the first configured source fetch ahead what its quotes need. Raises SourceError."""
+    """Let the first configured source prepare requests for quotes. Raises SourceError."""
     first = next(iter(configured_sources()), None)
     if isinstance(first, QuoteSource):
         first.prepare()

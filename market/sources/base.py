@@ -161,7 +161,7 @@ class QuoteSource(Protocol):
         ...
 
     def prepare(self) -> None:
-        """Fetch what requests for quotes need, such as a key, before it is needed. Raises SourceError."""
+        """Fetch a cookie, key or the like ahead of requests for quotes. Raises SourceError."""
         ...
 
 

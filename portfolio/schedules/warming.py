@@ -49,7 +49,7 @@ def fetch_warm() -> EnqueueResult:
 
 
 def keep_ready() -> None:
-    """Fetch ahead what requests for quotes need. A failure is logged; the next run tries again."""
+    """Prepare the source for requests for quotes. A failure is logged, and the next run tries again."""
     rules = settings.JOB_PROCESSOR.stock_jobs
     if not rules.warm.enabled or quote_size() == 1:
         return
