@@ -8,7 +8,6 @@ the password, and of one request.
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import NamedTuple
 
 import django
@@ -22,8 +21,8 @@ from django.utils import timezone
 
 from benchmarks.options import Options
 from benchmarks.report import Spread, publish
-from benchmarks.site import LATENCY, PASSWORD, Site, hold, running_site
-from market.models import PriceBar, Stock
+from benchmarks.site import LATENCY, PASSWORD, Site, hold, make_stale, running_site
+from market.models import Stock
 from operations.local.child_processes import wait_until
 from operations.local.http_client import Browser
 from tasks.models import Job
@@ -100,10 +99,7 @@ def log_in_idle(site: Site) -> float:
 
 def log_in(site: Site, name: str) -> Login:
     """Log a user in, whose holdings are stale: those with bars lack the bar of yesterday."""
-    held = Stock.objects.filter(symbol__startswith=f"{name}-")
-    yesterday = timezone.now() - timedelta(days=1)
-    PriceBar.objects.filter(stock__in=held, date=yesterday.date()).delete()
-    held.exclude(checked_at=None).update(checked_at=yesterday)
+    held = make_stale(f"{name}-")
     count, asked, heard = held.count(), len(site.yahoo.requests), len(site.subscriber.messages)
     began_at, began = timezone.now(), time.perf_counter()
     fresh = held.filter(checked_at__gt=began_at)

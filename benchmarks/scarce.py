@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 
 import yaml
@@ -53,8 +52,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from benchmarks.report import Spread, publish
-from benchmarks.site import PASSWORD, Site, hold, running_site
-from market.models import PriceBar, Stock
+from benchmarks.site import PASSWORD, Site, hold, make_stale, running_site
 from operations.local.child_processes import wait_until
 from operations.local.http_client import Browser
 from tasks.models import Job, JobEvent
@@ -155,21 +153,12 @@ def refreshing(site: Site) -> Iterator[list[float]]:
 
     thread = threading.Thread(target=press)
     thread.start()
-    wait_until(lambda: len(pressed) > 2, "the first refreshes")
     try:
+        wait_until(lambda: len(pressed) > 2, "the first refreshes")
         yield pressed
     finally:
         over.set()
         thread.join()
-
-
-def make_stale(prefix: str) -> QuerySet[Stock]:
-    """The stocks lack the bar of yesterday, and were checked a day ago."""
-    held = Stock.objects.filter(symbol__startswith=prefix)
-    yesterday = timezone.now() - timedelta(days=1)
-    PriceBar.objects.filter(stock__in=held, date=yesterday.date()).delete()
-    held.update(checked_at=yesterday)
-    return held
 
 
 def ended(jobs: QuerySet[Job], count: int) -> bool:

@@ -3,14 +3,17 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 from celery import current_app
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db.models import QuerySet
+from django.utils import timezone
 
-from market.models import Stock
+from market.models import PriceBar, Stock
 from operations.local.child_processes import free_port, is_listening, spawn, stop, wait_until
 from operations.local.mqtt_subscriber import Subscriber
 from operations.local.process_plan import plan
@@ -52,6 +55,15 @@ def running_site(programs: Sequence[str], topic: str) -> Iterator[Site]:
         wait_until(lambda: len(current_app.control.ping(timeout=0.5)) == workers, "the workers", timeout=60)
         subscriber = stack.enter_context(Subscriber(mqtt.host, mqtt.port, topic))
         yield Site(f"http://127.0.0.1:{port}", yahoo, subscriber)
+
+
+def make_stale(prefix: str) -> QuerySet[Stock]:
+    """The stocks with this prefix: checked a day ago and without the bar of yesterday, except stocks never checked."""
+    stocks = Stock.objects.filter(symbol__startswith=prefix)
+    yesterday = timezone.now() - timedelta(days=1)
+    PriceBar.objects.filter(stock__in=stocks, date=yesterday.date()).delete()
+    stocks.exclude(checked_at=None).update(checked_at=yesterday)
+    return stocks
 
 
 def hold(name: str, stocks: Sequence[Stock]) -> User:

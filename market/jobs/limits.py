@@ -1,10 +1,12 @@
 """The limits of sources, for jobs: the share of a source's budget that a job may use, and the requests left."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from django.conf import settings
 
+from market.jobs.kinds import place_of
 from market.sources import limiting
 from market.sources.budget import Usage, usage_of
 from tasks.limits import Left, Limit
@@ -50,6 +52,7 @@ LIMITS: dict[str, Limit] = {kind: partial(_find, kind) for kind in ("prices", "n
 _ASKED_FOR = {"sentiment": "news", "news": "news", "fundamental": "fundamentals"}
 
 
-def limit_of_analysis(kind: str) -> str:
-    """The name of the limit of an analysis; empty if the analysis asks no source."""
-    return _ASKED_FOR.get(kind, "")
+def limit_of_analysis(parameters: Mapping[str, Any]) -> str:
+    """The name of the limit of an analysis with these parameters; empty if the analysis asks no source."""
+    place = place_of(parameters)
+    return _ASKED_FOR.get(place.kind, "") if place else ""

@@ -1,8 +1,6 @@
 """The job types about stocks, an entry for each."""
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 from django.conf import settings
 
@@ -24,11 +22,6 @@ _analyses = logging.getLogger("tasks.jobs.analysis")
 def _fetch_retries() -> RetryRule:
     rule = settings.JOB_PROCESSOR.stock_jobs.data_fetch
     return RetryRule(rule.max_retries, rule.retry_backoff)
-
-
-def _limit_of_analysis(parameters: Mapping[str, Any]) -> str:
-    place = place_of(parameters)
-    return limit_of_analysis(place.kind) if place else ""
 
 
 JOB_TYPES: dict[str, JobType] = {
@@ -59,7 +52,7 @@ JOB_TYPES: dict[str, JobType] = {
         logger=_analyses,
         describe_result=results.describe_analysis,
         place=place_of,
-        limited_by=_limit_of_analysis,
+        limited_by=limit_of_analysis,
     ),
     Job.Type.STOCK_RESEARCH: JobType(
         handler=analyse_stock,
@@ -68,7 +61,7 @@ JOB_TYPES: dict[str, JobType] = {
         logger=_analyses,
         describe_result=results.describe_analysis,
         place=place_of,
-        limited_by=_limit_of_analysis,
+        limited_by=limit_of_analysis,
     ),
 }
 
