@@ -9,7 +9,6 @@ import gc
 import os
 import random
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
-ROOT = Path(__file__).parents[1]
 
 
 def _write_configuration(name: str, **jobs: Any) -> str:
@@ -49,27 +46,25 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection, transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from benchmarks.bare import app as bare
 from benchmarks.options import Options
 from benchmarks.report import Spread, publish
+from benchmarks.workers import LONGEST, celery, completed, forget_jobs, rate, send_all
 from market.jobs.requests import request_fetches
 from market.models import Stock
-from operations.local.child_processes import spawn, stop, wait_until
+from operations.local.child_processes import wait_until
 from portfolio.fetching import fetch_stale_holdings
 from portfolio.models import Holding, Portfolio
 from tasks.delivery import direct
-from tasks.delivery.dispatch import dispatch
 from tasks.enqueue import JobSpec, enqueue
 from tasks.models import Job
 from tests.support.standins.yahoo import YahooStandIn, daily_bars
 
 ANALYSIS = Job.Queue.BACKGROUND_ANALYSIS
 BROKER = settings.CELERY_BROKER_URL.partition(":")[0]
-PATIENCE = 1_800.0
 
 
 def main() -> None:
@@ -115,7 +110,7 @@ def _drain_bare(count: int) -> float:
         bare.send_task("bare.do_nothing", queue=ANALYSIS, priority=5)
     words = ("-A", "benchmarks.bare", "worker", "-Q", ANALYSIS, "-c", "2", "-n", "bare@%h")
     with celery(*words):
-        return _rate(TaskResult.objects.values_list("date_done", flat=True), count)
+        return rate(TaskResult.objects.values_list("date_done", flat=True), count)
 
 
 def _drain(count: int, configuration: str) -> float:
@@ -123,19 +118,7 @@ def _drain(count: int, configuration: str) -> float:
     enqueue(numbered(count, Job.Type.STOCK_ANALYSIS), Job.Trigger.BACKGROUND_ANALYSIS)
     send_all(ANALYSIS)
     with shipped_worker(ANALYSIS, processes=2, STOCKQUEUE_CONFIG=configuration):
-        return _rate(completed(), count)
-
-
-def _rate(ends: "QuerySet[Any, Any]", count: int) -> float:
-    """Things a second, from when a tenth is done until all are, by the times at which they ended.
-
-    Looks rarely: counting takes the processor from what is measured.
-    """
-    wait_until(lambda: ends.count() >= count, "all", timeout=PATIENCE, every=0.5)
-    times = sorted(ends)
-    first = count // 10
-    seconds: float = (times[-1] - times[first - 1]).total_seconds()
-    return (count - first) / seconds
+        return rate(completed(), count)
 
 
 def waits(arguments: argparse.Namespace) -> None:
@@ -207,7 +190,7 @@ def scaling(arguments: argparse.Namespace) -> None:
                     forget_jobs()
                     request_fetches(stocks, Job.Trigger.SCHEDULED_UPDATE)
                     send_all("background_fetch")
-                    rates[workers].append(_rate(completed(), len(stocks)))
+                    rates[workers].append(rate(completed(), len(stocks)))
     first, *_ = rates
     ratios = {
         f"{workers} workers against {first}": [b / a for a, b in zip(rates[first][1:], found[1:], strict=True)]
@@ -250,7 +233,7 @@ def drain(arguments: argparse.Namespace) -> None:
     with shipped_worker(ANALYSIS, processes=2, STOCKQUEUE_CONFIG=WITHOUT_RESULTS) as worker:
         process = psutil.Process(worker.pid)
         for tenth in range(1, 11):
-            wait_until(lambda: ends.count() >= count * tenth // 10, f"tenth {tenth}", timeout=PATIENCE)  # noqa: B023
+            wait_until(lambda: ends.count() >= count * tenth // 10, f"tenth {tenth}", timeout=LONGEST)  # noqa: B023
             used = [one.memory_info().rss for one in [process, *process.children(recursive=True)]]
             memory.append(sum(used) / 1e6)
     times = sorted(ends)
@@ -273,46 +256,10 @@ def numbered(count: int, job_type: Job.Type, **parameters: Any) -> list[JobSpec]
     return [JobSpec(job_type, f"{job_type}:{number}", parameters=parameters) for number in range(count)]
 
 
-def completed() -> "QuerySet[Any, Any]":
-    """When the completed jobs ended."""
-    return Job.objects.filter(status=Job.Status.COMPLETED).order_by().values_list("finished_at", flat=True)
-
-
-def send_all(queue: str) -> None:
-    wait_until(
-        lambda: not dispatch(queue) and not Job.objects.filter(status="pending").exists(), "dispatch", timeout=600
-    )
-
-
-def forget_jobs() -> None:
-    """Empty tables and queues. TRUNCATE, as DELETE would leave a million dead rows behind."""
-    current_app.control.purge()
-    TaskResult.objects.all().delete()
-    with connection.cursor() as cursor:
-        tables = ("tasks_jobevent", "tasks_jobrequest", "tasks_job")
-        if connection.vendor == "postgresql":
-            cursor.execute(f"TRUNCATE {', '.join(tables)} CASCADE")
-        else:
-            for table in tables:
-                cursor.execute(f"DELETE FROM {table}")
-
-
 def end_jobs() -> None:
     """Have all jobs ended, as workers would leave them, and no message of theirs waiting."""
     current_app.control.purge()
     Job.objects.active().update(status=Job.Status.COMPLETED, finished_at=timezone.now())
-
-
-@contextmanager
-def celery(*words: str, **environment: str) -> "Iterator[subprocess.Popen[bytes]]":
-    """A Celery worker while the block lasts; its output goes to a file."""
-    with (settings.VAR / "worker.log").open("ab") as log:
-        argv = [sys.executable, "-m", "celery", *words, "--loglevel", "WARNING"]
-        process = spawn(argv, cwd=ROOT, env=os.environ | environment, output=log.fileno())
-        try:
-            yield process
-        finally:
-            stop(process, grace=40)
 
 
 @contextmanager
