@@ -1,6 +1,6 @@
 """The sources of market data, in the order of `stock_jobs.data_fetch.sources`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from functools import cache
 from typing import TypeVar
@@ -115,7 +115,7 @@ def configured_sources() -> tuple[Source, ...]:
 
 def first_has_quotes() -> bool:
     """Whether the first configured source has quotes. Imports no source."""
-    return next(iter(available_sources()), None) in _offering("quotes")
+    return "quotes" in _OFFERED.get(next(_available(), ""), ())
 
 
 def limiting(kind: str) -> list[str]:
@@ -130,8 +130,13 @@ def _offering(kind: str) -> list[str]:
 
 def available_sources() -> list[str]:
     """The names of the available sources, in the configured order."""
-    names = (name for name in settings.JOB_PROCESSOR.stock_jobs.data_fetch.sources if name in _SOURCES)
-    return [name for name in names if name != "alpha_vantage" or settings.ALPHA_VANTAGE_API_KEY]
+    return list(_available())
+
+
+def _available() -> Iterator[str]:
+    for name in settings.JOB_PROCESSOR.stock_jobs.data_fetch.sources:
+        if name in _SOURCES and (name != "alpha_vantage" or settings.ALPHA_VANTAGE_API_KEY):
+            yield name
 
 
 def last_good_day(symbol: str) -> date | None:

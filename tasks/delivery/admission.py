@@ -35,6 +35,7 @@ _FIELDS = (
     "limited_by",
 )
 """The fields that are read of a pending job, in the model's order."""
+_COHORT = _FIELDS.index("cohort")
 
 
 class _Room:
@@ -49,6 +50,7 @@ class _Room:
         self.used_up: set[str] = set()
         self.waits_for_others: frozenset[int] = frozenset()
         self._queue = queue
+        self._weights: dict[str, int] = {}
         self._reserved: int | None = None
         self._limits: dict[str, Callable[[int], limits.Left] | None] = {}
         held = Job.objects.active().filter(queue=queue, dispatched_at__isnull=False).order_by()
@@ -60,17 +62,21 @@ class _Room:
 
     def weight_of(self, cohort: str) -> int:
         """The weight of a job: its share of the request that answers for its cohort."""
-        return -(-self.unit // job_types.cohort_size(cohort))
+        if cohort not in self._weights:
+            self._weights[cohort] = -(-self.unit // job_types.cohort_size(cohort))
+        return self._weights[cohort]
 
     def users_without(self, weight: int) -> list[int]:
         """The users whose cap leaves less than `weight`."""
         return [user for user, used in self._of_users.items() if user is not None and used + weight > self._cap]
 
+    def has_place_for(self, user: int | None, cohort: str) -> bool:
+        """Whether the cap of a user leaves room for a job."""
+        return user is None or self._of_users[user] + self.weight_of(cohort) <= self._cap
+
     def take(self, job: Job) -> bool:
-        """Count a job. False if the cap of its user or its limit does not allow it."""
+        """Count a job. False if its limit does not allow it."""
         weight, user = self.weight_of(job.cohort), job.dispatched_for_id
-        if user is not None and self._of_users[user] + weight > self._cap:
-            return False
         if job.limited_by and not self._reserve(job, weight):
             return False
         self._of_users[user] += weight
@@ -137,9 +143,12 @@ def _choose(page: Iterable[tuple[Any, ...]], room: _Room, at_most: int) -> list[
     """The jobs of a page that the caps allow, up to the first job for which the queue has no room."""
     turns: list[Job] = []
     for payer, *values in page:
-        job = Job.from_db(connection.alias, _FIELDS, values)
-        if room.weight_of(job.cohort) > room.left or len(turns) == at_most:
+        cohort = values[_COHORT]
+        if room.weight_of(cohort) > room.left or len(turns) == at_most:
             break
+        if not room.has_place_for(payer, cohort):
+            continue
+        job = Job.from_db(connection.alias, _FIELDS, values)
         job.dispatched_for_id = payer
         if room.take(job):
             turns.append(job)

@@ -108,10 +108,13 @@ def cohorts_of(jobs: Iterable[Job]) -> list[list[Job]]:
     """
     groups: list[list[Job]] = []
     open_groups: dict[tuple[str, str], list[Job]] = {}
+    sizes: dict[str, int] = {}
     for job in jobs:
+        if job.cohort not in sizes:
+            sizes[job.cohort] = job_types.cohort_size(job.cohort)
         key = (job.queue, job.cohort)
         group = open_groups.get(key)
-        if group is None or len(group) >= job_types.cohort_size(job.cohort):
+        if group is None or len(group) >= sizes[job.cohort]:
             groups.append(group := [])
             open_groups[key] = group
         group.append(job)
