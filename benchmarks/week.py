@@ -38,7 +38,7 @@ from benchmarks.options import Options
 from benchmarks.report import Spread, publish
 from benchmarks.week_fetching import CAUSES, Counted, Way, simulate
 from benchmarks.week_model import Population, RememberedMarkets, Trading, populate
-from market.calendar.exchanges import NEVER_CLOSES, exchange_of
+from market.calendar.exchanges import exchange_of
 from market.models import TradingSession
 
 BY_AGE = Way("older than 30 minutes", has_sessions=False)
@@ -67,7 +67,7 @@ def main() -> None:
         for name in POPULATIONS
     }
     codes = {code for drawn in populations.values() for population in drawn for code in population.exchanges}
-    trading = Trading({exchange_of(code).calendar for code in codes} - {NEVER_CLOSES})
+    trading = Trading({found.calendar for code in codes if (found := exchange_of(code)).calendar})
     markets = {has_sessions: RememberedMarkets(trading) for has_sessions in (False, True)}
     for name, logins in POPULATIONS.items():
         figures: dict[str, list[float]] = {}

@@ -5,7 +5,7 @@ import random
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from itertools import takewhile
 from operator import attrgetter, itemgetter
@@ -162,6 +162,7 @@ class _Week:
         """Note the answers for stocks."""
         for stock in stocks:
             stock.checked_at, stock.source = now, "yahoo_finance"
+            stock.last_bar_on = date.max  # each session has a bar
             self._by_check[stock.exchange].move_to_end(stock)
         self._asked.append((now, requests))
         if _counts(now):

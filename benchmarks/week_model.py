@@ -12,7 +12,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from market.calendar.exchange_calendars import sessions
-from market.calendar.exchanges import NEVER_CLOSES, exchange_of
+from market.calendar.exchanges import exchange_of
 from market.calendar.sessions import Market, markets_at
 from market.models import Stock
 
@@ -44,6 +44,7 @@ class SimulatedStock:
     status: str = Stock.Status.ACTIVE
     checked_at: datetime | None = None
     source: str = ""
+    last_bar_on: date | None = None
     interest: int = 0
 
 
@@ -83,7 +84,7 @@ class Trading:
     def session_at(self, exchange: str, now: datetime) -> Session:
         """The last session of an exchange; the day in UTC of an exchange that never closes."""
         calendar = exchange_of(exchange).calendar
-        if calendar == NEVER_CLOSES:
+        if not calendar:
             midnight = datetime.combine(now.date(), time(), UTC)
             return Session(now.toordinal(), midnight, midnight)
         number = bisect_right(self._opens[calendar], now) - 1
@@ -94,7 +95,7 @@ class Trading:
         for stock in stocks:
             assert stock.checked_at
             calendar = exchange_of(stock.exchange).calendar
-            if calendar == NEVER_CLOSES:
+            if not calendar:
                 yield (now - stock.checked_at) / MINUTE
             else:
                 yield (self._at(calendar, now) - self._at(calendar, stock.checked_at)) / MINUTE

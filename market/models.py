@@ -45,6 +45,7 @@ class Stock(models.Model):
         null=True, blank=True, editable=False, help_text="Last day on which no source knew the stock."
     )
     source = models.CharField(max_length=40, blank=True, help_text="Source of the newest bars.")
+    last_bar_on = models.DateField(null=True, blank=True, editable=False, help_text="Day of the newest bar.")
     charted_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="Time of the last chart that reached the newest bar."
     )

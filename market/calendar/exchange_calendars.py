@@ -11,6 +11,11 @@ from functools import lru_cache
 
 from exchange_calendars import ExchangeCalendar, get_calendar
 from exchange_calendars.calendar_utils import global_calendar_dispatcher
+from exchange_calendars.pandas_extensions.offsets import OrthodoxEaster
+
+# pandas 3.1 has renamed the method that an offset defines. Without the new name, the calendars of Athens and Bucharest
+# cannot be loaded with exchange_calendars 4.13.
+OrthodoxEaster._add_datetime = OrthodoxEaster._apply
 
 logger = logging.getLogger(__name__)
 

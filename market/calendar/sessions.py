@@ -15,11 +15,13 @@ from django.db.models import Max, Min, Q
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from market.calendar.exchanges import NEVER_CLOSES, exchange_of
+from market.calendar.exchanges import Exchange, exchange_of
 from market.models import TradingSession
 
-AHEAD = timedelta(days=60)
-"""How far into the future sessions are stored; more are added when less than half is left."""
+AHEAD = timedelta(days=120)
+"""How far into the future sessions are stored."""
+RENEWED_BEFORE = timedelta(days=90)
+"""More sessions are added when the stored sessions end within this time."""
 BEHIND = timedelta(days=15)
 """The longest time that an exchange stays closed."""
 
@@ -32,9 +34,14 @@ class Market:
     opens_at: datetime
 
 
+def day_of_session(exchange: Exchange, closes_at: datetime) -> date:
+    """The day of the bar of a session. A session that lasts until midnight is of the day that ends."""
+    return (closes_at - timedelta.resolution).astimezone(ZoneInfo(exchange.timezone)).date()
+
+
 def markets_at(now: datetime, calendars: Iterable[str]) -> dict[str, Market]:
     """The state of exchanges at a moment, by calendar, in one query; exchanges without known sessions are left out."""
-    asked = set(calendars) - {NEVER_CLOSES}
+    asked = set(calendars)
     if not asked:
         return {}
     found = (
@@ -61,8 +68,8 @@ class SessionDays:
 
     @classmethod
     def until(cls, now: datetime, exchanges: Collection[str]) -> Self:
-        """Read the sessions that opened up to `now`, in one query (none if no exchange ever closes)."""
-        calendars = {exchange_of(exchange).calendar for exchange in exchanges} - {NEVER_CLOSES}
+        """Read the sessions that opened up to `now`, in one query (none if no exchange has a calendar)."""
+        calendars = {found.calendar for exchange in exchanges if (found := exchange_of(exchange)).calendar}
         if not calendars:
             return cls({})
         stored = TradingSession.objects.filter(calendar__in=calendars, opens_at__gt=now - BEHIND, opens_at__lte=now)
@@ -71,25 +78,23 @@ class SessionDays:
             closes.setdefault(calendar, []).append(closes_at)
         return cls(
             {
-                exchange: [moment.astimezone(ZoneInfo(found.timezone)).date() for moment in closes[found.calendar]]
+                exchange: [day_of_session(found, closes_at) for closes_at in closes[found.calendar]]
                 for exchange in exchanges
                 if (found := exchange_of(exchange)).calendar in closes
             }
         )
 
-    def before(self, exchange: str, day: date) -> date:
-        """The last session day before `day`; the last weekday, if the sessions of the exchange are not known."""
-        if exchange_of(exchange).calendar == NEVER_CLOSES:
+    def before(self, exchange: str, day: date) -> date | None:
+        """The last session day before `day`; None if the sessions of the exchange are not known."""
+        if exchange_of(exchange).never_closes:
             return day - timedelta(days=1)
-        if known := [session for session in self._days.get(exchange, ()) if session < day]:
-            return known[-1]
-        return next(before for back in range(1, 4) if (before := day - timedelta(days=back)).weekday() < 5)
+        return max((session for session in self._days.get(exchange, ()) if session < day), default=None)
 
 
 def keep_sessions(exchange: str) -> None:
     """Store the next sessions of a stock's exchange, unless enough are stored."""
     calendar = exchange_of(exchange).calendar
-    if calendar != NEVER_CLOSES:
+    if calendar:
         _complete(calendar, timezone.now().date())
 
 
@@ -97,7 +102,7 @@ def keep_sessions(exchange: str) -> None:
 def _complete(calendar: str, today: date) -> None:
     """Store missing sessions, once a day and process: some calendars end with the last year of known holidays."""
     now = timezone.now()
-    if TradingSession.objects.filter(calendar=calendar, opens_at__gt=now + AHEAD / 2).exists():
+    if TradingSession.objects.filter(calendar=calendar, opens_at__gt=now + RENEWED_BEFORE).exists():
         return
     sessions = import_string("market.calendar.exchange_calendars.sessions")(calendar, now - BEHIND, now + AHEAD)
     TradingSession.objects.bulk_create(

@@ -57,7 +57,7 @@ class Continuity:
             if not _is_same(newest.close, quote.bar.close):
                 raise NoContinuity(f"no trade yet, and the price differs from the close of {newest.date}")
             return _history(quote, newest, f"no trade since the bar of {newest.date}")
-        before = self._sessions.before(stock.exchange, quote.bar.date)
+        before = self._sessions.before(stock.exchange, quote.bar.date) or _day_before(bars, quote.bar.date)
         if before not in bars:
             raise NoContinuity(f"no bar of the previous session, {before}, is stored")
         if not _is_same(bars[before].close, quote.previous_close):
@@ -75,6 +75,14 @@ def _check_listing(stock: Stock, quote: Quote) -> None:
     ):
         if told != known:
             raise NoContinuity(f"the {name} of the quote is {told or 'missing'}, and {known or 'none'} is stored")
+
+
+def _day_before(bars: dict[date, Bar], day: date) -> date:
+    """The day of the last stored bar before `day`, if the sessions of the exchange are not known."""
+    days = [stored for stored in bars if stored < day]
+    if not days:
+        raise NoContinuity(f"no bar before {day} is stored")
+    return max(days)
 
 
 def _fitted(bar: Bar, stored: Bar | None) -> Bar:

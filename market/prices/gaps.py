@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from django.db.models import Count, F, Q
 from django.utils.module_loading import import_string
 
-from market.calendar.exchanges import NEVER_CLOSES, exchange_of
+from market.calendar.exchanges import Exchange, exchange_of
 from market.models import PriceBar, Stock
 
 
@@ -15,7 +15,7 @@ def missing_days(stock: Stock, first: date, last: date, now: datetime) -> list[d
     """The ended sessions of the stock's exchange from `first` to `last` without a stored bar.
 
     Days before the start of the stock's history, as a source gave it, are not missing. The stock need not be saved
-    yet. Imports pandas, except for exchanges that never close.
+    yet. Imports pandas, except for exchanges without a calendar.
     """
     if stock.history_starts:
         first = max(first, stock.history_starts)
@@ -23,17 +23,17 @@ def missing_days(stock: Stock, first: date, last: date, now: datetime) -> list[d
         return []
     bars = PriceBar.objects.filter(stock__symbol=stock.symbol, date__range=(first, last))
     stored = set(bars.values_list("date", flat=True))
-    return [day for day in _days_of_trading(_calendar_of(stock), first, last, now) if day not in stored]
+    return [day for day in _days_of_trading(exchange_of(stock.exchange), first, last, now) if day not in stored]
 
 
 def count_missing_days(stocks: Sequence[Stock], first: date, last: date, now: datetime) -> dict[str, int]:
     """The number of `missing_days` by symbol. Takes one query for each calendar among the stocks."""
-    by_calendar: dict[str, list[Stock]] = {}
+    by_exchange: dict[Exchange, list[Stock]] = {}
     for stock in stocks:
-        by_calendar.setdefault(_calendar_of(stock), []).append(stock)
+        by_exchange.setdefault(exchange_of(stock.exchange), []).append(stock)
     missing = {stock.symbol: 0 for stock in stocks}
-    for calendar, members in by_calendar.items():
-        days = _days_of_trading(calendar, first, last, now)
+    for exchange, members in by_exchange.items():
+        days = _days_of_trading(exchange, first, last, now)
         stored = _count_stored(members, days)
         for stock in members:
             starts = bisect_left(days, stock.history_starts) if stock.history_starts else 0
@@ -53,14 +53,11 @@ def _count_stored(stocks: Sequence[Stock], days: Sequence[date]) -> dict[str, in
     return dict(bars.order_by().values_list("stock__symbol").annotate(stored=Count("pk", filter=counts)))
 
 
-def _calendar_of(stock: Stock) -> str:
-    return exchange_of(stock.exchange).calendar
-
-
-def _days_of_trading(calendar: str, first: date, last: date, now: datetime) -> list[date]:
-    """The ended sessions, in order; Monday to Friday as far as the exchange's calendar does not know them."""
-    if calendar == NEVER_CLOSES:
-        yesterday = now.date() - timedelta(days=1)
-        return [first + timedelta(days=number) for number in range((min(last, yesterday) - first).days + 1)]
-    session_days = import_string("market.calendar.exchange_calendars.session_days")
-    return [day for day, closes_at in session_days(calendar, first, last) if closes_at <= now]
+def _days_of_trading(exchange: Exchange, first: date, last: date, now: datetime) -> list[date]:
+    """The ended sessions, in order; Monday to Friday as far as no calendar knows them."""
+    if exchange.calendar:
+        session_days = import_string("market.calendar.exchange_calendars.session_days")
+        return [day for day, closes_at in session_days(exchange.calendar, first, last) if closes_at <= now]
+    last = min(last, now.date() - timedelta(days=1))
+    days = (first + timedelta(days=number) for number in range((last - first).days + 1))
+    return [day for day in days if exchange.never_closes or day.weekday() < 5]

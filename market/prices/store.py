@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Max
 from django.utils import timezone
 
 from market.models import PriceBar, Stock
@@ -62,6 +61,8 @@ def upsert_bars(stock: Stock, bars: Sequence[Bar]) -> int:
         return 0
     change = _Change(stock, History(stock.symbol, stock.source, bars), _known({stock.pk: bars})[stock.pk], bars)
     _write_bars([change])
+    stock.last_bar_on = max(bars[-1].date, stock.last_bar_on or bars[-1].date)
+    stock.save(update_fields=["last_bar_on"])
     return change.written
 
 
@@ -87,7 +88,7 @@ def store_histories(
     with transaction.atomic():
         answers = list(zip(_lock([history.symbol for history in histories]), histories, strict=True))
         known = _known({stock.pk: history.bars for stock, history in answers})
-        before = _latest_days(known)
+        before = {stock.pk: stock.last_bar_on for stock, _ in answers}
         changes = [_compare(stock, history, known[stock.pk], asked_from) for stock, history in answers]
         _write_bars(changes)
         if replace:
@@ -96,10 +97,12 @@ def store_histories(
         _measure_volatility(changed)
         for change in changed:
             change.stock.bars_changed_at = timezone.now()
-        for stock, history in answers:
+        stored = [change.told(before[change.stock.pk]) for change in changes]
+        for (stock, history), one in zip(answers, stored, strict=True):
             _note_answer(stock, history, checked_at)
+            stock.last_bar_on = one.latest_after
         market_sql().update_stocks([stock for stock, _ in answers])
-        return [change.told(before[change.stock.pk]) for change in changes]
+        return stored
 
 
 def _lock(symbols: Sequence[str]) -> list[Stock]:
@@ -120,15 +123,6 @@ def _known(bars: dict[int, Sequence[Bar]]) -> dict[int, dict[date, Bar]]:
         if values[0] >= firsts[pk]:
             known[pk][values[0]] = Bar._make(values)
     return known
-
-
-def _latest_days(known: dict[int, dict[date, Bar]]) -> dict[int, date | None]:
-    """The day of each stock's newest bar; queries the database for stocks without known bars."""
-    latest = {pk: max(bars, default=None) for pk, bars in known.items()}
-    if others := [pk for pk, day in latest.items() if day is None]:
-        found = PriceBar.objects.filter(stock__in=others).order_by().values_list("stock_id")
-        latest |= dict(found.annotate(Max("date")))
-    return latest
 
 
 def _compare(stock: Stock, history: History, known: dict[date, Bar], asked_from: date | None) -> _Change:

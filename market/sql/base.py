@@ -20,7 +20,7 @@ BarRow = tuple[Any, ...]
 
 _WRITTEN_BY_FETCHES = {
     *("name", "exchange", "currency", "source", "checked_at", "volatility", "status", "misses", "missed_on"),
-    *("history_starts", "is_outdated", "bars_changed_at", "charted_at", "needs_settling"),
+    *("history_starts", "is_outdated", "bars_changed_at", "charted_at", "needs_settling", "last_bar_on"),
 }
 _WRITTEN = [field for field in Stock._meta.concrete_fields if field.name in _WRITTEN_BY_FETCHES]
 WRITTEN_COLUMNS = [field.column for field in _WRITTEN]
@@ -37,19 +37,9 @@ class MarketSql(ABC):
     def update_stocks(self, stocks: Sequence[Stock]) -> None:
         """Write the fields of stocks that a fetch may change."""
 
+    @abstractmethod
     def newest_closes(self, stock_ids: Sequence[int], count: int) -> dict[int, list[float]]:
         """The last `count` closes of each stock, oldest first. One statement, which reads no other bars."""
-        newest = (
-            f"SELECT * FROM (SELECT stock_id, close FROM {BARS} WHERE stock_id = %s ORDER BY date DESC LIMIT %s) "  # noqa: S608
-            "AS newest"
-        )
-        parameters = [value for pk in stock_ids for value in (pk, count)]
-        closes: dict[int, list[float]] = {pk: [] for pk in stock_ids}
-        with connection.cursor() as cursor:
-            cursor.execute(" UNION ALL ".join([newest] * len(stock_ids)), parameters)
-            for pk, close in cursor.fetchall():
-                closes[pk].append(close)
-        return {pk: newest_first[::-1] for pk, newest_first in closes.items()}
 
 
 def upsert_bars(rows: str) -> str:
@@ -59,6 +49,14 @@ def upsert_bars(rows: str) -> str:
         f"INSERT INTO {BARS} (stock_id, {', '.join(Bar._fields)}) {rows} "
         f"ON CONFLICT (stock_id, date) DO UPDATE SET {changes}"
     )
+
+
+def closes_of(stock_ids: Sequence[int], newest_first: Iterable[tuple[int, float]]) -> dict[int, list[float]]:
+    """The closes of each stock, oldest first."""
+    closes: dict[int, list[float]] = {pk: [] for pk in stock_ids}
+    for pk, close in newest_first:
+        closes[pk].append(close)
+    return {pk: found[::-1] for pk, found in closes.items()}
 
 
 def stock_rows(stocks: Iterable[Stock]) -> list[list[Any]]:

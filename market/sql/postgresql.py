@@ -6,13 +6,20 @@ from collections.abc import Iterable, Sequence
 from django.db import connection
 
 from market.models import Stock
-from market.sql.base import STOCKS, WRITTEN_COLUMNS, BarRow, MarketSql, stock_rows, upsert_bars
+from market.sql.base import BARS, STOCKS, WRITTEN_COLUMNS, BarRow, MarketSql, closes_of, stock_rows, upsert_bars
 
 _PRICES = ", ".join(["%s::double precision[]"] * 5)
 _UPSERT_BARS = upsert_bars(f"SELECT * FROM unnest(%s::bigint[], %s::date[], {_PRICES}, %s::bigint[])")  # noqa: S608
 _UPDATE_STOCKS = (
     f"UPDATE {STOCKS} SET {', '.join(f'{column} = new.{column}' for column in WRITTEN_COLUMNS)} "  # noqa: S608
     f"FROM json_populate_recordset(NULL::{STOCKS}, %s) AS new WHERE {STOCKS}.id = new.id"
+)
+
+# With a part of a UNION for each stock, the database would plan for longer than it reads.
+_NEWEST_CLOSES = (
+    "SELECT stock.id, newest.close FROM unnest(%s::bigint[]) AS stock (id) CROSS JOIN LATERAL "  # noqa: S608
+    f"(SELECT close, date FROM {BARS} WHERE stock_id = stock.id ORDER BY date DESC LIMIT %s) AS newest "
+    "ORDER BY stock.id, newest.date DESC"
 )
 
 
@@ -26,6 +33,11 @@ class PostgresqlMarketSql(MarketSql):
         new = json.dumps([dict(zip(columns, row, strict=True)) for row in stock_rows(stocks)], default=str)
         with connection.cursor() as cursor:
             cursor.execute(_UPDATE_STOCKS, [new])
+
+    def newest_closes(self, stock_ids: Sequence[int], count: int) -> dict[int, list[float]]:
+        with connection.cursor() as cursor:
+            cursor.execute(_NEWEST_CLOSES, [list(stock_ids), count])
+            return closes_of(stock_ids, cursor.fetchall())
 
 
 def _array(values: Iterable[object]) -> str:

@@ -12,7 +12,7 @@ from exchange_calendars.calendar_utils import global_calendar_dispatcher
 from market.calendar import exchange_calendars, sessions
 from market.calendar.exchange_calendars import session_days
 from market.calendar.exchange_calendars import sessions as sessions_of
-from market.calendar.exchanges import EXCHANGES, NEVER_CLOSES
+from market.calendar.exchanges import EXCHANGES
 from market.calendar.sessions import keep_sessions
 from market.freshness import Freshness
 from market.jobs.requests import request_batches
@@ -24,7 +24,7 @@ from tasks.running.execute import run_job
 DAYS = [datetime.now(UTC).date(), date(2027, 1, 5), date(2027, 3, 15), date(2028, 2, 29)]
 """The last one is more than a year after this process began."""
 END_WITH_2026 = {"NSI": "XBOM", "SES": "XSES", "SHH": "XSHG"}
-CALENDARS = sorted({exchange.calendar for exchange in EXCHANGES} - {NEVER_CLOSES})
+CALENDARS = sorted({exchange.calendar for exchange in EXCHANGES if exchange.calendar})
 DAY = timedelta(days=1)
 
 
@@ -57,7 +57,7 @@ def travel() -> Iterator[Callable[[date], datetime]]:
 
 def stock(exchange: str, checked_at: str) -> Stock:
     moment = datetime.fromisoformat(checked_at).replace(tzinfo=UTC)
-    return Stock(symbol="X", exchange=exchange, source="yahoo_finance", checked_at=moment)
+    return Stock(symbol="X", exchange=exchange, source="yahoo_finance", checked_at=moment, last_bar_on=moment.date())
 
 
 def is_stale(one: Stock) -> bool:

@@ -1,14 +1,14 @@
 """What is fresh while exchanges trade, after their close, on weekends and on holidays."""
 
 import itertools
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from django.utils import timezone
 
 from market.calendar import sessions
 from market.calendar.exchange_calendars import sessions as sessions_of
-from market.calendar.exchanges import EXCHANGES, NEVER_CLOSES, exchange_of
+from market.calendar.exchanges import EXCHANGES, NOT_KNOWN, exchange_of
 from market.calendar.sessions import keep_sessions
 from market.freshness import STATES, Freshness
 from market.jobs.requests import request_batches, request_fetches
@@ -38,8 +38,13 @@ def thanksgiving(db: None) -> None:
     write_sessions("XNYS", "2026-11-15", "2026-12-10")
 
 
-def stock(checked_at: str, exchange: str = "NMS", source: str = "yahoo_finance") -> Stock:
-    return Stock(symbol="AAPL", exchange=exchange, source=source, checked_at=at(checked_at))
+def stock(
+    checked_at: str, exchange: str = "NMS", source: str = "yahoo_finance", last_bar_on: str | None = None
+) -> Stock:
+    """A stock whose newest bar is of the day of its check, or of another day."""
+    checked = at(checked_at)
+    day = date.fromisoformat(last_bar_on) if last_bar_on else checked.date()
+    return Stock(symbol="AAPL", exchange=exchange, source=source, checked_at=checked, last_bar_on=day)
 
 
 def is_stale(one: Stock, now: str) -> bool:
@@ -80,9 +85,63 @@ def test_each_stock_follows_its_own_exchange(thanksgiving):
     assert [freshness.is_stale(one) for one in stocks] == [False, True, True]
 
 
-def test_an_exchange_that_is_not_known_is_taken_for_new_yorks(thanksgiving):
-    assert not is_stale(stock("2026-11-24 22:00", exchange=""), "2026-11-25 12:00")
-    assert not is_stale(stock("2026-11-24 22:00", exchange="XYZ"), "2026-11-25 12:00")
+@pytest.mark.parametrize("exchange", ["", "XYZ", "KUW"])
+def test_only_the_limit_counts_for_an_exchange_that_is_not_known(thanksgiving, configure, exchange):
+    one = stock("2026-11-24 22:00", exchange)
+    assert not is_stale(one, "2026-11-24 22:29")
+    assert is_stale(one, "2026-11-24 22:30")
+    configure(**{"portfolio.freshness_schedule": FreshnessSchedule()})
+    for day in ("2026-11-27", "2026-11-28", "2026-11-29"):  # around the Gulf, Sunday is a day of trading
+        now = at(f"{day} 12:00")
+        assert Freshness.of([one], now).limit_of(one) == timedelta(minutes=FreshnessSchedule().market_open)
+
+
+@pytest.mark.parametrize(("exchange", "calendar"), [("NMS", "XNYS"), ("ATH", "ASEX"), ("JPX", "XTKS")])
+def test_a_stock_without_a_bar_of_the_last_session_is_asked_for_less_and_less_often(exchange, calendar):
+    write_sessions(calendar, "2026-11-15", "2026-12-10")
+    now = at("2026-11-28 12:00")  # a Saturday
+    (closed,) = TradingSession.objects.filter(closes_at__lt=now).order_by("-closes_at")[:1]
+    intervals = []
+    checked = closed.closes_at + timedelta(hours=1)
+    while checked < closed.closes_at + timedelta(hours=48):
+        one = stock(f"{checked:%Y-%m-%d %H:%M}", exchange, last_bar_on="2026-11-26")
+        assert Freshness.of([one], checked + timedelta(minutes=29)).closed_since(one) is None
+        minutes = next(
+            wait for wait in range(1, 3_000) if Freshness.of([one], checked + timedelta(minutes=wait)).is_stale(one)
+        )
+        intervals.append(minutes)
+        checked += timedelta(minutes=minutes)
+    assert intervals[0] in (30, 31)
+    assert intervals == sorted(intervals)
+    assert len(intervals) <= 12
+    assert intervals[-1] > 8 * 60
+
+
+def test_a_fund_is_stale_until_the_price_of_the_day_comes_in_the_evening(thanksgiving):
+    before = stock("2026-11-24 22:10", "NAS", last_bar_on="2026-11-23")
+    assert is_stale(before, "2026-11-25 02:00")
+    priced = stock("2026-11-25 02:00", "NAS", last_bar_on="2026-11-24")
+    assert not is_stale(priced, "2026-11-25 14:29")
+
+
+@pytest.mark.parametrize(
+    ("exchange", "calendar", "now", "day"),
+    [
+        ("NMS", "XNYS", "2026-11-28 12:00", "2026-11-27"),
+        ("CCY", "24/5", "2026-11-28 12:00", "2026-11-27"),  # closes at midnight, as Saturday begins
+        ("NYM", "CMES", "2026-11-28 12:00", "2026-11-27"),
+        ("ASX", "XASX", "2026-11-27 12:00", "2026-11-27"),
+        ("TLV", "XTAE", "2026-11-28 12:00", "2026-11-27"),
+    ],
+)
+def test_the_bar_of_the_last_session_settles_a_stock(exchange, calendar, now, day):
+    write_sessions(calendar, "2026-11-15", "2026-12-10")
+    newest, older = (stock("2026-11-28 11:00", exchange, last_bar_on=one) for one in (day, "2026-11-24"))
+    for one in (newest, older):
+        one.checked_at = at(now) - timedelta(minutes=29)
+    freshness = Freshness.of([newest, older], at(now))
+    assert freshness.closed_since(newest) is not None
+    assert freshness.closed_since(older) is None
 
 
 def test_only_the_limit_counts_while_nobody_knows_when_an_exchange_trades():
@@ -119,12 +178,19 @@ def test_the_database_finds_the_same_state_as_python(thanksgiving, configured, n
     around += [at(text) for text in ("2026-11-20 22:00", "2026-11-23 22:00", "2026-11-24 07:00", "2026-11-25 22:00")]
     tick = timedelta(microseconds=1)
     checks = [None, *(one + shift for one in around for shift in (-tick, timedelta(), tick))]
+    last_bars = [None, *(moment.date() - timedelta(days=days) for days in range(4))]
     kinds = itertools.product(
-        ("", "NMS", "JPX", "LSE", "CCC", "CCY"), ("", "yahoo_finance", "alpha_vantage"), ("active", "delisted"), checks
+        ("", "NMS", "JPX", "LSE", "CCC", "CCY"),
+        ("", "yahoo_finance", "alpha_vantage"),
+        ("active", "delisted"),
+        last_bars,
+        checks,
     )
     Stock.objects.bulk_create(
-        Stock(symbol=f"S{number}", exchange=exchange, source=source, status=status, checked_at=checked)
-        for number, (exchange, source, status, checked) in enumerate(kinds)
+        Stock(
+            symbol=f"S{number}", exchange=exchange, source=source, status=status, last_bar_on=day, checked_at=checked
+        )
+        for number, (exchange, source, status, day, checked) in enumerate(kinds)
     )
     rule = Freshness.of_all(moment)
     stocks = list(Stock.objects.annotate(state=rule.state_in_sql()))
@@ -163,18 +229,21 @@ def test_a_schedule_does_not_make_anybody_ask_for_what_cannot_have_changed(thank
 # Sessions
 
 
-@pytest.mark.parametrize("exchange", sorted(EXCHANGES), ids=lambda exchange: exchange.calendar or "never closes")
+@pytest.mark.parametrize("exchange", [one for one in EXCHANGES if one.calendar], ids=lambda one: one.calendar)
 def test_every_exchange_has_a_calendar_of_the_zone_it_is_said_to_be_in(exchange):
-    if exchange.calendar == NEVER_CLOSES:
-        return
     opens_at, closes_at = sessions_of(exchange.calendar, at("2026-11-16"), at("2026-11-21"))[0]
     assert timedelta(hours=3) < closes_at - opens_at <= timedelta(hours=24)
 
 
 def test_yahoos_codes_lead_to_calendars():
-    assert exchange_of("NMS").calendar == exchange_of("").calendar == "XNYS"
+    assert exchange_of("NMS").calendar == "XNYS"
     assert exchange_of("LSE").calendar == "XLON"
-    assert exchange_of("CCC").calendar == NEVER_CLOSES
+    assert exchange_of("CCC").never_closes
+
+
+@pytest.mark.parametrize("code", ["", "DFM", "CAI", "KUW", "CSE", "DOH", "CCS", "VSE", "NEW"])
+def test_an_unknown_code_has_no_calendar(code):
+    assert exchange_of(code) == NOT_KNOWN
 
 
 def test_a_fetch_writes_down_when_the_exchange_trades(yahoo):
@@ -215,17 +284,29 @@ def closed_market(db: None) -> datetime:
 def settled(symbol: str) -> Stock:
     """A stock that was checked after the close, but longer ago than the limit."""
     checked_at = timezone.now() - timedelta(hours=3)
-    return Stock.objects.create(symbol=symbol, exchange="NMS", source="yahoo_finance", checked_at=checked_at)
+    return Stock.objects.create(
+        symbol=symbol, exchange="NMS", source="yahoo_finance", checked_at=checked_at, last_bar_on=checked_at.date()
+    )
 
 
 def test_nobody_asks_for_what_cannot_have_changed_and_the_job_says_so(closed_market, yahoo):
     yahoo.serve("AAPL", exchange="NMS")
-    job = request_fetches([settled("AAPL")], Job.Trigger.USER_REQUEST).created[0]
+    job = request_fetches([settled("AAPL")], Job.Trigger.SCHEDULED_UPDATE).created[0]
     result = run_job(job.pk, "worker")
     assert result
     assert result["reason"] == f"market closed since {closed_market:%Y-%m-%d %H:%M} UTC"
     assert Job.objects.get().outcome == "unchanged"
     assert yahoo.asked_for() == []
+
+
+@pytest.mark.parametrize("first", [Job.Trigger.USER_REQUEST, Job.Trigger.SCHEDULED_UPDATE, Job.Trigger.USER_LOGIN])
+def test_a_person_who_requests_a_fetch_gets_one_while_the_market_is_closed(closed_market, yahoo, first):
+    yahoo.serve("AAPL", exchange="NMS")
+    stock = settled("AAPL")
+    job = request_fetches([stock], first).created[0]
+    request_fetches([stock], Job.Trigger.USER_REQUEST)  # joins
+    assert run_job(job.pk, "worker")
+    assert yahoo.asked_for() == ["AAPL"]
 
 
 def test_a_backfill_is_done_while_the_market_is_closed(closed_market, yahoo):

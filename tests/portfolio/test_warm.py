@@ -83,7 +83,9 @@ def test_a_stock_of_a_closed_exchange_is_left_alone_until_it_opens(user, hold):
     for days in (-1, 0):
         at = opens + timedelta(days=days)
         TradingSession.objects.create(calendar="XNYS", opens_at=at, closes_at=at + timedelta(hours=6.5))
-    Stock.objects.create(symbol="AAPL", exchange="NMS", source="yahoo_finance", checked_at=opens - timedelta(hours=15))
+    checked_at = opens - timedelta(hours=15)
+    known = {"exchange": "NMS", "source": "yahoo_finance", "checked_at": checked_at, "last_bar_on": checked_at.date()}
+    Stock.objects.create(symbol="AAPL", **known)
     hold(user, "AAPL")
     with time_machine.travel(opens - timedelta(minutes=1), tick=False):
         assert warmed() == []

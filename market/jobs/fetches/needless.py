@@ -10,25 +10,33 @@ from tasks.models import Job, JobRequest
 
 
 def why_needless(jobs: Sequence[Job], now: datetime) -> dict[str, str]:
-    """Why stocks need not be fetched, by symbol: the market is closed, or the stock is fresh and only logins asked."""
+    """Why stocks need not be fetched, by symbol.
+
+    A stock whose market is closed is fetched only if a person requested it, and a fresh stock only if anything but a
+    login requested it.
+    """
     symbols = [job.symbol for job in jobs]
     stocks = {stock.symbol: stock for stock in Stock.objects.filter(symbol__in=symbols, status=Stock.Status.ACTIVE)}
     if not stocks:
         return {}
     freshness = Freshness.of(stocks.values(), now)
     fresh = {symbol for symbol, stock in stocks.items() if not freshness.is_stale(stock)}
-    of_logins = _of_logins([job for job in jobs if job.symbol in fresh])
+    triggers = _triggers([job for job in jobs if job.symbol in fresh])
     reasons = {}
-    for symbol, stock in stocks.items():
-        if reason := why_closed(stock, freshness) or ("already fresh" if symbol in of_logins else ""):
+    for symbol, requested_by in triggers.items():
+        if Job.Trigger.USER_REQUEST in requested_by:
+            continue
+        of_logins = requested_by == {Job.Trigger.USER_LOGIN}
+        if reason := why_closed(stocks[symbol], freshness) or ("already fresh" if of_logins else ""):
             reasons[symbol] = reason
     return reasons
 
 
-def _of_logins(jobs: Sequence[Job]) -> set[str]:
-    """The symbols of the jobs that only logins requested."""
-    asked = {job.pk: job.symbol for job in jobs if job.trigger == Job.Trigger.USER_LOGIN}
-    if not asked:
-        return set()
-    others = JobRequest.objects.filter(job__in=asked).exclude(trigger=Job.Trigger.USER_LOGIN)
-    return set(asked.values()) - {asked[job_id] for job_id in others.values_list("job_id", flat=True)}
+def _triggers(jobs: Sequence[Job]) -> dict[str, set[str]]:
+    """The triggers of the jobs' requests, by symbol."""
+    triggers = {job.symbol: {str(job.trigger)} for job in jobs}
+    if jobs:
+        requests = JobRequest.objects.filter(job__in=[job.pk for job in jobs]).order_by()
+        for symbol, trigger in requests.values_list("job__symbol", "trigger"):
+            triggers[symbol].add(trigger)
+    return triggers
