@@ -291,10 +291,12 @@ class MosquittoServer(Server):
         return is_listening(self.host, self.port)
 
 
-def _clock() -> dict[str, str]:
-    """The clock that `tests/days.py` chose: the times of the database have to be those of the programs."""
+def _with_clock() -> dict[str, str]:
+    """The environment with the clock that `tests/days.py` chose: the database has to have the time of the programs."""
     library = os.environ.get("TESTS_CLOCK_LIBRARY")
-    return {"LD_PRELOAD": library} if library else {}
+    # The semaphore of libfaketime in this variable belongs to another user; the server needs one of its own.
+    environment = {name: value for name, value in os.environ.items() if name != "FAKETIME_SHARED"}
+    return environment | {"LD_PRELOAD": library} if library else environment
 
 
 class PostgresServer(Server):
@@ -375,7 +377,7 @@ class PostgresServer(Server):
         return subprocess.Popen(
             command,
             cwd=self.folder,
-            env=os.environ | _clock(),
+            env=_with_clock(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
