@@ -16,12 +16,13 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from market.calendar.exchanges import Exchange, exchange_of
-from market.models import TradingSession
+from market.models import Stock, TradingSession
 
 AHEAD = timedelta(days=120)
 """How far into the future sessions are stored."""
 RENEWED_BEFORE = timedelta(days=90)
 """More sessions are added when the stored sessions end within this time."""
+CHECKED_LATELY = timedelta(days=2)
 BEHIND = timedelta(days=15)
 """The longest time that an exchange stays closed."""
 
@@ -89,6 +90,26 @@ class SessionDays:
         if exchange_of(exchange).never_closes:
             return day - timedelta(days=1)
         return max((session for session in self._days.get(exchange, ()) if session < day), default=None)
+
+
+def days_without_session(code: str, days: Collection[date]) -> set[date]:
+    """The days on which an exchange does not trade, as far as its calendar knows. Imports pandas."""
+    exchange = exchange_of(code)
+    if not exchange.calendar or not days:
+        return set()
+    session_days = import_string("market.calendar.exchange_calendars.session_days")
+    return set(days) - {day for day, _close in session_days(exchange.calendar, min(days), max(days))}
+
+
+def ends_of_calendars(now: datetime) -> dict[str, datetime]:
+    """The last known sessions by calendar. A calendar with fewer than RENEWED_BEFORE left cannot be continued.
+
+    Counts the exchanges of stocks that were checked lately: other exchanges' sessions may not be stored any more.
+    """
+    lately = Stock.objects.filter(checked_at__gt=now - CHECKED_LATELY).order_by().values_list("exchange", flat=True)
+    calendars = {found.calendar for exchange in lately.distinct() if (found := exchange_of(exchange)).calendar}
+    sessions = TradingSession.objects.filter(calendar__in=calendars).order_by().values_list("calendar")
+    return dict(sessions.annotate(Max("opens_at")))
 
 
 def keep_sessions(exchange: str) -> None:

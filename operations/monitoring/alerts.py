@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from operations.models import Alert
 from operations.monitoring import metrics, readings
-from operations.monitoring.metric_queries import Measure, largest, total
+from operations.monitoring.metric_queries import Measure, count_below, largest, total
 from operations.monitoring.metrics import Samples
 from tasks.models import Job
 
@@ -24,6 +24,8 @@ FEW = 10
 """The least number of jobs of an hour, or of logins of a day, for a share."""
 OUTBOX_AGE = 60.0
 BRIDGE_SILENT = 60.0
+CALENDAR_ENDS = timedelta(days=60)
+"""The time before the end of an exchange's calendar from which an operator is warned."""
 BEAT_SILENT = 600.0
 """Seconds. Beat records its activity every three minutes."""
 
@@ -97,6 +99,12 @@ def rules() -> list[Rule]:
             limits.min_instant_logins,
             _instant_logins,
             is_floor=True,
+        ),
+        Rule(
+            "calendar-ends",
+            "{value:.0f} exchange calendars end within two months; a newer version of exchange_calendars is needed.",
+            0,
+            count_below("stockqueue_calendar_end_timestamp_seconds", (timezone.now() + CALENDAR_ENDS).timestamp()),
         ),
         Rule(
             "broker-refuses",

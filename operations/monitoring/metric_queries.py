@@ -25,6 +25,11 @@ def total(metric: str, **labels: Wanted) -> Measure:
     return measure
 
 
+def count_below(metric: str, limit: float) -> Measure:
+    """The number of a metric's values below a limit."""
+    return lambda samples: sum(value < limit for value in _values(samples, metric, {}))
+
+
 def _values(samples: Samples, metric: str, labels: dict[str, Wanted]) -> Iterator[float]:
     wanted = {name: {value} if isinstance(value, str) else set(value) for name, value in labels.items()}
     for found, value in samples.get(metric, ()):

@@ -16,6 +16,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from market.calendar.sessions import ends_of_calendars
 from market.freshness import Freshness
 from market.sources import available_sources
 from market.sources.budget import usage_of
@@ -62,6 +63,7 @@ class JobMetrics(Collector):
             yield from _efficiency(found, last_hour.efficiency(ends, active.failures))
         yield from _stocks(self._now)
         yield from _sources()
+        yield _calendars(self._now)
         meaning = "Jobs that wait because the broker refused them after their admission."
         yield _one("refused_jobs", meaning, Job.objects.refused().count())
         yield from _outbox(self._now)
@@ -155,6 +157,12 @@ def _logins(now: datetime) -> Iterator[Metric]:
     yield _one("logins_last_day", "Logins of the last 24 hours by users with holdings.", of_day.all)
     meaning = "Share of the logins of the last 24 hours that found all held stocks fresh."
     yield _one("instant_logins_ratio", meaning, of_day.share)
+
+
+def _calendars(now: datetime) -> Metric:
+    meaning = "Last known session of an exchange calendar in use; below 90 days from now, the calendar ends then."
+    ends = {(name,): end.timestamp() for name, end in ends_of_calendars(now).items()}
+    return _gauge("calendar_end_timestamp_seconds", meaning, ends, ["calendar"])
 
 
 def _ended(ends: Iterable[last_hour.Ended]) -> Metric:

@@ -1,7 +1,12 @@
 """These fixtures serve several test files of market data."""
 
-import pytest
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
+import pytest
+import time_machine
+
+from market.calendar import sessions
 from market.models import Stock
 from market.sources.yahoo.source import YahooFinance
 from tests.support.yahoo_histories import new_symbols
@@ -23,3 +28,23 @@ def symbol(yahoo) -> str:
     symbol = next(new_symbols)
     yahoo.serve(symbol)
     return symbol
+
+
+@pytest.fixture
+def travel() -> Iterator[Callable[[str], datetime]]:
+    """travel("2026-11-28 12:00") sets the clock to that moment in UTC, and returns it."""
+    travelling: list[time_machine.travel] = []
+
+    def travel(text: str) -> datetime:
+        moment = datetime.fromisoformat(text).replace(tzinfo=UTC)
+        sessions._complete.cache_clear()  # of other tests, which had other tables
+        while travelling:
+            travelling.pop().stop()
+        travelling.append(time_machine.travel(moment))
+        travelling[0].start()
+        return moment
+
+    yield travel
+    while travelling:
+        travelling.pop().stop()
+    sessions._complete.cache_clear()

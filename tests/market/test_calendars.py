@@ -1,19 +1,17 @@
 """Exchanges' calendars as years go by: some end, some fail for years in between, and a process may live for years."""
 
-from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd
 import pytest
-import time_machine
 from django.utils import timezone
 from exchange_calendars.calendar_utils import global_calendar_dispatcher
 
-from market.calendar import exchange_calendars, sessions
+from market.calendar import exchange_calendars
 from market.calendar.exchange_calendars import session_days
 from market.calendar.exchange_calendars import sessions as sessions_of
 from market.calendar.exchanges import EXCHANGES
-from market.calendar.sessions import keep_sessions
+from market.calendar.sessions import ends_of_calendars, keep_sessions
 from market.freshness import Freshness
 from market.jobs.requests import request_batches
 from market.models import Stock, TradingSession
@@ -37,24 +35,6 @@ def ends(monkeypatch) -> None:
         monkeypatch.setattr(kind, "bound_max", staticmethod(lambda: pd.Timestamp("2026-12-31")))
 
 
-@pytest.fixture
-def travel() -> Iterator[Callable[[date], datetime]]:
-    """travel(day): it is noon (UTC) of that day; the moment."""
-    travelling: list[time_machine.travel] = []
-
-    def travel(day: date) -> datetime:
-        moment = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
-        sessions._complete.cache_clear()  # of other tests, which had other tables
-        travelling.append(time_machine.travel(moment))
-        travelling[-1].start()
-        return moment
-
-    yield travel
-    for one in reversed(travelling):
-        one.stop()
-    sessions._complete.cache_clear()
-
-
 def stock(exchange: str, checked_at: str) -> Stock:
     moment = datetime.fromisoformat(checked_at).replace(tzinfo=UTC)
     return Stock(symbol="X", exchange=exchange, source="yahoo_finance", checked_at=moment, last_bar_on=moment.date())
@@ -67,7 +47,7 @@ def is_stale(one: Stock) -> bool:
 @pytest.mark.parametrize("calendar", CALENDARS)
 def test_every_calendar_answers_just_after_the_end_of_some_and_a_year_later(travel, calendar):
     for day in (DAYS[1], DAYS[-1]):
-        now, first = travel(day), day - 15 * DAY
+        now, first = travel(f"{day} 12:00"), day - 15 * DAY
         assert all(first <= opens.date() <= day for opens, _ in sessions_of(calendar, now - 15 * DAY, now))
         assert 6 <= len(session_days(calendar, first, day)) <= 14
 
@@ -76,7 +56,7 @@ def test_every_calendar_answers_just_after_the_end_of_some_and_a_year_later(trav
 @pytest.mark.parametrize("day", DAYS, ids=str)
 @pytest.mark.parametrize("exchange", ["TLV", "NMS", "LSE", *END_WITH_2026])
 def test_sessions_are_written_down_and_missing_days_counted_on_every_day(travel, exchange, day):
-    now = travel(day)
+    now = travel(f"{day} 12:00")
     keep_sessions(exchange)
     known = TradingSession.objects.filter(opens_at__gt=now + 50 * DAY).exists()
     assert known == (exchange not in END_WITH_2026)
@@ -85,11 +65,11 @@ def test_sessions_are_written_down_and_missing_days_counted_on_every_day(travel,
 
 @pytest.mark.django_db
 def test_a_calendar_is_used_up_to_its_end_and_then_the_limit_counts_alone(travel):
-    travel(date(2026, 12, 26))  # a Saturday
+    travel("2026-12-26 12:00")  # a Saturday
     keep_sessions("NSI")
     assert TradingSession.objects.latest("opens_at").opens_at.date() == date(2026, 12, 31)
     assert not is_stale(stock("NSI", "2026-12-25 12:00"))
-    travel(date(2027, 1, 9))  # another
+    travel("2027-01-09 12:00")  # another
     keep_sessions("NSI")
     assert is_stale(stock("NSI", "2027-01-08 12:00"))
     assert not is_stale(stock("NSI", "2027-01-09 11:45"))
@@ -127,7 +107,7 @@ def test_tel_avivs_past_can_be_asked_for(first):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("day", [date(2027, 1, 5), date(2027, 3, 15)], ids=str)
 def test_a_batch_stores_a_stock_whose_calendar_has_ended_with_the_others(travel, yahoo, day):
-    travel(day)
+    travel(f"{day} 12:00")
     exchanges = {"AAPL": "NMS", "RELIANCE.NS": "NSI", "TEVA.TA": "TLV", "600519.SS": "SHH"}
     for symbol, exchange in exchanges.items():
         yahoo.serve(symbol, exchange=exchange)
@@ -137,3 +117,18 @@ def test_a_batch_stores_a_stock_whose_calendar_has_ended_with_the_others(travel,
     assert {symbol for symbol, one in result["results"].items() if one["success"]} == set(exchanges)
     stored = Stock.objects.filter(bars__date__gt=day - 5 * DAY).distinct()
     assert {one.symbol: one.exchange for one in stored} == exchanges
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("exchange", "expected"), [("NSI", {"XBOM": 46}), ("NMS", {"XNYS": 119}), ("KUW", {}), ("CCC", {})]
+)
+def test_the_last_known_session_tells_which_calendar_ends(travel, exchange, expected):
+    now = travel("2026-11-15 12:00")
+    keep_sessions(exchange)
+    Stock.objects.create(symbol="ONE", exchange=exchange, checked_at=now)
+    left = {calendar: (end - now).days for calendar, end in ends_of_calendars(now).items()}
+    assert left.keys() == expected.keys()
+    assert all(abs(left[calendar] - days) <= 4 for calendar, days in expected.items())
+    Stock.objects.update(checked_at=now - 3 * DAY)
+    assert ends_of_calendars(now) == {}

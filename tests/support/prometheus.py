@@ -13,6 +13,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from prometheus_client.parser import text_string_to_metric_families
 
+from market.models import Stock, TradingSession
 from mqtt_bridge.leadership import Lease
 from portfolio.models import Login
 from tasks.models import JobRequest
@@ -45,6 +46,10 @@ def fill(user: User, hold: Any) -> None:
     job = new_job("A", "completed", queued_at=started, started_at=started, finished_at=now)
     JobRequest.objects.create(job=job, user=user, trigger="user_login", created_at=started)
     Login.objects.create(at=started, stocks=1, stale=1)
+    Stock.objects.create(symbol="ENDS.NS", exchange="NSI", checked_at=now)
+    TradingSession.objects.create(
+        calendar="XBOM", opens_at=now + timedelta(days=20), closes_at=now + timedelta(days=21)
+    )
     Lease().acquire()
     PeriodicTask.objects.update(last_run_at=now)
 
