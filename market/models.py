@@ -88,8 +88,19 @@ ABSURD_PRICE = 1e15
 LARGEST_VOLUME = models.BigIntegerField.MAX_BIGINT
 
 
+class PriceBarQuerySet(models.QuerySet["PriceBar"]):
+    """Queries for bars."""
+
+    def trusted(self) -> Self:
+        """The bars without a suspicious close, for analyses, values and priorities."""
+        return self.filter(is_suspicious=False)
+
+
 class PriceBar(models.Model):
-    """A day of a stock, in the stock's currency. Prices are doubles, as from the sources."""
+    """A day of a stock, in the stock's currency. Prices are doubles, as from the sources.
+
+    A bar is suspicious if its close jumps without a split or dividend, until the next session confirms the jump.
+    """
 
     stock = models.ForeignKey(Stock, on_delete=models.CASCADE, related_name="bars")
     date = models.DateField(help_text="Calendar day at the exchange.")
@@ -99,9 +110,13 @@ class PriceBar(models.Model):
     close = models.FloatField()
     adj_close = models.FloatField(null=True, blank=True)
     volume = models.BigIntegerField(null=True, blank=True)
+    is_suspicious = models.BooleanField(default=False, db_default=False, editable=False)
+
+    objects = PriceBarQuerySet.as_manager()
 
     class Meta:
         ordering = ["stock", "-date"]
+        indexes = [models.Index(fields=["stock", "date"], condition=Q(is_suspicious=True), name="suspicious_bars")]
         constraints = [
             models.UniqueConstraint(fields=["stock", "date"], name="one_bar_a_day"),
             models.CheckConstraint(
@@ -111,6 +126,33 @@ class PriceBar(models.Model):
 
     def __str__(self) -> str:
         return f"{self.stock} {self.date}"
+
+
+class BarDecision(models.Model):
+    """A person's decision about a stock's bar of a day. Fetches respect it until it is revoked."""
+
+    class Kind(models.TextChoices):
+        ACCEPTED = "accepted"
+        """The bar is right, however far it jumps."""
+        LOCKED = "locked"
+        """The bar stays as it is, perhaps corrected by hand."""
+        DELETED = "deleted"
+        """No bar of the day is stored."""
+
+    stock = models.ForeignKey(Stock, on_delete=models.CASCADE, related_name="bar_decisions")
+    date = models.DateField(help_text="Calendar day at the exchange.")
+    kind = models.CharField(max_length=10, choices=Kind)
+    decided_at = models.DateTimeField(default=timezone.now)
+    decided_by = models.CharField(max_length=150, blank=True, help_text="User name.")
+    before = models.JSONField(default=dict, help_text="Values of the bar before the decision.")
+
+    class Meta:
+        ordering = ["-decided_at", "-id"]
+        permissions = [("decide_bar", "Can accept, correct, lock and delete bars")]
+        constraints = [models.UniqueConstraint(fields=["stock", "date"], name="one_decision_a_bar")]
+
+    def __str__(self) -> str:
+        return f"{self.stock} {self.date}: {self.kind}"
 
 
 class AnalysisQuerySet(models.QuerySet["Analysis"]):

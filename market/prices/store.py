@@ -1,13 +1,17 @@
 """Stores the answers of sources: new and changed bars, and the facts about the stock."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
+from market.calendar.sessions import days_without_session
 from market.models import PriceBar, Stock
+from market.prices.decisions import NOT_WRITTEN, Decided, decisions_of
+from market.prices.suspicion import Close, suspicious_days
 from market.prices.volatility import RETURNS, realised_volatility
 from market.sources.base import AS_TRADED, Bar, History
 from market.sql import market_sql
@@ -19,6 +23,8 @@ LONGEST_CLOSURE = timedelta(days=15)
 """An answer that begins so much later than requested begins with the first bar of the stock's history."""
 PRICE_TOLERANCE = 1e-4
 """The tolerance for a settled price, relative to the stored price: less than any dividend moves a price."""
+SPARE = 5
+"""Closes that are read beyond those of the volatility, because some may be suspicious."""
 _TOLD = ("name", "exchange", "currency")
 
 
@@ -40,13 +46,15 @@ class Stored:
 class _Change:
     """The changes that an answer makes to a stock. `known` holds the stored bars from the answer's first day on.
 
-    `bars` holds the answer's writable bars; `written` counts the written bars.
+    `bars` holds the answer's writable bars; `written` counts the written bars. `decided`: what people have decided
+    about the stock's bars.
     """
 
     stock: Stock
     history: History
     known: dict[date, Bar]
     bars: Sequence[Bar]
+    decided: Decided = field(default_factory=dict)
     outdated_from: date | None = None
     written: int = 0
 
@@ -89,12 +97,19 @@ def store_histories(
         answers = list(zip(_lock([history.symbol for history in histories]), histories, strict=True))
         known = _known({stock.pk: history.bars for stock, history in answers})
         before = {stock.pk: stock.last_bar_on for stock, _ in answers}
-        changes = [_compare(stock, history, known[stock.pk], asked_from) for stock, history in answers]
+        decided = decisions_of(stock for stock, _ in answers)
+        changes = [
+            _compare(stock, history, known[stock.pk], decided.get(stock.pk, {}), asked_from, replace)
+            for stock, history in answers
+        ]
         _write_bars(changes)
-        if replace:
-            _remove_others(change for change in changes if change.history.source not in AS_TRADED)
+        for change in changes:
+            if not (change.history.is_quote or change.history.source in AS_TRADED):
+                _remove(change, _not_confirmed(change, replace=replace))
+                if replace and asked_from is not None:
+                    _adjust_earlier(change, asked_from)
         changed = [change for change in changes if change.written]
-        _measure_volatility(changed)
+        _judge_closes(changed)
         for change in changed:
             change.stock.bars_changed_at = timezone.now()
         stored = [change.told(before[change.stock.pk]) for change in changes]
@@ -125,17 +140,26 @@ def _known(bars: dict[int, Sequence[Bar]]) -> dict[int, dict[date, Bar]]:
     return known
 
 
-def _compare(stock: Stock, history: History, known: dict[date, Bar], asked_from: date | None) -> _Change:
+def _compare(
+    stock: Stock,
+    history: History,
+    known: dict[date, Bar],
+    decided: Decided,
+    asked_from: date | None,
+    replace: bool,
+) -> _Change:
     """Choose the bars that an answer may write, and note at the stock any new start or adjustment of its history."""
     if asked_from is not None:
         _note_start(stock, history.bars[0].date, asked_from)
+    bars = [bar for bar in history.bars if decided.get(bar.date) not in NOT_WRITTEN] if decided else history.bars
     if history.source in AS_TRADED:
-        return _Change(stock, history, known, _additions(history.bars, known))
-    if _shows_adjustment(stock, history, known, is_range=asked_from is not None):
+        return _Change(stock, history, known, _additions(bars, known), decided)
+    if _shows_adjustment(stock, history, bars, known, is_range=asked_from is not None):
         stock.is_outdated = True
-    first_outside = _first_outside(stock, history) if stock.is_outdated else None
+    since = history.bars[0].date if asked_from is None or not replace else min(asked_from, history.bars[0].date)
+    first_outside = _first_outside(stock, since, history.bars[-1].date) if stock.is_outdated else None
     stock.is_outdated = first_outside is not None
-    return _Change(stock, history, known, history.bars, first_outside)
+    return _Change(stock, history, known, bars, decided, first_outside)
 
 
 def _write_bars(changes: Iterable[_Change]) -> None:
@@ -150,9 +174,9 @@ def _write_bars(changes: Iterable[_Change]) -> None:
 
 
 def _note_answer(stock: Stock, history: History, checked_at: datetime | None) -> None:
-    for field in _TOLD:
-        if told := clean_text(getattr(history, field), getattr(Stock, field).field.max_length):
-            setattr(stock, field, told)
+    for name in _TOLD:
+        if told := clean_text(getattr(history, name), getattr(Stock, name).field.max_length):
+            setattr(stock, name, told)
     stock.source = history.source
     stock.checked_at = checked_at or stock.checked_at
     if checked_at and not history.is_quote:
@@ -160,15 +184,20 @@ def _note_answer(stock: Stock, history: History, checked_at: datetime | None) ->
     stock.status, stock.misses, stock.missed_on = Stock.Status.ACTIVE, 0, None
 
 
-def _shows_adjustment(stock: Stock, history: History, known: dict[date, Bar], *, is_range: bool) -> bool:
-    """Whether the source has adjusted stored bars since, or may have.
+def _shows_adjustment(
+    stock: Stock, history: History, bars: Sequence[Bar], known: dict[date, Bar], *, is_range: bool
+) -> bool:
+    """Whether the source has adjusted stored bars since, or may have. `bars` are the writable bars of the answer.
 
     A source changes the whole history after a split, and all earlier adjusted closes after a dividend: so the oldest
-    common bar decides. If an ordinary fetch has no common bar, too much time has passed to know.
+    common bar decides, and a split or dividend since the newest stored bar. If an ordinary fetch has no common bar,
+    too much time has passed to know.
     """
     if history.is_quote or stock.source not in (history.source, *AS_TRADED):
         return False
-    oldest = next((bar for bar in history.bars if bar.date in known), None)
+    if stock.last_bar_on and any(stock.last_bar_on < day <= history.bars[-1].date for day in history.actions):
+        return True
+    oldest = next((bar for bar in bars if bar.date in known), None)
     if oldest is None:
         return not is_range
     if oldest.date == max(known):  # perhaps today's bar, which changes until the close
@@ -186,9 +215,9 @@ def _additions(bars: Sequence[Bar], known: dict[date, Bar]) -> list[Bar]:
     return [bar for bar in bars if bar.date not in known or bar.date == newest or known[bar.date].adj_close is None]
 
 
-def _first_outside(stock: Stock, history: History) -> date | None:
-    """The day of the first stored bar, if any bar lies before or after the answer."""
-    if stock.bars.exclude(date__range=(history.bars[0].date, history.bars[-1].date)).exists():
+def _first_outside(stock: Stock, since: date, until: date) -> date | None:
+    """The day of the first stored bar, if any bar lies outside these days."""
+    if stock.bars.exclude(date__range=(since, until)).exists():
         return stock.bars.order_by("date").values_list("date", flat=True).first()
     return None
 
@@ -205,14 +234,56 @@ def _note_start(stock: Stock, first: date, asked_from: date) -> None:
         stock.history_starts = None
 
 
-def _remove_others(changes: Iterable[_Change]) -> None:
-    """Delete stored bars between an answer's first and last bar that the answer lacks; from `known` as well."""
-    for change in changes:
-        others = {day for day in change.known if day <= change.bars[-1].date} - {bar.date for bar in change.bars}
-        for day in others:
+def _not_confirmed(change: _Change, *, replace: bool) -> Collection[date]:
+    """The days with a stored bar between an answer's first and last bar that the answer lacks.
+
+    Without `replace`, only days without a session: the source has withdrawn a bar that was never right. On a day with
+    a session, the source may lack the bar for a while.
+    """
+    told = {bar.date for bar in change.history.bars}
+    locked = {day for day, kind in change.decided.items() if kind in NOT_WRITTEN}
+    others = {day for day in change.known if day <= change.history.bars[-1].date} - told - locked
+    if replace or not others:
+        return others
+    return days_without_session(change.history.exchange or change.stock.exchange, others)
+
+
+def _remove(change: _Change, days: Collection[date]) -> None:
+    """Delete stored bars; from `known` as well."""
+    if days:
+        for day in days:
             del change.known[day]
-        removed, _by_model = change.stock.bars.filter(date__in=others).delete()
+        removed, _by_model = change.stock.bars.filter(date__in=days).delete()
         change.written += removed
+
+
+def _adjust_earlier(change: _Change, asked_from: date) -> None:
+    """Adjust stored bars before the answer's first bar as that bar was adjusted: the source has no such bars any more.
+
+    Without a stored bar to compare with, or if the instrument begins later, the bars are of another instrument, and
+    are deleted.
+    """
+    first = change.history.bars[0]
+    earlier = change.stock.bars.filter(date__gte=asked_from, date__lt=first.date)
+    if not earlier.exists():
+        return
+    before = change.known.get(first.date)
+    begins = change.history.begins
+    if before is None or not before.close or (begins and earlier.filter(date__lt=begins).exists()):
+        removed, _by_model = earlier.delete()
+        change.written += removed
+        return
+    ratio = first.close / before.close
+    adjusted = first.adj_close / before.adj_close if first.adj_close and before.adj_close else ratio
+    if _is_same(1.0, ratio) and _is_same(1.0, adjusted):
+        return
+    prices = {name: F(name) * ratio for name in ("open", "high", "low", "close")}
+    change.written += earlier.update(**prices, adj_close=F("adj_close") * adjusted)
+
+
+def note_no_bars(symbol: str, checked_at: datetime) -> None:
+    """Record that a source knows a symbol, and has no bars: an answer, and no miss."""
+    Stock.objects.filter(symbol=symbol).update(checked_at=checked_at, misses=0, missed_on=None)
 
 
 def note_miss(symbol: str, checked_at: datetime) -> None:
@@ -230,13 +301,36 @@ def note_miss(symbol: str, checked_at: datetime) -> None:
         stock.save(update_fields=["checked_at", "misses", "missed_on", "status"])
 
 
-def _measure_volatility(changes: Iterable[_Change]) -> None:
-    """Compute volatility from stored bars; queries the database if the known bars do not reach back far enough."""
-    closes: dict[int, list[float]] = {}
+def _judge_closes(changes: Sequence[_Change]) -> None:
+    """Mark suspicious closes, and compute the volatility of the trusted closes.
+
+    Queries the database for closes if the known bars do not reach back far enough.
+    """
+    closes: dict[int, list[Close]] = {}
     for change in changes:
         newest = change.known | {bar.date: bar for bar in change.bars}
-        closes[change.stock.pk] = [newest[day].close for day in sorted(newest)[-(RETURNS + 1) :]]
+        closes[change.stock.pk] = [Close(day, newest[day].close) for day in sorted(newest)]
     if short := [pk for pk, known in closes.items() if len(known) <= RETURNS]:
-        closes |= market_sql().newest_closes(short, RETURNS + 1)
+        closes |= market_sql().newest_closes(short, RETURNS + 1 + SPARE)
+    suspicious = {
+        change.stock.pk: suspicious_days(closes[change.stock.pk], change.history.actions, change.decided)
+        for change in changes
+    }
+    _mark_suspicious(suspicious, closes)
     for change in changes:
-        change.stock.volatility = realised_volatility(closes[change.stock.pk])
+        pk = change.stock.pk
+        trusted = [close.price for close in closes[pk] if close.date not in suspicious[pk]]
+        change.stock.volatility = realised_volatility(trusted[-(RETURNS + 1) :])
+
+
+def _mark_suspicious(suspicious: dict[int, set[date]], closes: dict[int, list[Close]]) -> None:
+    """Mark these days of stocks, and no other day among the closes."""
+    marked: dict[int, set[date]] = {pk: set() for pk in suspicious}
+    for pk, day in PriceBar.objects.filter(stock__in=suspicious, is_suspicious=True).values_list("stock", "date"):
+        if day >= closes[pk][0].date:
+            marked[pk].add(day)
+    for pk, days in suspicious.items():
+        if days != marked[pk]:
+            own = PriceBar.objects.filter(stock=pk)
+            own.filter(date__in=marked[pk] - days).update(is_suspicious=False)
+            own.filter(date__in=days - marked[pk]).update(is_suspicious=True)

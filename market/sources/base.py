@@ -34,6 +34,10 @@ class History:
     """Why the answer is a quote or a chart."""
     is_break: bool = False
     """Whether a quote did not continue the stored bars, so that the chart was fetched."""
+    actions: tuple[date, ...] = ()
+    """The first days of splits and without a right to a dividend, which adjust all earlier bars."""
+    begins: date | None = None
+    """The first day of the instrument at its exchange, if the source tells."""
 
 
 class Quote(NamedTuple):
@@ -219,6 +223,10 @@ class SourceError(Exception):
 
 class SymbolNotFound(SourceError):
     """The source has no data for the symbol, and said so."""
+
+
+class NoBars(SourceError):
+    """The source knows the symbol, and has no bars of the requested days, perhaps because trade is suspended."""
 
 
 class NotOffered(SourceError):

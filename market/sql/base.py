@@ -6,11 +6,13 @@ Handwritten, because Django takes longer to build these statements than the data
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from datetime import date
 from typing import Any
 
 from django.db import connection
 
 from market.models import PriceBar, Stock
+from market.prices.suspicion import Close
 from market.sources.base import Bar
 
 STOCKS, BARS = Stock._meta.db_table, PriceBar._meta.db_table
@@ -38,7 +40,7 @@ class MarketSql(ABC):
         """Write the fields of stocks that a fetch may change."""
 
     @abstractmethod
-    def newest_closes(self, stock_ids: Sequence[int], count: int) -> dict[int, list[float]]:
+    def newest_closes(self, stock_ids: Sequence[int], count: int) -> dict[int, list[Close]]:
         """The last `count` closes of each stock, oldest first. One statement, which reads no other bars."""
 
 
@@ -51,11 +53,11 @@ def upsert_bars(rows: str) -> str:
     )
 
 
-def closes_of(stock_ids: Sequence[int], newest_first: Iterable[tuple[int, float]]) -> dict[int, list[float]]:
+def closes_of(stock_ids: Sequence[int], newest_first: Iterable[tuple[int, date, float]]) -> dict[int, list[Close]]:
     """The closes of each stock, oldest first."""
-    closes: dict[int, list[float]] = {pk: [] for pk in stock_ids}
-    for pk, close in newest_first:
-        closes[pk].append(close)
+    closes: dict[int, list[Close]] = {pk: [] for pk in stock_ids}
+    for pk, day, price in newest_first:
+        closes[pk].append(Close(day, price))
     return {pk: found[::-1] for pk, found in closes.items()}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from django.db import connection
 
 from market.models import Stock
+from market.prices.suspicion import Close
 from market.sql.base import BARS, STOCKS, WRITTEN_COLUMNS, BarRow, MarketSql, closes_of, stock_rows, upsert_bars
 
 _PRICES = ", ".join(["%s::double precision[]"] * 5)
@@ -17,7 +18,7 @@ _UPDATE_STOCKS = (
 
 # With a part of a UNION for each stock, the database would plan for longer than it reads.
 _NEWEST_CLOSES = (
-    "SELECT stock.id, newest.close FROM unnest(%s::bigint[]) AS stock (id) CROSS JOIN LATERAL "  # noqa: S608
+    "SELECT stock.id, newest.date, newest.close FROM unnest(%s::bigint[]) AS stock (id) CROSS JOIN LATERAL "  # noqa: S608
     f"(SELECT close, date FROM {BARS} WHERE stock_id = stock.id ORDER BY date DESC LIMIT %s) AS newest "
     "ORDER BY stock.id, newest.date DESC"
 )
@@ -34,7 +35,7 @@ class PostgresqlMarketSql(MarketSql):
         with connection.cursor() as cursor:
             cursor.execute(_UPDATE_STOCKS, [new])
 
-    def newest_closes(self, stock_ids: Sequence[int], count: int) -> dict[int, list[float]]:
+    def newest_closes(self, stock_ids: Sequence[int], count: int) -> dict[int, list[Close]]:
         with connection.cursor() as cursor:
             cursor.execute(_NEWEST_CLOSES, [list(stock_ids), count])
             return closes_of(stock_ids, cursor.fetchall())

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from django.db import connection, transaction
 
 from market.models import Stock
+from market.prices.suspicion import Close
 from market.sources.base import Bar
 from market.sql.base import BARS, STOCKS, WRITTEN_COLUMNS, BarRow, MarketSql, closes_of, stock_rows, upsert_bars
 
@@ -12,7 +13,8 @@ _UPSERT_BAR = upsert_bars(f"VALUES ({', '.join(['%s'] * (1 + len(Bar._fields)))}
 _UPDATE_STOCK = f"UPDATE {STOCKS} SET {', '.join(f'{column} = %s' for column in WRITTEN_COLUMNS)} WHERE id = %s"  # noqa: S608
 
 _NEWEST_CLOSES = (
-    f"SELECT * FROM (SELECT stock_id, close FROM {BARS} WHERE stock_id = %s ORDER BY date DESC LIMIT %s) AS newest"  # noqa: S608
+    "SELECT * FROM "  # noqa: S608
+    f"(SELECT stock_id, date, close FROM {BARS} WHERE stock_id = %s ORDER BY date DESC LIMIT %s) AS newest"
 )
 
 
@@ -25,7 +27,7 @@ class SqliteMarketSql(MarketSql):
         with transaction.atomic(savepoint=False), connection.cursor() as cursor:
             cursor.executemany(_UPDATE_STOCK, stock_rows(stocks))
 
-    def newest_closes(self, stock_ids: Sequence[int], count: int) -> dict[int, list[float]]:
+    def newest_closes(self, stock_ids: Sequence[int], count: int) -> dict[int, list[Close]]:
         parameters = [value for pk in stock_ids for value in (pk, count)]
         with connection.cursor() as cursor:
             cursor.execute(" UNION ALL ".join([_NEWEST_CLOSES] * len(stock_ids)), parameters)

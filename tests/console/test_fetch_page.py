@@ -215,7 +215,7 @@ def test_a_backfill_is_queued_once_its_cost_was_shown(submit, admin_client):
     asked = {"symbols": "aapl, msft\nBRK.B  aapl;", **DAYS}
     shown = submit("backfill", **asked)
     assert "3 requests: less than a minute at the background share" in words(shown)
-    assert "BRK-B: 21 sessions without a bar" in words(shown)
+    assert "BRK-B: 23 sessions without a bar" in words(shown)
     assert not Job.objects.exists()
     assert Stock.objects.count() == 1
     answer = submit("backfill", **asked, confirmed=shown.context["fingerprint"])
@@ -255,7 +255,7 @@ def test_what_was_not_shown_is_not_queued_but_shown(submit, main, user, hold):
         assert "The form has changed since the preview, and nothing was queued." in words(shown)
     hold(user, "GOOG")
     shown = submit("backfill", **asked, confirmed=fingerprint)
-    assert "GOOG: 21 sessions without a bar" in words(shown)
+    assert "GOOG: 23 sessions without a bar" in words(shown)
     assert not Job.objects.exists()
     assert submit("backfill", **asked, confirmed=shown.context["fingerprint"]).url == progress()
 

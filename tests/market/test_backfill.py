@@ -154,7 +154,7 @@ def test_a_backfill_of_the_past_does_not_count_as_a_check(aapl, yahoo):
 def test_a_range_without_bars_does_not_count_as_a_miss_of_the_stock(aapl, yahoo):
     serve(yahoo, new_year(), exchange="NMS")
     (job,) = request_fetches([aapl], Job.Trigger.USER_REQUEST, start=date(2010, 1, 1), end=date(2010, 2, 1)).created
-    with pytest.raises(JobFailed, match="no data"):
+    with pytest.raises(JobFailed, match="no prices of AAPL in the requested days"):
         run_job(job.pk, "worker")
     aapl.refresh_from_db()
     assert (aapl.misses, aapl.checked_at) == (0, None)
@@ -171,11 +171,11 @@ def test_replace_removes_bars_between_that_the_source_does_not_have(aapl, yahoo)
     assert date(2024, 1, 10) not in stored_days(aapl)
 
 
-def test_replace_leaves_what_is_outside_the_answer(aapl, yahoo):
+def test_replace_removes_bars_from_before_the_sources_first_and_leaves_later_ones(aapl, yahoo):
     keep(aapl, new_year())
     serve(yahoo, new_year()[5:10], exchange="NMS")
-    assert backfill(aapl, Mode.REPLACE)["records_stored"] == 0
-    assert len(stored_days(aapl)) == JANUARY
+    assert backfill(aapl, Mode.REPLACE)["records_stored"] == 5
+    assert stored_days(aapl) == [bar.date for bar in new_year()[5:]]
 
 
 def test_update_removes_nothing(aapl, yahoo):
@@ -202,7 +202,8 @@ def test_a_preview_counts_sessions_requests_and_minutes(aapl, settings):
     keep(full, new_year())
     last = date(2024, 1, 31)
     cost = preview([aapl, full, Stock(symbol="NEW")], FIRST, last, Mode.GAPS, now=LATER)
-    assert cost.missing == {"AAPL": 1, "MSFT": 0, "NEW": JANUARY}
+    # The exchange of a new stock is not known, nor are its holidays.
+    assert cost.missing == {"AAPL": 1, "MSFT": 0, "NEW": JANUARY + 1}
     assert cost.requests == 2
     assert preview([aapl, full], FIRST, last, Mode.REPLACE, now=LATER).requests == 2
 
@@ -220,7 +221,7 @@ def test_the_shell_shows_a_preview_and_queues_nothing(aapl, capsys):
     assert f"AAPL: {JANUARY} sessions without a bar" in shown
     assert "2 requests, about " in shown
     call_command("fetch_stock", *arguments, "--json")
-    assert json.loads(capsys.readouterr().out)["missing"] == {"AAPL": JANUARY, "NEW": JANUARY}
+    assert json.loads(capsys.readouterr().out)["missing"] == {"AAPL": JANUARY, "NEW": JANUARY + 2}
     assert not Job.objects.exists()
     assert not Stock.objects.filter(symbol="NEW").exists()
 

@@ -104,12 +104,12 @@ def test_volatility_is_computed_only_where_something_was_written_and_asks_only_f
     stock.refresh_from_db()
     assert stock.volatility == 0.123
     with CaptureQueriesContext(connection) as one_new:
-        store_history(history([*closes[:-1], 50.0]), NOW)
+        store_history(history([*closes[:-1], closes[-1] * 1.1]), NOW)
     stock.refresh_from_db()
-    assert stock.volatility == realised_volatility([*closes[:-1], 50.0])
-    assert len(one_new) == len(nothing_new) + 1  # the write
+    assert stock.volatility == realised_volatility([*closes[:-1], closes[-1] * 1.1])
+    assert len(one_new) == len(nothing_new) + 2  # the write, and the suspicious bars
     with CaptureQueriesContext(connection) as short:
-        store_history(history([51.0], first=date(2026, 1, 30)), NOW)
+        store_history(history([closes[-1] * 1.2], first=date(2026, 1, 30)), NOW)
     stock.refresh_from_db()
-    assert stock.volatility == realised_volatility([*closes[:-1], 51.0])
-    assert len(short) == len(nothing_new) + 2  # and the closes
+    assert stock.volatility == realised_volatility([*closes[:-1], closes[-1] * 1.2])
+    assert len(short) == len(nothing_new) + 3  # and the closes

@@ -12,6 +12,7 @@ from django.utils import timezone
 from market.sources.base import (
     AccessRefused,
     MalformedAnswer,
+    NoBars,
     NotOffered,
     RateLimited,
     SourceDown,
@@ -39,8 +40,8 @@ FAILURES = [
     ("nested", MalformedAnswer, "Yahoo Finance sent an answer for {symbol} that is not a chart"),
     ("endless", MalformedAnswer, "Yahoo Finance sent more than 16 MiB for {symbol}"),
     ("bomb", MalformedAnswer, "Yahoo Finance sent more than 16 MiB for {symbol}"),
-    ("empty", SymbolNotFound, "Yahoo Finance has no data for {symbol}"),
-    ("all_nan", SymbolNotFound, "Yahoo Finance has no data for {symbol}"),
+    ("empty", NoBars, "Yahoo Finance has no prices of {symbol} in the requested days"),
+    ("all_nan", NoBars, "Yahoo Finance has no prices of {symbol} in the requested days"),
 ]
 
 
@@ -210,7 +211,7 @@ def test_an_answer_without_end_takes_no_more_memory_than_the_largest_one(yahoo, 
 def test_only_failures_that_pass_are_worth_a_later_try():
     lasting = {kind for kind in SourceError.__subclasses__() if not kind.retryable}
 
-    assert lasting == {SymbolNotFound, NotOffered, AccessRefused}
+    assert lasting == {SymbolNotFound, NoBars, NotOffered, AccessRefused}
 
 
 def test_a_symbol_that_yahoo_does_not_know_is_not_found(yahoo_source):

@@ -16,9 +16,9 @@ ENOUGH_BARS = 250
 
 
 def analyse(stock: Stock) -> Analysis | None:
-    """Analyse a stock's newest stored bars, without saving; None without bars. Imports pandas."""
+    """Analyse a stock's newest trusted bars, without saving; None without bars. Imports pandas."""
     columns = ("date", "high", "low", "close", "adj_close")
-    newest_first = list(stock.bars.order_by("-date").values_list(*columns)[:HISTORY_BARS])
+    newest_first = list(stock.bars.trusted().order_by("-date").values_list(*columns)[:HISTORY_BARS])
     if not newest_first:
         return None
     indicators = import_module("market.analysis.technical.indicators")

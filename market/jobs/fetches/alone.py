@@ -8,14 +8,13 @@ from django.utils import timezone
 
 from market.calendar.sessions import keep_sessions
 from market.jobs.backfill import Mode
-from market.jobs.fetches.asking import Question, ask, why_last_good
+from market.jobs.fetches.asking import Fallback, Question, ask, fall_back
 from market.jobs.fetches.needless import why_needless
 from market.jobs.fetches.parameters import FetchParameters, why_no_quotes
 from market.jobs.fetches.storing import fetched, nothing_fetched, store
 from market.jobs.stale_analyses import request_stale_analyses
 from market.models import Stock
 from market.prices.gaps import missing_days
-from market.sources import CACHED
 from market.sources.base import History
 from tasks.delivery.dispatch import dispatch_after_commit
 from tasks.models import Job
@@ -36,8 +35,8 @@ def fetch_stock(job: Job) -> Store | JobResult:
     try:
         history = ask(question, parameters)
     except JobError as failure:
-        if reason := why_last_good(question, parameters, failure):
-            return nothing_fetched(job.symbol, reason, CACHED)
+        if fallback := fall_back(question, parameters, failure):
+            return partial(_end_without_answer, job, failure, fallback)
         raise
     keep_sessions(history.exchange)
     why_chart = why_no_quotes(parameters) or "the stock was not fetched before"
@@ -51,6 +50,11 @@ def _narrow_to_gaps(symbol: str, parameters: FetchParameters, now: datetime) -> 
     if not missing:
         return parameters, f"no session from {first} to {last} is missing"
     return parameters.model_copy(update={"start": missing[0], "end": missing[-1]}), ""
+
+
+def _end_without_answer(job: Job, failure: JobError, fallback: Fallback) -> JobResult:
+    failure.effect()
+    return nothing_fetched(job.symbol, *fallback)
 
 
 def _store(job: Job, history: History, parameters: FetchParameters) -> JobResult:

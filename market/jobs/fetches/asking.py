@@ -14,9 +14,9 @@ from django.utils import timezone
 
 from market.jobs.fetches.parameters import FetchParameters
 from market.jobs.sources import ask_source
-from market.prices.store import note_miss
-from market.sources import fetch_history, last_good_day
-from market.sources.base import History, MalformedAnswer, SourceError, SymbolNotFound
+from market.prices.store import note_miss, note_no_bars
+from market.sources import CACHED, fetch_history, last_good_day
+from market.sources.base import History, MalformedAnswer, NoBars, SourceError, SymbolNotFound
 from market.sources.concurrency import taking
 from tasks.models import Job
 from tasks.running.handlers import JobError, JobSnoozed
@@ -37,6 +37,9 @@ class Question(NamedTuple):
     symbol: str
 
 
+_NOTES = {SymbolNotFound: note_miss, NoBars: note_no_bars}
+"""What to record when the sources have no bars of a stock."""
+
 Answer = tuple[Question, "Future[History]"]
 """A question with a future: a history from the sources, or JobError, or JobSnoozed."""
 
@@ -56,8 +59,8 @@ def ask(question: Question, parameters: FetchParameters) -> History:
     try:
         return ask_source(job, lambda: fetch_history(symbol, first, parameters.end))
     except SourceError as error:
-        if isinstance(error, SymbolNotFound) and parameters.start is None:  # a range may end before its first day
-            raise JobError(str(error), effect=partial(note_miss, symbol, timezone.now())) from error
+        if parameters.start is None and (note := _NOTES.get(type(error))):  # a range may end before the first bar
+            raise JobError(str(error), effect=partial(note, symbol, timezone.now())) from error
         raise JobError(str(error), retryable=error.retryable) from error
 
 
@@ -97,18 +100,28 @@ def ends_attempt(error: Exception) -> bool:
     return isinstance(error, JobSnoozed)
 
 
-def why_last_good(question: Question, parameters: FetchParameters, failure: JobError) -> str:
-    """Why the last good bars are the answer, if bars are stored and no attempt will follow; else empty.
+class Fallback(NamedTuple):
+    """A job ends well without an answer: the reason, and the source of the bars that stay."""
 
-    The stock does not count as checked, and stays stale. An unknown symbol is an answer already, and a range of days
-    has no fallback.
+    reason: str
+    source: str
+
+
+def fall_back(question: Question, parameters: FetchParameters, failure: JobError) -> Fallback | None:
+    """What stands for the answer, if no attempt will follow; None if the job fails.
+
+    A source that knows the stock and has no bars has answered. Otherwise the last good bars are shown, if any are
+    stored; the stock does not count as checked then, and stays stale. An unknown symbol has no fallback, and neither
+    has a range of days.
     """
     if parameters.start is not None or isinstance(failure.__cause__, SymbolNotFound):
-        return ""
+        return None
+    if isinstance(failure.__cause__, NoBars):
+        return Fallback(str(failure), "")
     if failure.retryable and retries_left(question.job):
-        return ""
+        return None
     day = last_good_day(question.symbol)
-    return f"{failure}; the last good bars, of {day}, are shown" if day else ""
+    return Fallback(f"{failure}; the last good bars, of {day}, are shown", CACHED) if day else None
 
 
 def _take_ended(under_way: dict["Future[History]", Question], ended: "SimpleQueue[Future[History]]") -> list[Answer]:

@@ -19,7 +19,7 @@ from market.jobs.fetches.asking import (
     ask_together,
     concurrency,
     ends_attempt,
-    why_last_good,
+    fall_back,
 )
 from market.jobs.fetches.parameters import BatchParameters, quote_size, why_no_quotes
 from market.jobs.fetches.quotes import Quoted, ask_for_quotes
@@ -150,15 +150,15 @@ class _Batch:
             except JobSnoozed as pause:
                 self.errors.append(pause)
             except JobError as failure:
-                reason = why_last_good(question, self._parameters, failure)
-                if failure.retryable and not reason and (retries_left(self._job) or ends_attempt(failure)):
+                fallback = fall_back(question, self._parameters, failure)
+                if failure.retryable and not fallback and (retries_left(self._job) or ends_attempt(failure)):
                     self.errors.append(failure)
                     continue
                 self._store(histories)
                 histories = []
-                if reason:
-                    member = {"success": True, "records": 0, "source": CACHED, "reason": reason}
-                    self._note(question.symbol, member)
+                if fallback:
+                    member = {"success": True, "records": 0, **fallback._asdict()}
+                    self._note(question.symbol, member, failure.effect)
                 else:
                     self._note(question.symbol, {"success": False, "error": str(failure)}, failure.effect)
         self._store(histories)

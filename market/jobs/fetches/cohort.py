@@ -6,7 +6,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from market.calendar.sessions import keep_sessions
-from market.jobs.fetches.asking import Answer, Question, ask_here, ask_together, ends_attempt, why_last_good
+from market.jobs.fetches.asking import Answer, Question, ask_here, ask_together, ends_attempt, fall_back
 from market.jobs.fetches.needless import why_needless
 from market.jobs.fetches.parameters import FetchParameters
 from market.jobs.fetches.quotes import Quoted, ask_for_quotes
@@ -14,7 +14,6 @@ from market.jobs.fetches.storing import fetched, nothing_fetched, store
 from market.jobs.limits import share_of
 from market.jobs.stale_analyses import request_stale_analyses
 from market.models import Stock
-from market.sources import CACHED
 from market.sources.base import History
 from tasks.models import Job
 from tasks.running.handlers import JobError, JobResult, JobSnoozed, Part
@@ -113,13 +112,14 @@ def _request_analyses(jobs: Sequence[Job]) -> None:
 
 
 def _failed(question: Question, error: JobError | JobSnoozed) -> Part:
-    """The end of a job without an answer: the last good bars, if they are the answer, or the error."""
-    reason = why_last_good(question, ORDINARY, error) if isinstance(error, JobError) else ""
+    """The end of a job without an answer: a fallback, or the error."""
+    fallback = fall_back(question, ORDINARY, error) if isinstance(error, JobError) else None
 
     def write(_held: Sequence[Job]) -> list[JobResult]:
-        if not reason:
+        if fallback is None or isinstance(error, JobSnoozed):
             raise error
-        return [nothing_fetched(question.symbol, reason, CACHED)]
+        error.effect()
+        return [nothing_fetched(question.symbol, *fallback)]
 
     return Part([question.job], write)
 

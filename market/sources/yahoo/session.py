@@ -17,10 +17,10 @@ from curl_cffi.requests import Response
 from django.utils import timezone
 from yfinance.exceptions import YFRateLimitError
 
-from market.models import LARGEST_VOLUME
-from market.sources.base import Allowance, MalformedAnswer, SourceBusy, SourceDown, SourceError, SymbolNotFound
+from market.sources.base import Allowance, MalformedAnswer, NoBars, SourceBusy, SourceDown, SourceError, SymbolNotFound
 from market.sources.budget import clock, pause_after
 from market.sources.http import SourceSession, retry_after
+from market.sources.yahoo.charts import DAILY, granularity_of, mend_chart
 from market.sources.yahoo.crumb import SharedCrumb, is_crumb
 
 LABEL = "Yahoo Finance"
@@ -32,7 +32,6 @@ _QUOTES = "/v7/finance/quote?"
 _CRUMB = "/v1/test/getcrumb"
 _FOR_CRUMB = re.compile(rf"^https://(fc|guce|consent)\.yahoo\.com\b|{_CRUMB}")
 """The addresses for yfinance's cookie and crumb, which go with every request. Quotes and summaries need the crumb."""
-_UNKNOWN_VOLUME = -1
 _REFUSALS = (HTTPStatus.TOO_MANY_REQUESTS, 999)
 
 
@@ -154,6 +153,11 @@ def no_data(symbol: str) -> SymbolNotFound:
     return SymbolNotFound(f"{LABEL} has no data for {symbol}")
 
 
+def no_prices(symbol: str) -> NoBars:
+    """The error for a symbol that Yahoo knows, and has no prices of."""
+    return NoBars(f"{LABEL} has no prices of {symbol} in the requested days")
+
+
 def no_fundamentals(symbol: str) -> SymbolNotFound:
     """The error for a symbol without fundamentals at Yahoo."""
     return SymbolNotFound(f"{LABEL} has no fundamentals of {symbol}")
@@ -184,23 +188,10 @@ def _check_chart(symbol: str, response: Response) -> None:
         raise MalformedAnswer(f"{LABEL} sent an answer for {symbol} that is not a chart") from None
     if response.status_code == 404 and error:
         raise no_data(symbol)
-    _mark_unknown_volumes(response, answer)
-
-
-def _mark_unknown_volumes(response: Response, answer: Any) -> None:
-    """Replace null and absurd volumes by -1: yfinance would read 0 or an arbitrary number."""
-    try:
-        quote = answer["chart"]["result"][0]["indicators"]["quote"][0]
-        if all(map(_is_volume, quote["volume"])):
-            return
-        quote["volume"] = [volume if _is_volume(volume) else _UNKNOWN_VOLUME for volume in quote["volume"]]
-    except (LookupError, TypeError):  # yfinance names the missing part of the chart
-        return
-    response.content = json.dumps(answer).encode()
-
-
-def _is_volume(value: Any) -> bool:
-    return isinstance(value, int | float) and 0 <= value <= LARGEST_VOLUME
+    if (granularity := granularity_of(answer)) != DAILY:
+        raise MalformedAnswer(f"{LABEL} sent rows of {granularity} for {symbol} in place of days")
+    if mend_chart(answer):
+        response.content = json.dumps(answer).encode()
 
 
 def _check_news(subject: str, response: Response) -> None:

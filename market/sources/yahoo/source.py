@@ -9,7 +9,6 @@ from json import JSONDecodeError
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-import pandas as pd
 import yfinance
 from curl_cffi.requests import exceptions as http
 from django.conf import settings
@@ -17,12 +16,10 @@ from django.utils import timezone
 from peewee import PeeweeException
 from yfinance.cache import get_cookie_cache, get_tz_cache
 from yfinance.data import YfData
-from yfinance.exceptions import YFException, YFRateLimitError, YFTickerMissingError
+from yfinance.exceptions import YFException, YFPricesMissingError, YFRateLimitError, YFTickerMissingError
 
-from market.models import ABSURD_PRICE, LARGEST_VOLUME
 from market.sources.base import (
     Allowance,
-    Bar,
     Fundamentals,
     Headline,
     History,
@@ -36,18 +33,16 @@ from market.sources.base import (
     Unlimited,
 )
 from market.sources.http import reason_of
+from market.sources.yahoo.charts import day_of, dividend_days, read_bars, splits_of
 from market.sources.yahoo.crumb import SharedCrumb
 from market.sources.yahoo.news import read_articles
 from market.sources.yahoo.quotes import read_quotes
-from market.sources.yahoo.session import LABEL, YahooSession, no_data, no_fundamentals
+from market.sources.yahoo.session import LABEL, YahooSession, no_data, no_fundamentals, no_prices
 from market.sources.yahoo.summary import MODULES, read_summary
 
 PROBE = "https://query1.finance.yahoo.com/v8/finance/chart/AAPL?range=1d&interval=1d"
 SUMMARIES = "https://query2.finance.yahoo.com/v10/finance/quoteSummary/"
 QUOTES = "https://query1.finance.yahoo.com/v7/finance/quote?"
-
-_COLUMNS = ("Open", "High", "Low", "Close", "Adj Close", "Volume")
-"""Columns of yfinance's tables, in the order of Bar."""
 
 # yfinance forces its DeprecationWarnings to be shown. Users cannot fix the warnings about its use of pandas, and every
 # answer would log them.
@@ -111,9 +106,10 @@ class YahooFinance:
                 start=start, end=before, auto_adjust=False, timeout=self._limit, **_WITHOUT_NEEDLESS_PASSES
             )
             about: dict[str, Any] = ticker.history_metadata
-            bars = _bars(frame)
+            bars = read_bars(frame)
+            splits, dividends = splits_of(frame), dividend_days(frame)
         if not bars:
-            raise no_data(symbol)
+            raise no_prices(symbol)
         return History(
             symbol,
             self.name,
@@ -121,6 +117,8 @@ class YahooFinance:
             name=str(about.get("longName") or about.get("shortName") or ""),
             exchange=str(about.get("exchangeName") or ""),
             currency=str(about.get("currency") or ""),
+            actions=tuple(sorted({*splits, *dividends})),
+            begins=day_of(about.get("firstTradeDate")),
         )
 
     def _ask_for_quotes(self, symbols: Sequence[str]) -> dict[str, Quote | str]:
@@ -158,6 +156,8 @@ class YahooFinance:
         """Turn the exceptions of yfinance in the block into SourceError."""
         try:
             yield
+        except YFPricesMissingError:
+            raise no_prices(symbol) from None
         except YFTickerMissingError:
             raise no_data(symbol) from None
         except YFRateLimitError:
@@ -207,27 +207,3 @@ def _whatever_the_cache(ask: Callable[[], _Answer]) -> _Answer:
 
 _WITHOUT_NEEDLESS_PASSES: Any = {"actions": True, "keepna": True}
 """Spares yfinance two passes over its table, a fifth of its time: the passes remove only data ignored here."""
-
-
-def _bars(frame: pd.DataFrame) -> list[Bar]:
-    """The rows with a sound close. Without trades, Yahoo sends rows with zeros or without a close.
-
-    A row's day is the exchange's calendar day (yfinance's index is at the exchange's midnight).
-    """
-    columns = [frame[name].tolist() if name in frame else [None] * len(frame) for name in _COLUMNS]
-    bars = []
-    for day, *values in zip(pd.DatetimeIndex(frame.index).date, *columns, strict=True):
-        opening, high, low, close, adj_close = map(_price, values[:-1])
-        volume = _volume(values[-1])
-        if close is not None and any((opening, high, low, close, adj_close, volume)):
-            bars.append(Bar(day, opening, high, low, close, adj_close, volume))
-    return bars
-
-
-def _price(value: Any) -> float | None:
-    """`value` as a double; None for NaN, None, and impossible prices."""
-    return float(value) if value is not None and abs(value) < ABSURD_PRICE else None
-
-
-def _volume(value: Any) -> int | None:
-    return int(value) if value is not None and 0 <= value <= LARGEST_VOLUME else None
