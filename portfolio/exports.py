@@ -71,8 +71,8 @@ def _row_with_value(holding: Any) -> Sequence[object]:
         cost,
         close,
         holding.close_date,
-        None if close is None else round(close * holding.shares, 6),
-        None if close is None or cost is None else round((close - cost) * holding.shares, 6),
+        None if close is None else round(close * holding.shares, 8),
+        None if close is None or cost is None else round((close - cost) * holding.shares, 8),
     )
 
 

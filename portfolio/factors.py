@@ -15,6 +15,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Exists, Max, OuterRef, Subquery
 
+from market.currency import major_unit
 from market.freshness import Freshness
 from market.models import PriceBar, Stock
 from market.prices.volatility import volatility_factor
@@ -67,18 +68,18 @@ def value_portfolios() -> int:
     which is good enough for an order. The number of queries does not depend on the number of portfolios (on SQLite,
     one more for every 6,500).
     """
-    closes: dict[int, float | None] = dict(
-        Stock.objects.filter(Exists(Holding.objects.filter(stock=OuterRef("pk")))).values_list(
-            "pk", Subquery(PriceBar.objects.filter(stock=OuterRef("pk")).order_by("-date").values("close")[:1])
-        )
-    )
+    held = Stock.objects.filter(Exists(Holding.objects.filter(stock=OuterRef("pk"))))
+    newest = Subquery(PriceBar.objects.trusted().filter(stock=OuterRef("pk")).order_by("-date").values("close")[:1])
+    closes: dict[int, tuple[float | None, int]] = {
+        pk: (close, major_unit(currency).parts) for pk, close, currency in held.values_list("pk", newest, "currency")
+    }
     worths: dict[int, list[float]] = {}
     for portfolio_id, stock_id, shares, buy_price in Holding.objects.values_list(
         "portfolio_id", "stock_id", "shares", "buy_price"
     ):
-        close = closes.get(stock_id)
+        close, parts = closes.get(stock_id, (None, 1))
         price = float(buy_price or 0) if close is None else close
-        worths.setdefault(portfolio_id, []).append(float(shares) * price)
+        worths.setdefault(portfolio_id, []).append(float(shares) * price / parts)
     with transaction.atomic():
         # Locked, because the upsert below would bring back a portfolio deleted meanwhile. Unlike bulk_update, the
         # upsert takes time in proportion to the rows.

@@ -12,6 +12,7 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from market.currency import major_unit
 from market.freshness import Freshness
 from market.models import PriceBar, Stock
 from market.sources import CACHED
@@ -21,7 +22,7 @@ from tasks.models import Job
 
 @dataclass(frozen=True)
 class Position:
-    """A holding as shown on a page; money is in the stock's currency, None if not known.
+    """A holding as shown on a page; money is in `currency`, None if not known.
 
     `closed_since`: when the stock's exchange closed, if nothing can have changed since the last check. `error`: why
     the last fetch failed, or fell back to the last good bars.
@@ -29,6 +30,7 @@ class Position:
 
     stock: Stock
     shares: Decimal
+    currency: str
     cost: Decimal | None
     price: Decimal | None
     price_date: date | None
@@ -69,9 +71,7 @@ class Statement:
 
     @property
     def totals(self) -> list[Total]:
-        currencies = dict.fromkeys(
-            position.stock.currency for position in self.positions if position.price is not None
-        )
+        currencies = dict.fromkeys(position.currency for position in self.positions if position.price is not None)
         unpriced = sum(position.price is None for position in self.positions)
         return [_total(currency, self.positions, unpriced) for currency in currencies]
 
@@ -81,7 +81,7 @@ class Statement:
 
 
 def _total(currency: str, positions: Iterable[Position], unpriced: int) -> Total:
-    priced = [position for position in positions if position.value is not None and position.stock.currency == currency]
+    priced = [position for position in positions if position.value is not None and position.currency == currency]
     value = sum((position.value for position in priced if position.value is not None), Decimal(0))
     gains = [position.gain for position in priced if position.gain is not None]
     return Total(currency, value, sum(gains, Decimal(0)) if gains else None, len(priced) - len(gains), unpriced)
@@ -104,12 +104,14 @@ def statements(user: User) -> list[Statement]:
     positions: dict[int, list[Position]] = {}
     freshness = Freshness.of((holding.stock for holding in holdings), now)
     for holding in holdings:
+        unit = major_unit(holding.stock.currency)
         positions.setdefault(holding.portfolio_id, []).append(
             Position(
                 stock=holding.stock,
                 shares=holding.shares,
-                cost=None if holding.buy_price is None else holding.shares * holding.buy_price,
-                price=None if holding.close is None else Decimal(repr(holding.close)),
+                currency=unit.currency,
+                cost=None if holding.buy_price is None else holding.shares * holding.buy_price / unit.parts,
+                price=None if holding.close is None else Decimal(repr(holding.close)) / unit.parts,
                 price_date=holding.close_date,
                 is_stale=freshness.is_stale(holding.stock),
                 closed_since=freshness.closed_since(holding.stock),
@@ -159,11 +161,13 @@ def _with_sizes(stocks: QuerySet[Stock]) -> QuerySet[Any]:
 
 
 def _size(stock: Any) -> float:
-    return float(stock.cost or 0) if stock.close is None else float(stock.held) * stock.close
+    size = float(stock.cost or 0) if stock.close is None else float(stock.held) * stock.close
+    return size / major_unit(stock.currency).parts
 
 
 def latest_bar(field: str, *, stock: str) -> Subquery:
-    return Subquery(PriceBar.objects.filter(stock=OuterRef(stock)).order_by("-date").values(field)[:1])
+    """A field of a stock's newest trusted bar."""
+    return Subquery(PriceBar.objects.trusted().filter(stock=OuterRef(stock)).order_by("-date").values(field)[:1])
 
 
 def _worth(position: Position) -> Decimal:

@@ -48,10 +48,12 @@ class Holding(models.Model):
 
     portfolio = models.ForeignKey(Portfolio, on_delete=models.CASCADE, related_name="holdings")
     stock = models.ForeignKey(Stock, on_delete=models.PROTECT, related_name="holdings")
-    shares = models.DecimalField(max_digits=20, decimal_places=6, validators=[MinValueValidator(Decimal("0.000001"))])
+    shares = models.DecimalField(
+        max_digits=22, decimal_places=8, validators=[MinValueValidator(Decimal("0.00000001"))]
+    )
     buy_price = models.DecimalField(
-        max_digits=20,
-        decimal_places=6,
+        max_digits=22,
+        decimal_places=8,
         null=True,
         blank=True,
         validators=[MinValueValidator(Decimal(0))],

@@ -8,8 +8,8 @@ from decimal import Decimal, InvalidOperation
 from market.symbols import InvalidSymbol, number_kind, parse_symbol
 
 LARGEST = Decimal(10**12)
-PLACES = Decimal("0.000001")
-"""Numbers are kept to six decimals."""
+PLACES = Decimal("0.00000001")
+"""Numbers are kept to eight decimals, as coins are divided."""
 
 # Texts of several words are no symbols, so leaving out sums and cash loses no stock: "Account Total".
 _TOTAL = re.compile(r"(.*\s)?(sub-?)?totals?(\s.*)?:?", re.IGNORECASE)
@@ -89,7 +89,7 @@ class Row:
             return date.min
 
     def position(self, symbol: str, shares: str, buy_price: str) -> Position:
-        """The position in the columns, to six decimals, because programs wrote floats into the files."""
+        """The position in the columns, to eight decimals, because programs wrote floats into the files."""
         price = self.number(buy_price)
         return Position(
             self.symbol(symbol),

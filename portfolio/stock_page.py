@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.db.models import Count, Exists, F, OuterRef, Q, Sum
 from django.utils import timezone
 
+from market.currency import major_unit
 from market.freshness import Freshness
 from market.jobs.watchlist import watched_symbols
 from market.models import Analysis, NewsItem, Stock
@@ -25,9 +26,10 @@ HEADLINES_SHOWN = 10
 
 @dataclass(frozen=True)
 class Quote:
-    """The newest close and its change since the close before, in the stock's currency."""
+    """The newest close and its change since the close before, in `currency`."""
 
     price: Decimal
+    currency: str
     date: date
     change: Decimal | None
     percent: float | None
@@ -118,7 +120,7 @@ def stock_page(stock: Stock, user: User) -> StockPage:
         is_analysing=found.analysing,
         error=found.last_error or "",
         held=held["held"] or Decimal(0),
-        cost=None if held["costless"] else held["paid"] or Decimal(0),
+        cost=None if held["costless"] else (held["paid"] or Decimal(0)) / major_unit(found.currency).parts,
         analyses={one.kind: one for one in Analysis.objects.newest([found])},
         news=newest_news(found, HEADLINES_SHOWN),
         recommendations=list(Analysis.objects.filter(stock=found).exclude(recommendation="")[:RECOMMENDATIONS_SHOWN]),
@@ -126,11 +128,13 @@ def stock_page(stock: Stock, user: User) -> StockPage:
 
 
 def _quote(stock: Stock) -> Quote | None:
-    closes = list(stock.bars.order_by("-date").values_list("date", "close")[:2])
+    closes = list(stock.bars.trusted().order_by("-date").values_list("date", "close")[:2])
     if not closes:
         return None
+    unit = major_unit(stock.currency)
     (day, close), before = closes[0], closes[1][1] if len(closes) > 1 else None
-    price = Decimal(repr(close))
+    price = Decimal(repr(close)) / unit.parts
     if not before:
-        return Quote(price, day, None, None)
-    return Quote(price, day, price - Decimal(repr(before)), 100 * (close / before - 1))
+        return Quote(price, unit.currency, day, None, None)
+    change = price - Decimal(repr(before)) / unit.parts
+    return Quote(price, unit.currency, day, change, 100 * (close / before - 1))

@@ -14,14 +14,17 @@ _SIGNS = {"USD": "$", "EUR": "€", "GBP": "£"}
 
 @register.filter
 def money(amount: Decimal, currency: str) -> str:
-    """`$1,234.50`, `1,234.50 SEK`; four decimals for a price below 1."""
-    digits = 4 if Decimal(0) < abs(amount) < 1 else 2
-    sign = _SIGNS.get(currency)
-    return (
-        f"{'-' if amount < 0 else ''}{sign}{abs(amount):,.{digits}f}"
-        if sign
-        else f"{amount:,.{digits}f} {currency}".strip()
-    )
+    """`$1,234.50`, `1,234.50 SEK`; an amount below 1 with four decimals, or with four significant digits."""
+    number = _plain(abs(amount))
+    minus, sign = "-" if amount < 0 else "", _SIGNS.get(currency)
+    return f"{minus}{sign}{number}" if sign else f"{minus}{number} {currency}".strip()
+
+
+def _plain(amount: Decimal) -> str:
+    if not 0 < amount < 1:
+        return f"{amount:,.2f}"
+    digits = f"{amount:.{3 - amount.adjusted()}f}".rstrip("0")
+    return digits if len(digits) > len("0.0000") else f"{amount:.4f}"
 
 
 @register.filter

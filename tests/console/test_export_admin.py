@@ -30,7 +30,7 @@ def table(content: bytes) -> list[list[str]]:
 
 
 def test_what_was_exported_can_be_imported_again(admin_client, user, django_user_model):
-    given = PLAIN + "^GSPC,0.000001,0\nBRK-B,1000000000000,999999999999.999999\nEURUSD=X,100,1.05\nM&M.NS,7.5,30\n"
+    given = PLAIN + "^GSPC,0.00000001,0\nBRK-B,1000000000000,999999999999.99999999\nEURUSD=X,100,1.05\nM&M.NS,7.5,30\n"
     import_statement(read_statement(given.encode()), user)
     answer = export(admin_client, "export_as_csv", Portfolio.objects.get())
     assert answer["Content-Type"] == "text/csv; charset=utf-8"

@@ -225,7 +225,7 @@ def test_cash_in_a_whole_portfolio_does_not_remove_the_stock_cash(write, run, us
 
 
 def test_less_than_the_least_number_of_shares_is_nothing(write, run, user):
-    run(write(TRADES + "2026-01-05,ABEO,0.0000001,5,,,,,\n2026-01-05,AXGN,1,2,,,,,\n"))
+    run(write(TRADES + "2026-01-05,ABEO,0.000000001,5,,,,,\n2026-01-05,AXGN,1,2,,,,,\n"))
     assert set(holdings(user)) == {"AXGN"}
 
 
@@ -293,7 +293,7 @@ def test_files_come_from_many_programs(content, write, run, user):
             ["line 2: buy_price 'Infinity' is not", "line 2: shares 'NaN' is not a number"],
         ),
         (PLAIN + "AAPL,ten,2\n", ["line 2: shares 'ten' is not a number; write it as 1234.56"]),
-        (PLAIN + "AAPL,,2\n", ["line 2: shares is 0; the minimum is 0.000001"]),
+        (PLAIN + "AAPL,,2\n", ["line 2: shares is 0; the minimum is 0.00000001"]),
         (PLAIN + "AAPL,1,2\nMSFT,1\n", ["line 3: 2 values where the header has 3"]),
         (PLAIN + "AAPL,1,2\naapl,3,4\n", ["line 3: AAPL is on line 2 already"]),
         (PLAIN + "<b>,1,2\n😀,1,2\n", ["line 2: '<b>' is not a symbol", "line 3: '😀' is not a symbol"]),
