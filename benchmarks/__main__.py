@@ -17,7 +17,19 @@ from tests.support.configuration import write_configuration
 from tests.support.rabbit import RabbitServer
 from tests.support.servers import PostgresServer, RedisServer, Server
 
-NAMES = ("login", "scarce", "dispatch", "cohorts", "fetch", "store", "week", "bridge", "analysis", "operations")
+NAMES = (
+    "login",
+    "scarce",
+    "dispatch",
+    "cohorts",
+    "fetch",
+    "repair",
+    "store",
+    "week",
+    "bridge",
+    "analysis",
+    "operations",
+)
 DATABASES = ("sqlite", "postgresql")
 ON_RABBITMQ = ("dispatch",)
 """Run once more on PostgreSQL and RabbitMQ."""

@@ -35,15 +35,15 @@ class Asked(NamedTuple):
 class RequestCommand(ShellCommand):
     """A command that requests a job of each SYMBOL."""
 
-    def add_request_arguments(self, parser: ArgumentParser) -> None:
+    def add_request_arguments(self, parser: ArgumentParser, *, symbols: str = "+") -> None:
         parser.add_argument(
-            "symbols", nargs="+", metavar="SYMBOL", help="symbol at Yahoo Finance, such as AAPL or BRK-B"
+            "symbols", nargs=symbols, metavar="SYMBOL", help="symbol at Yahoo Finance, such as AAPL or BRK-B"
         )
         parser.add_argument(
             "--trigger",
             metavar="T",
             default=Job.Trigger.USER_REQUEST.value,
-            help=f"trigger of the jobs: {', '.join(Job.Trigger.values)} (default: user_request)",
+            help=f"trigger of the jobs: {', '.join(Job.Trigger.values)} (default: %(default)s)",
         )
         parser.add_argument(
             "--wait", action="store_true", help="wait until all jobs have ended, and print each result"
