@@ -21,7 +21,6 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from redis import Redis
 
 from console.dashboard.page import Page
-from market.models import Stock, TradingSession
 from mqtt_bridge.models import BridgeLease
 from operations.local.child_processes import kill_group, stop, wait_until
 from operations.models import Alert
@@ -165,19 +164,6 @@ def test_a_few_logins_with_stale_stocks_are_no_alert(user, hold, check_after):
     assert "instant-logins" not in check_after(0)
     fetch_stale_holdings(user)
     assert check_after(1)["instant-logins"] == "suspected"
-
-
-def test_the_calendar_of_a_fetched_stocks_exchange_ends(check_after):
-    now = timezone.now()
-    Stock.objects.create(symbol="TCS.NS", exchange="NSI", checked_at=now)
-
-    def keep_until(days: int) -> None:
-        moment = now + timedelta(days=days)
-        TradingSession.objects.create(calendar="XBOM", opens_at=moment, closes_at=moment + timedelta(hours=6))
-
-    keep_until(50)
-    check_that_they_are_raised_and_cleared(["calendar-ends"], check_after, lambda: keep_until(80))
-    assert Alert.objects.get(name="calendar-ends").text.startswith("1 exchange calendars end within two months")
 
 
 def test_a_bridge_hangs_and_events_wait_for_it(mosquitto_server, start, check_after):
