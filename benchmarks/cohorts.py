@@ -40,7 +40,7 @@ WORKER = ("worker", "-Q", QUEUE, "-n", "cohorts@%h")
 def main() -> None:
     options = Options("cohorts", __doc__)
     options.add_size("runs", "repetitions", 5, smallest=1)
-    options.add_size("stocks", "stocks of a run", 2_000, smallest=20)
+    options.add_size("stocks", "stocks of a run", 2_000, smallest=120)  # three cohorts: they end at different times
     arguments = options.parse()
     direct.configure(None, None)  # this process only asks
     call_command("migrate", verbosity=0)
