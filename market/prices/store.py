@@ -58,6 +58,11 @@ class _Change:
     outdated_from: date | None = None
     written: int = 0
 
+    @property
+    def kept(self) -> set[date]:
+        """The days whose bars people have locked or deleted."""
+        return {day for day, kind in self.decided.items() if kind in NOT_WRITTEN}
+
     def told(self, before: date | None) -> Stored:
         received, newest = len(self.history.bars), self.history.bars[-1].date
         return Stored(received, self.written, before, max(newest, before or newest), self.outdated_from)
@@ -241,8 +246,7 @@ def _not_confirmed(change: _Change, *, replace: bool) -> Collection[date]:
     a session, the source may lack the bar for a while.
     """
     told = {bar.date for bar in change.history.bars}
-    locked = {day for day, kind in change.decided.items() if kind in NOT_WRITTEN}
-    others = {day for day in change.known if day <= change.history.bars[-1].date} - told - locked
+    others = {day for day in change.known if day <= change.history.bars[-1].date} - told - change.kept
     if replace or not others:
         return others
     return days_without_session(change.history.exchange or change.stock.exchange, others)
@@ -264,7 +268,7 @@ def _adjust_earlier(change: _Change, asked_from: date) -> None:
     are deleted.
     """
     first = change.history.bars[0]
-    earlier = change.stock.bars.filter(date__gte=asked_from, date__lt=first.date)
+    earlier = change.stock.bars.filter(date__gte=asked_from, date__lt=first.date).exclude(date__in=change.kept)
     if not earlier.exists():
         return
     before = change.known.get(first.date)

@@ -9,7 +9,8 @@ import pytest
 from django.utils import timezone
 
 from market.jobs.requests import request_analyses, request_fetches
-from market.models import Analysis, PriceBar, Stock
+from market.models import Analysis, BarDecision, PriceBar, Stock
+from market.prices.decisions import decide
 from market.prices.store import store_history
 from market.sources.base import Bar, History
 from tasks.models import Job
@@ -122,6 +123,17 @@ def test_earlier_bars_that_the_source_has_no_more_are_adjusted_like_the_first_co
     of_dividends = dict(stock.bars.values_list("date", "adj_close"))
     expected = [(bar.adj_close or 0) / ratio * 0.98 for bar in bars]
     assert [of_dividends[bar.date] for bar in bars] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("common", [True, False])
+def test_a_locked_earlier_bar_stays_as_it_is(common):
+    Stock.objects.create(symbol="OLD", source="yahoo_finance")
+    bars = [Bar(*astuple(bar)) for bar in daily_bars("OLD", 40)]
+    store_history(History("OLD", "yahoo_finance", bars if common else bars[:10]), timezone.now())
+    decide(PriceBar.objects.get(date=bars[3].date), BarDecision.Kind.LOCKED, "operator")
+    answer = History("OLD", "yahoo_finance", [bar._replace(close=bar.close / 2) for bar in bars[20:]])
+    store_history(answer, timezone.now(), asked_from=bars[0].date, replace=True)
+    assert PriceBar.objects.get(date=bars[3].date).close == bars[3].close
 
 
 def test_earlier_bars_without_a_common_bar_go():
