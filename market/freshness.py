@@ -132,7 +132,7 @@ class Freshness:
         """The age from which a check is stale, in the present state of the stock's exchange."""
         return self._limit_at(stock.exchange)
 
-    def _fresh_since(self, exchange: str, bars: "Bars") -> datetime:
+    def _fresh_since(self, exchange: str, bars: Bars) -> datetime:
         """The earliest check that counts as fresh, for a stock at the exchange."""
         key = exchange, bars
         if key not in self._fresh_from:
@@ -145,7 +145,7 @@ class Freshness:
             self._fresh_from[key] = earliest
         return self._fresh_from[key]
 
-    def _bars_of(self, stock: Checked) -> "Bars":
+    def _bars_of(self, stock: Checked) -> Bars:
         if stock.source in _NOT_SETTLED:
             return Bars.MAY_COME_LATE
         day = self._last_session(stock.exchange)

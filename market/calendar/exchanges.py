@@ -26,7 +26,7 @@ _CURRENCIES = Exchange("24/5", "UTC")
 # and yfinance.const.EQUITY_SCREENER_EQ_MAP the codes by country. exchange_calendars has no calendar of DFM, CAI, KUW,
 # CSE, DOH, CCS and VSE (Dubai, Cairo, Kuwait, Colombo, Doha, Caracas and Ho Chi Minh City).
 _BY_CODE = {
-    _NEW_YORK: ("NYQ NYS ASE PCX BTS CXI NMS NGM NCM NAS NAE NIM PNK OTC OBB OEM OGM OQB OQX YHD DJI SNP WCB CGI OPR"),
+    _NEW_YORK: "NYQ NYS ASE PCX BTS CXI NMS NGM NCM NAS NAE NIM PNK OTC OBB OEM OGM OQB OQX YHD DJI SNP WCB CGI OPR",
     Exchange("XTSE", "America/Toronto"): "TOR VAN CNQ NEO",
     Exchange("BVMF", "America/Sao_Paulo"): "SAO",
     Exchange("XMEX", "America/Mexico_City"): "MEX",

@@ -23,6 +23,7 @@ AHEAD = timedelta(days=120)
 RENEWED_BEFORE = timedelta(days=90)
 """More sessions are added when the stored sessions end within this time."""
 CHECKED_LATELY = timedelta(days=2)
+"""The age of a stock's check up to which its exchange is in use."""
 BEHIND = timedelta(days=15)
 """The longest time that an exchange stays closed."""
 
@@ -102,7 +103,7 @@ def days_without_session(code: str, days: Collection[date]) -> set[date]:
 
 
 def ends_of_calendars(now: datetime) -> dict[str, datetime]:
-    """The last known sessions by calendar. A calendar with fewer than RENEWED_BEFORE left cannot be continued.
+    """The last known sessions by calendar. A calendar with less than RENEWED_BEFORE left has no later sessions.
 
     Counts the exchanges of stocks that were checked lately: other exchanges' sessions may not be stored any more.
     """

@@ -27,7 +27,7 @@ def missing_days(stock: Stock, first: date, last: date, now: datetime) -> list[d
 
 
 def count_missing_days(stocks: Sequence[Stock], first: date, last: date, now: datetime) -> dict[str, int]:
-    """The number of `missing_days` by symbol. Takes one query for each calendar among the stocks."""
+    """The number of `missing_days` by symbol. Takes one query for each exchange among the stocks."""
     by_exchange: dict[Exchange, list[Stock]] = {}
     for stock in stocks:
         by_exchange.setdefault(exchange_of(stock.exchange), []).append(stock)

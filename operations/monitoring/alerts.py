@@ -24,10 +24,10 @@ FEW = 10
 """The least number of jobs of an hour, or of logins of a day, for a share."""
 OUTBOX_AGE = 60.0
 BRIDGE_SILENT = 60.0
-CALENDAR_ENDS = timedelta(days=60)
-"""The time before the end of an exchange's calendar from which an operator is warned."""
 BEAT_SILENT = 600.0
 """Seconds. Beat records its activity every three minutes."""
+CALENDAR_ENDS = timedelta(days=60)
+"""The time before the end of an exchange's calendar from which an operator is warned."""
 
 State = Alert.State
 

@@ -2,13 +2,11 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import Any
 
-from django.core.management.base import CommandError
-
 from market.jobs.repair import request_repairs
 from market.management.request_command import RequestCommand, parse_asked
 from market.models import Stock
 from tasks.enqueue import EnqueueResult
-from tasks.management.jobs import finish_here
+from tasks.management.jobs import bad_argument
 from tasks.models import Job
 
 
@@ -40,5 +38,4 @@ class Command(RequestCommand):
     def _check_known(self, symbols: Sequence[str]) -> None:
         known = set(Stock.objects.filter(symbol__in=symbols).values_list("symbol", flat=True))
         if unknown := [symbol for symbol in symbols if symbol not in known]:
-            finish_here(self)
-            raise CommandError(f"no stock {unknown[0]}; fetch_stock creates stocks", returncode=2)
+            raise bad_argument(f"no stock {unknown[0]}; fetch_stock creates stocks")
