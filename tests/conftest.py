@@ -20,7 +20,6 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from kombu import pools
 
-from market.jobs.table import JOB_TYPES
 from market.models import Stock
 from market.sources import configured_sources
 from operations.local.child_processes import spawn, stop, wait_until
@@ -29,7 +28,6 @@ from portfolio.models import Holding, Portfolio
 from stockqueue.config import load_config
 from stockqueue.config.addresses import MqttAddress
 from stockqueue.config.llm_address import LlmServer
-from tasks import job_types
 from tasks.delivery import broker as celery_broker
 from tasks.delivery import direct
 from tasks.models import Job
@@ -189,13 +187,6 @@ def without_crumb(yahoo: Yahoo, monkeypatch: pytest.MonkeyPatch, settings: Any) 
     monkeypatch.setattr(data, "_load_cookie_curlCffi", lambda _self: False)
     for name, value in {"_cookie": None, "_crumb": None, "_cookie_strategy": "basic"}.items():
         monkeypatch.setattr(data(), name, value)
-
-
-@pytest.fixture
-def real_analyses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Test files that work with jobs of these types in their own way are imported in the same process."""
-    for job_type in (Job.Type.STOCK_ANALYSIS, Job.Type.STOCK_RESEARCH):
-        monkeypatch.setitem(job_types._table, job_type, JOB_TYPES[job_type])
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,9 @@ from tasks.models import Job
 from tasks.upkeep.sweeper import sweep
 from tests.conftest import output_of
 from tests.faults.steps import BEAT, EVERY_QUEUE, let_pass, wait_for_end
+from tests.support.gate import Gate
 from tests.support.invariants import check_jobs
 from tests.support.servers import RedisServer
-from tests.support.works import Gate
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

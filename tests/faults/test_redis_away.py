@@ -15,11 +15,11 @@ from tasks.models import Job
 from tasks.upkeep.sweeper import sweep
 from tests.conftest import WORKER, output_of
 from tests.faults.steps import BEAT, EVERY_QUEUE, counts, fetch, fetched, let_pass, log_in, wait_for_end
+from tests.support.gate import Gate, effect_of
 from tests.support.invariants import check_jobs
 from tests.support.promptly import promptly
 from tests.support.servers import RedisServer
 from tests.support.stalling_proxy import StallingProxy
-from tests.support.works import Gate, effect_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

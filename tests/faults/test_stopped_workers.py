@@ -11,8 +11,8 @@ from market.models import Stock
 from operations.local.child_processes import wait_until
 from tasks.models import Job
 from tests.conftest import WORKER, output_of
+from tests.support.gate import Gate, effect_of
 from tests.support.invariants import ENDS, check_jobs
-from tests.support.works import Gate, effect_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

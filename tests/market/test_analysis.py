@@ -29,7 +29,7 @@ from tests.support import prices
 from tests.support.jobs import run_once as run
 from tests.support.prices import LAST_SESSION
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("real_analyses")]
+pytestmark = pytest.mark.django_db
 
 LAST = date(2026, 3, 6)
 Kind = Analysis.Kind

@@ -22,7 +22,7 @@ from tests.support.standins.openai_standin import KEY, MODEL, opinion
 from tests.support.standins.yahoo import NEWS
 from tests.support.standins.yahoo_news import article
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("real_analyses")]
+pytestmark = pytest.mark.django_db
 
 WORKER_OF_ANALYSES = (
     *("-m", "celery", "-A", "stockqueue", "worker", "-Q", "background_analysis", "-c", "2", "--loglevel", "INFO"),

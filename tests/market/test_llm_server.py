@@ -17,7 +17,7 @@ from tests.support.sentiment_jobs import TOKENS, fell_back
 from tests.support.sentiment_jobs import request_sentiment as request
 from tests.support.standins.openai_standin import KEY, MODEL, OpenAIStandIn
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("real_analyses")]
+pytestmark = pytest.mark.django_db
 
 
 # The server goes wrong

@@ -24,7 +24,7 @@ from tests.support.standins.yahoo import CRUMB_PATH, NEWS, SUMMARY
 from tests.support.standins.yahoo_news import article
 from tests.support.standins.yahoo_summary import summary, summary_of_an_index
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("real_analyses")]
+pytestmark = pytest.mark.django_db
 
 Kind = Analysis.Kind
 TODAY = timezone.now().date()

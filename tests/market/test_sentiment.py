@@ -19,7 +19,7 @@ from tests.support.sentiment_jobs import request_sentiment as request
 from tests.support.standins.yahoo import NEWS
 from tests.support.standins.yahoo_news import article
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("real_analyses")]
+pytestmark = pytest.mark.django_db
 
 Kind = Analysis.Kind
 GOOD = ("Apple wins a great award", "Happy customers love the best phone", "Strong growth, excellent profits")

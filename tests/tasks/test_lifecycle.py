@@ -274,7 +274,7 @@ def test_a_source_that_knows_a_stock_and_has_no_prices_changes_nothing_and_says_
         ("stock_research", {}, "parameters.analysis_types: Field required"),
     ],
 )
-def test_parameters_that_do_not_fit_any_more_fail_the_job_with_their_name(job_type, parameters, error, real_analyses):
+def test_parameters_that_do_not_fit_any_more_fail_the_job_with_their_name(job_type, parameters, error):
     job = new_job()
     Job.objects.filter(pk=job.pk).update(job_type=job_type, parameters=parameters)
     with pytest.raises(JobFailed):
