@@ -63,8 +63,8 @@ def send_again(job_ids: Collection[UUID], *, within: float = IN_THE_BACKGROUND) 
     """Send another message for waiting jobs; return how many were sent. A duplicate finds its job claimed."""
     waiting = Job.objects.filter(pk__in=job_ids, status__in=Job.WAITING).order_by("priority", "created_at")
     sent = _publish(cohorts_of(waiting), within=within)
-    Job.objects.filter(pk__in=sent).update(dispatched_at=timezone.now())
-    mark_queued(sent)
+    Job.objects.filter(pk__in=sent, dispatched_at__isnull=False).update(dispatched_at=timezone.now())
+    mark_queued(sent, admitted=True)
     return len(sent)
 
 
@@ -87,7 +87,7 @@ def hand_over(jobs: Sequence[Job], *, within: float) -> int:
     theirs = [job for job in jobs if not _is_direct(job)]
     sent = _publish(cohorts_of(theirs), within=within)
     crash_point("published")
-    mark_queued(sent)
+    mark_queued(sent, admitted=True)
     known = set(sent)
     unsent = [job for job in theirs if job.pk not in known]
     if direct.may_stand_in():

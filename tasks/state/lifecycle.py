@@ -1,7 +1,7 @@
 """The transitions of jobs, each a compare-and-set with an event. No other module writes a status."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,8 @@ from tasks.state.transitions import change, insert
 Event = JobEvent.Event
 Status = Job.Status
 
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 class ClaimLost(Exception):
     """The attempt no longer holds the job: another worker has it, or the job has ended."""
@@ -27,13 +29,18 @@ def create(jobs: Sequence[Job]) -> Collection[UUID]:
     return insert(jobs, Event.CREATED, {job.pk: {"retry_of": str(job.retry_of_id)} for job in jobs if job.retry_of_id})
 
 
-def mark_queued(job_ids: Collection[UUID]) -> list[Job]:
-    """pending → queued, for jobs in the broker that no worker has claimed yet."""
+def mark_queued(job_ids: Collection[UUID], *, admitted: bool = False) -> list[Job]:
+    """pending → queued, for jobs in the broker that no worker has claimed yet.
+
+    `admitted`: only jobs with an admission. Without one, the worker was faster than the sender, and the job is waiting
+    again, for example for a retry. There is no message for that attempt yet.
+    """
     return change(
         job_ids,
         [Status.PENDING],
         Event.QUEUED,
         brief=True,
+        only=[("dispatched_at", ">", _LONG_AGO)] if admitted else [],
         status=Status.QUEUED,
         queued_at=timezone.now(),
         refused_at=None,

@@ -243,6 +243,28 @@ def test_an_ended_job_runs_again_as_a_new_one_that_says_of_which(people):
     assert new.events.get().payload["retry_of"] == str(job.pk)
 
 
+def test_a_job_that_waits_again_before_its_sender_notes_the_message_goes_on_waiting(broker, monkeypatch):
+    """A worker may be faster than the sender of many messages."""
+    until = timezone.now() + timedelta(minutes=5)
+    publish = celery_broker.publish
+
+    def publish_slowly(jobs, *, within):
+        sent = publish(jobs, within=within)
+        for job in jobs:
+            claim = lifecycle.claim(job.pk, "worker")
+            assert claim is not None
+            lifecycle.snooze(claim, "the rate limit", until)
+        return sent
+
+    monkeypatch.setattr(celery_broker, "publish", publish_slowly)
+    (job,) = ask(None, "AAPL")
+    job.refresh_from_db()
+    assert (job.status, job.dispatched_at, job.run_at) == ("pending", None, until)
+    assert list(job.events.order_by("seq").values_list("event", flat=True)) == [
+        *("created", "queued", "started", "progress"),
+    ]
+
+
 def test_jobs_of_one_request_keep_their_order(broker):
     names = [f"S{number}" for number in (5, 3, 9, 1, 7)]
     request_fetches(stocks(*names), Trigger.SCHEDULED_UPDATE)
