@@ -28,8 +28,10 @@ PAGE = 2_000
 FAIR_SHARE = 1 / 3
 """The share of the foreground's requests a minute after which a user's jobs let the jobs of other users go first."""
 MINUTE = timedelta(minutes=1)
-KEPT_FOR_OTHER_QUEUES = timedelta(seconds=30)
+KEPT_FOR_OTHER_QUEUES = timedelta(minutes=1)
 """The time for which requests are kept for an admitted job of another queue."""
+BEGINNING = timedelta(seconds=1)
+"""The time after its start in which a job may not have sent its request yet."""
 _FIELDS = (
     *("id", "job_type", "priority", "queue", "cohort", "status", "dispatched_at", "dispatched_for_id"),
     "limited_by",
@@ -194,15 +196,18 @@ def _due(queue: str) -> QuerySet[Job]:
 
 
 def _not_begun(queue: str) -> QuerySet[Job, tuple[str, int]]:
-    """The numbers by cohort of admitted limited jobs without a worker yet, which have still to send their requests.
+    """The numbers by cohort of admitted limited jobs that have still to send their requests: those that no worker has
+    started yet, and those that have just started.
 
     Jobs of the foreground queue do not leave requests to other queues. Between other queues, a request is kept only
     for a while: a queue without a worker must not stop the rest.
     """
-    admitted = Job.objects.active().filter(dispatched_at__isnull=False, status__in=Job.WAITING).exclude(limited_by="")
+    now = timezone.now()
+    to_ask = Q(status__in=Job.WAITING) | Q(status=Job.Status.RUNNING, started_at__gt=now - BEGINNING)
+    admitted = Job.objects.active().filter(to_ask, dispatched_at__isnull=False).exclude(limited_by="")
     counts = Q(queue=queue)
     if queue != Job.Queue.FOREGROUND:
-        counts |= Q(dispatched_at__gt=timezone.now() - KEPT_FOR_OTHER_QUEUES)
+        counts |= Q(dispatched_at__gt=now - KEPT_FOR_OTHER_QUEUES)
     return admitted.filter(counts).order_by().values_list("cohort").annotate(jobs=Count("pk"))
 
 

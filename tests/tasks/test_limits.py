@@ -69,8 +69,10 @@ def test_no_more_jobs_are_admitted_than_their_limit_leaves_requests(leaves):
     request("A", "B", "C")
     leaves(2)
     assert admitted() == ["A", "B"]
-    assert admitted() == []  # the two requests are reserved, until a worker begins
-    Job.objects.filter(symbol="A").update(status="running")
+    assert admitted() == []  # the two requests are reserved, until a worker has begun
+    Job.objects.filter(symbol="A").update(status="running", started_at=timezone.now())
+    assert admitted() == []  # the job may not have sent its request yet
+    Job.objects.filter(symbol="A").update(started_at=timezone.now() - timedelta(seconds=2))
     assert admitted() == ["C"]
 
 
@@ -110,7 +112,7 @@ def test_a_queue_without_a_worker_does_not_keep_requests_from_other_queues_for_l
     leaves(2)
     assert admitted(FOREGROUND) == ["A", "B"]
     assert admitted(BACKGROUND) == []
-    Job.objects.filter(queue=FOREGROUND).update(dispatched_at=timezone.now() - timedelta(seconds=31))
+    Job.objects.filter(queue=FOREGROUND).update(dispatched_at=timezone.now() - timedelta(seconds=61))
     assert admitted(BACKGROUND) == ["C", "D"]
 
 
