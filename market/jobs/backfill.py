@@ -52,10 +52,7 @@ def check_range(start: date, end: date | None, today: date) -> None:
 
 @dataclass(frozen=True)
 class Preview:
-    """The cost of a backfill: sessions without a bar by symbol, requests, and minutes at the current budget.
-
-    A stock takes one request, and one more when its time zone is fetched for the first time.
-    """
+    """The cost of a backfill: sessions without a bar by symbol, requests, and minutes at the current budget."""
 
     missing: dict[str, int]
     requests: int

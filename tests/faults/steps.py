@@ -52,4 +52,4 @@ def counts() -> Counter[str]:
 def fetched(yahoo: Yahoo) -> Counter[str]:
     """How often the bars of each symbol were asked for in this test."""
     seen = yahoo.server.chart_requests()[yahoo.seen_before :]
-    return Counter(request.symbol or "" for request in seen if not request.is_lookup)
+    return Counter(request.symbol or "" for request in seen)

@@ -121,7 +121,7 @@ def test_only_the_gaps_takes_one_request_from_the_first_missing_session_to_the_l
     serve(yahoo, new_year(), exchange="NMS")
     keep(aapl, new_year(without=[date(2024, 1, 10), date(2024, 1, 17)]))
     result = backfill(aapl, Mode.GAPS)
-    assert days_asked_for(yahoo) == [(date(2024, 1, 10), date(2024, 1, 18))]  # Yahoo's end is not included
+    assert days_asked_for(yahoo) == [(date(2024, 1, 9), date(2024, 1, 18))]  # with a spare day on both sides
     assert result["records_stored"] == 2
     assert len(stored_days(aapl)) == JANUARY
 

@@ -47,7 +47,7 @@ FAILURES = [
 
 @pytest.fixture(params=["cold", "warm"])
 def either(request, yahoo_source, symbol) -> str:
-    """A symbol whose time zone yfinance does not know yet, and one whose time zone it knows."""
+    """A symbol that Yahoo has not been asked for yet, and one that it has been asked for."""
     if request.param == "warm":
         yahoo_source.history(symbol, SINCE)
     return symbol
@@ -153,16 +153,6 @@ def test_a_failure_has_a_class_and_a_message_of_its_own(yahoo, yahoo_source, eit
     assert str(error) == message.format(symbol=either)
 
 
-@pytest.mark.parametrize(("how", "kind", "message"), FAILURES)
-def test_a_failure_after_the_look_up_is_told_as_one_in_it(yahoo, yahoo_source, symbol, how, kind, message):
-    yahoo.misbehave(how, symbol, after_lookup=True)
-
-    error = failure(yahoo_source, symbol)
-
-    assert type(error) is kind
-    assert str(error) == message.format(symbol=symbol)
-
-
 def test_no_answer_within_the_configured_limit_is_a_time_out(yahoo, either, impatient):
     yahoo.misbehave("timeout", either)
 
@@ -228,6 +218,33 @@ def test_a_symbol_that_yahoo_knew_once_is_not_found(yahoo, yahoo_source, symbol)
     assert str(failure(yahoo_source, symbol)) == f"Yahoo Finance has no data for {symbol}"
 
 
+@pytest.mark.parametrize(
+    ("zone", "exchange", "instrument"),
+    [
+        ("Pacific/Auckland", "NZE", "EQUITY"),
+        ("Australia/Sydney", "ASX", "EQUITY"),
+        ("Asia/Tokyo", "JPX", "EQUITY"),
+        ("Europe/London", "CCY", "CURRENCY"),
+        ("America/New_York", "NMS", "EQUITY"),
+        ("Pacific/Honolulu", "XYZ", "INDEX"),
+    ],
+)
+def test_a_new_symbol_costs_one_request_wherever_its_days_begin(
+    yahoo, yahoo_source, symbol, zone, exchange, instrument
+):
+    """Days begin up to a day earlier or later than in UTC."""
+    yahoo.serve(symbol, timezone=zone, exchange=exchange, instrument=instrument)
+    yahoo_source.prepare()
+    before = len(yahoo.server.requests)
+    days = sorted(yahoo.server.closes(symbol))
+
+    bars = yahoo_source.history(symbol, days[5], days[12]).bars
+
+    assert [bar.date for bar in bars] == days[5:13]
+    assert [request.symbol for request in yahoo.server.requests[before:]] == [symbol]
+    assert [bar.date for bar in yahoo_source.history(symbol, days[5]).bars] == days[5:]
+
+
 def test_an_unknown_symbol_costs_one_request_and_spoils_nothing(yahoo, yahoo_source, symbol):
     yahoo_source.history(symbol, SINCE)  # the first one in a process asks for a cookie too
     for unknown in ("ZZTOP", next(new_symbols), next(new_symbols)):
@@ -264,7 +281,7 @@ def test_days_without_a_price_are_dropped(yahoo, yahoo_source, either):
 
 
 @pytest.mark.parametrize("how", ["malformed", "null_body", "html", "server_error", "rate_limited", "drop"])
-def test_a_bad_look_up_is_asked_for_again(yahoo, yahoo_source, symbol, how):
+def test_a_bad_answer_is_asked_for_again(yahoo, yahoo_source, symbol, how):
     yahoo.misbehave(how, symbol)
     failure(yahoo_source, symbol)
     yahoo.server.behave(symbol)
@@ -272,10 +289,10 @@ def test_a_bad_look_up_is_asked_for_again(yahoo, yahoo_source, symbol, how):
     assert six_values(yahoo_source.history(symbol, SINCE).bars) == six_values(daily_bars(symbol, 25))
 
 
-def test_a_look_up_that_yfinance_cannot_read_is_asked_for_again(yahoo, symbol, hollow_yahoo, settings):
+def test_an_answer_that_holds_no_chart_is_asked_for_again(yahoo, symbol, hollow_yahoo, settings):
     error = failure(hollow_yahoo, symbol)
     assert type(error) is MalformedAnswer
-    assert str(error) == f"Yahoo Finance sent an answer for {symbol} that yfinance cannot read"
+    assert str(error) == f"Yahoo Finance sent an answer for {symbol} that is not a chart"
     settings.YAHOO_PROXY, settings.YAHOO_CA_BUNDLE = yahoo.server.proxy_url, str(yahoo.server.ca_bundle)
 
     assert six_values(YahooFinance().history(symbol, SINCE).bars) == six_values(daily_bars(symbol, 25))

@@ -36,7 +36,7 @@ _REFUSALS = (HTTPStatus.TOO_MANY_REQUESTS, 999)
 
 
 class YahooSession(SourceSession):
-    """A session that looks like Chrome. Requests for cookies, crumbs and time zones are counted too.
+    """A session that looks like Chrome. Requests for cookies and crumbs are counted too.
 
     After a refused cookie or crumb, only cookies and crumbs pause. Charts and news go on without a crumb; quotes and
     summaries raise SourceBusy.
@@ -184,7 +184,9 @@ def _check_chart(symbol: str, response: Response) -> None:
     try:
         answer = json.loads(response.content)
         error = answer["chart"]["error"]
-    except (ValueError, TypeError, KeyError, RecursionError):
+        if not error:
+            answer["chart"]["result"][0]["meta"]  # a chart without bars has these facts, too
+    except (ValueError, TypeError, LookupError, RecursionError):
         raise MalformedAnswer(f"{LABEL} sent an answer for {symbol} that is not a chart") from None
     if response.status_code == 404 and error:
         raise no_data(symbol)

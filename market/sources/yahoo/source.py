@@ -52,6 +52,7 @@ warnings.filterwarnings("ignore", category=DeprecationWarning, module="^yfinance
 _MISREADINGS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 _Answer = TypeVar("_Answer")
+_DAY = timedelta(days=1)
 
 
 class YahooFinance:
@@ -97,14 +98,17 @@ class YahooFinance:
         return _whatever_the_cache(lambda: self._ask_for_fundamentals(symbol))
 
     def _ask(self, symbol: str, start: date, end: date | None) -> History:
-        before = end and end + timedelta(days=1)  # Yahoo's end is not included
+        before = end and end + _DAY  # Yahoo's end is not included
         if end is not None:
             self._forget_memoised_answers()
         with self._naming_errors(symbol):
             ticker = self._ticker(symbol)
+            # yfinance would ask for the exchange's time zone first, at the cost of a request, to know when days begin.
+            ticker._tz = "UTC"
             frame = ticker.history(
-                start=start, end=before, auto_adjust=False, timeout=self._limit, **_WITHOUT_NEEDLESS_PASSES
+                start=start - _DAY, end=before, auto_adjust=False, timeout=self._limit, **_WITHOUT_NEEDLESS_PASSES
             )
+            frame = frame.loc[str(start) : end and str(end)]
             about: dict[str, Any] = ticker.history_metadata
             bars = read_bars(frame)
             splits, dividends = splits_of(frame), dividend_days(frame)
@@ -191,8 +195,8 @@ class YahooFinance:
         return ""
 
     def _forget_memoised_answers(self) -> None:
-        # yfinance keeps the first answer to a time zone look-up for the life of the process, even a bad answer.
-        # yfinance also keeps answers for ranges in the past, which change with the next split.
+        # yfinance keeps answers for ranges in the past for the life of the process, even bad answers. They change with
+        # the next split.
         YfData.cache_get.cache_clear()
 
 

@@ -180,19 +180,14 @@ def test_a_bad_answer_raises_what_yfinance_makes_of_it(yahoo, fetch, symbol, how
         fetch(symbol)
 
 
-def test_the_look_up_can_be_spared_the_bad_answer(yahoo, fetch, symbol):
-    yahoo.misbehave(symbol, Misbehaviour.HTML, after_lookup=True)
-
-    with pytest.raises(YFDataException):
-        fetch(symbol)
-
-
 def test_no_answer_is_a_time_out(yahoo, session, fetch, symbol):
     yahoo.misbehave(symbol, Misbehaviour.TIMEOUT)
     with pytest.raises(Timeout):  # the look-up's own limit is 10 s
         yfinance.Ticker(symbol, session=session)._fetch_ticker_tz(timeout=0.2)
 
-    yahoo.misbehave(symbol, Misbehaviour.TIMEOUT, after_lookup=True)
+    yahoo.behave(symbol)
+    fetch(symbol)
+    yahoo.misbehave(symbol, Misbehaviour.TIMEOUT)
     with pytest.raises(Timeout):
         fetch(symbol, timeout=0.2)
 

@@ -122,7 +122,6 @@ class Request:
 @dataclass(frozen=True)
 class _Plan:
     how: Misbehaviour
-    after_lookup: bool
     retry_after: int | None
     answers: Iterator[None]
     """One for each answer that is still to be so."""
@@ -220,17 +219,15 @@ class YahooStandIn:
         symbol: str,
         how: Misbehaviour | str,
         *,
-        after_lookup: bool = False,
         retry_after: int | None = None,
         times: int | None = None,
     ) -> None:
         """Answer so for `symbol`, or for every one that has no own order with ANY_SYMBOL.
 
-        `after_lookup` leaves the look-up of the time zone alone. `retry_after` seconds go with a 429. After
-        `times` such answers all is well again.
+        `retry_after` seconds go with a 429. After `times` such answers all is well again.
         """
         answers = repeat(None) if times is None else iter([None] * times)
-        self._plans[symbol] = _Plan(Misbehaviour(how), after_lookup, retry_after, answers)
+        self._plans[symbol] = _Plan(Misbehaviour(how), retry_after, answers)
 
     def behave(self, symbol: str) -> None:
         """End what `misbehave` began for `symbol`."""
@@ -324,8 +321,6 @@ class YahooStandIn:
     def _chart(self, request: Request) -> Answer:
         symbol = request.symbol or ""
         plan = self._plans.get(symbol) or self._plans.get(ANY_SYMBOL)
-        if plan is not None and plan.after_lookup and request.is_lookup:
-            plan = None
         if plan is not None and next(plan.answers, self) is self:
             plan = None
         if plan is not None and (answer := _failure(plan)) is not None:
