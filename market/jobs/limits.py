@@ -8,7 +8,7 @@ from django.conf import settings
 
 from market.jobs.kinds import place_of
 from market.sources import limiting
-from market.sources.budget import Usage, usage_of
+from market.sources.budget import Usage, usages_of
 from tasks.limits import Left, Limit
 from tasks.models import Job
 from tasks.priority import BANDS
@@ -27,7 +27,7 @@ def share_of(queue: str, priority: int) -> float:
 
 def _find(kind: str, queue: Job.Queue) -> Callable[[int], Left] | None:
     """What the sources of a kind of data allow together, by priority; None without a limit."""
-    usages = [usage_of(source) for source in limiting(kind)]
+    usages = usages_of(limiting(kind))
     return partial(_left, usages, queue) if usages else None
 
 

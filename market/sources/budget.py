@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,6 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import DateTimeField, QuerySet, Sum, Value
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -78,7 +80,7 @@ class Budget:
             state = _lock(self._source)
             self._refusals = state.refusals
             SourceUse.objects.filter(source=self._source, granted_at__lte=state.now - WINDOW).delete()
-            usage = _usage(self._source, state.now, state.cooldown_until)
+            (usage,) = usages_of([self._source])
             left = usage.left_of(share)
             if not left:
                 raise SourceBusy(usage.explain(share), usage.free_at(share), usage.cause)
@@ -108,17 +110,12 @@ def allowed_in(limit: int, share: float) -> int:
 
 @dataclass(frozen=True)
 class Usage:
-    """The requests to a source in the last minute, and the end of its pause; None without a pause."""
+    """The requests granted to a source in the last minute, and the end of its pause; None without a pause."""
 
     source: str
     limit: int
-    grants: Sequence[tuple[datetime, int]]
-    """When a process was granted how many requests, the oldest first."""
+    used: int
     pause_until: datetime | None
-
-    @property
-    def used(self) -> int:
-        return sum(requests for _, requests in self.grants)
 
     @property
     def left(self) -> int:
@@ -146,7 +143,7 @@ class Usage:
         if self.pause_until:
             return self.pause_until
         allowed = self.allowed(share)
-        return _when_free(self.grants, self.used - allowed + _worth_waiting_for(allowed)) + WINDOW
+        return _when_free(self.source, self.used - allowed + _worth_waiting_for(allowed))
 
     def explain(self, share: float) -> str:
         """Why nothing is left of a share, and until when."""
@@ -158,14 +155,26 @@ class Usage:
 
 def usage_of(source: str) -> Usage:
     """The current use of a source's budget."""
-    pauses = SourceState.objects.filter(pk=source).values_list("cooldown_until", flat=True)
-    return _usage(source, timezone.now(), pauses.first())
+    return usages_of([source])[0]
 
 
-def _usage(source: str, now: datetime, cooldown_until: datetime | None) -> Usage:
-    recent = SourceUse.objects.filter(source=source, granted_at__gt=now - WINDOW).order_by("granted_at")
-    grants = list(recent.values_list("granted_at", "requests"))
-    return Usage(source, limit_of(source), grants, cooldown_until if cooldown_until and cooldown_until > now else None)
+def usages_of(sources: Sequence[str]) -> list[Usage]:
+    """The current use of the budgets of sources, by the database's time, with one query."""
+    paused = SourceState.objects.filter(pk__in=sources, cooldown_until__gt=Now()).order_by()
+    pauses = paused.values_list("source", "cooldown_until", Value(0))
+    granted = _recent_grants(sources).values("source").annotate(sum=Sum("requests"))
+    grants = granted.values_list("source", Value(None, DateTimeField()), "sum")
+    until: dict[str, datetime] = {}
+    used: Counter[str] = Counter()
+    for source, end, requests in pauses.union(grants, all=True):
+        used[source] += requests
+        if end is not None:
+            until[source] = end
+    return [Usage(source, limit_of(source), used[source], until.get(source)) for source in sources]
+
+
+def _recent_grants(sources: Sequence[str]) -> QuerySet[SourceUse]:
+    return SourceUse.objects.filter(source__in=sources, granted_at__gt=Now() - WINDOW).order_by()
 
 
 def _lock(source: str) -> Any:
@@ -183,13 +192,15 @@ def _worth_waiting_for(allowed: int) -> int:
     return max(1, min(allowed, max(2, allowed // 4)))
 
 
-def _when_free(grants: Sequence[tuple[datetime, int]], wanted: int) -> datetime:
-    """The time of the grant whose end frees the wanted number of requests."""
-    for granted_at, requests in grants:
+def _when_free(source: str, wanted: int) -> datetime:
+    """When the grants that end first free the wanted number of requests."""
+    end = timezone.now()
+    for granted_at, requests in _recent_grants([source]).order_by("granted_at").values_list("granted_at", "requests"):
+        end = granted_at + WINDOW
         wanted -= requests
         if wanted <= 0:
-            return granted_at
-    return grants[-1][0]
+            break
+    return end
 
 
 def clock(moment: datetime) -> str:
