@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db import transaction
 from django.db.models import Model, QuerySet
@@ -17,6 +17,7 @@ from console.kit.selection import selected_rows
 from market.jobs.names import describe_analysis, describe_backfill, describe_fetch, name_stocks
 from market.jobs.requests import request_analyses, request_fetches
 from market.models import Analysis, Stock
+from market.renames import NotRenamed, rename
 from stockqueue.signed_in import signed_in
 from tasks.models import Job
 
@@ -42,11 +43,14 @@ def queue_backfill(
 
 @admin.register(Stock)
 class StockAdmin(ModelAdmin):
-    list_display = ("symbol", "name", "exchange", "currency", "status", "checked_at", "source", "yearly_volatility")
+    list_display = (
+        *("symbol", "name", "exchange", "currency", "status", "renamed_to", "checked_at", "source"),
+        "yearly_volatility",
+    )
     list_filter = ("status", "exchange", "currency", "source", HeldFilter)
     search_fields = ("symbol", "name")
-    readonly_fields = ("checked_at", "source", "yearly_volatility")
-    actions = ("fetch_now", "backfill", "analyse_now")
+    readonly_fields = ("renamed_to", "checked_at", "source", "yearly_volatility")
+    actions = ("fetch_now", "backfill", "analyse_now", "rename")
 
     @admin.display(description="Volatility", ordering="volatility")
     def yearly_volatility(self, stock: Stock) -> str | None:
@@ -88,6 +92,18 @@ class StockAdmin(ModelAdmin):
         with transaction.atomic():
             requested = request_analyses(chosen, Job.Trigger.USER_REQUEST, user, analysis_types=list(Analysis.Kind))
             return follow(request, describe_analysis(name_stocks(chosen)), requested, chosen)
+
+    @admin.action(description="Rename: use the new symbol", permissions=["change"])
+    def rename(self, request: HttpRequest, stocks: QuerySet[Stock]) -> None:
+        """Rename stocks that a source lists under a new symbol; the next fetch asks for that symbol."""
+        for stock in selected_rows(request, stocks) or ():
+            try:
+                old = rename(stock)
+            except NotRenamed as error:
+                self.message_user(request, str(error), messages.ERROR)
+            else:
+                self.log_change(request, stock, f"Renamed from {old} to {stock}.")
+                self.message_user(request, f"{old} is {stock} now.", messages.SUCCESS)
 
     def has_fetch_permission(self, request: HttpRequest) -> bool:
         return may_request_jobs(request.user)

@@ -44,6 +44,16 @@ class Stock(models.Model):
     missed_on = models.DateField(
         null=True, blank=True, editable=False, help_text="Last day on which no source knew the stock."
     )
+    renamed_to = SymbolField(
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="The only other symbol that a source lists under the stock's name.",
+    )
+    searched_on = models.DateField(
+        null=True, blank=True, editable=False, help_text="Last day on which a source was asked for a new symbol."
+    )
     source = models.CharField(max_length=40, blank=True, help_text="Source of the newest bars.")
     last_bar_on = models.DateField(null=True, blank=True, editable=False, help_text="Day of the newest bar.")
     charted_at = models.DateTimeField(

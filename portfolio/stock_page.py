@@ -25,14 +25,27 @@ HEADLINES_SHOWN = 10
 
 
 @dataclass(frozen=True)
+class Suspicious:
+    """A close that is not used until the next session confirms it; `percent`: its change since the close before."""
+
+    date: date
+    price: Decimal
+    percent: float
+
+
+@dataclass(frozen=True)
 class Quote:
-    """The newest close and its change since the close before, in `currency`."""
+    """The newest close and its change since the close before, in `currency`.
+
+    `suspicious`: the newest of the suspicious closes after `date`; None without one.
+    """
 
     price: Decimal
     currency: str
     date: date
     change: Decimal | None
     percent: float | None
+    suspicious: Suspicious | None
 
 
 @dataclass(frozen=True)
@@ -134,7 +147,12 @@ def _quote(stock: Stock) -> Quote | None:
     unit = major_unit(stock.currency)
     (day, close), before = closes[0], closes[1][1] if len(closes) > 1 else None
     price = Decimal(repr(close)) / unit.parts
-    if not before:
-        return Quote(price, unit.currency, day, None, None)
-    change = price - Decimal(repr(before)) / unit.parts
-    return Quote(price, unit.currency, day, change, 100 * (close / before - 1))
+    change = price - Decimal(repr(before)) / unit.parts if before else None
+    percent = 100 * (close / before - 1) if before else None
+    suspicious = None
+    if stock.last_bar_on is not None and stock.last_bar_on > day:
+        newest = stock.bars.filter(date__gt=day).order_by("-date").values_list("date", "close").first()
+        if newest is not None and close:
+            percent_of_jump = 100 * (newest[1] / close - 1)
+            suspicious = Suspicious(newest[0], Decimal(repr(newest[1])) / unit.parts, percent_of_jump)
+    return Quote(price, unit.currency, day, change, percent, suspicious)

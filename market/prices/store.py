@@ -186,7 +186,7 @@ def _note_answer(stock: Stock, history: History, checked_at: datetime | None) ->
     stock.checked_at = checked_at or stock.checked_at
     if checked_at and not history.is_quote:
         stock.charted_at, stock.needs_settling = checked_at, history.is_break
-    stock.status, stock.misses, stock.missed_on = Stock.Status.ACTIVE, 0, None
+    stock.status, stock.misses, stock.missed_on, stock.renamed_to = Stock.Status.ACTIVE, 0, None, ""
 
 
 def _shows_adjustment(
@@ -285,15 +285,20 @@ def _adjust_earlier(change: _Change, asked_from: date) -> None:
     change.written += earlier.update(**prices, adj_close=F("adj_close") * adjusted)
 
 
-def note_no_bars(symbol: str, checked_at: datetime) -> None:
-    """Record that a source knows a symbol, and has no bars: an answer, and no miss."""
-    Stock.objects.filter(symbol=symbol).update(checked_at=checked_at, misses=0, missed_on=None)
+def note_no_bars(symbol: str, checked_at: datetime, renamed_to: str | None = None) -> None:
+    """Record that a source knows a symbol, and has no bars: an answer, and no miss.
+
+    `renamed_to`: the new symbol that a search has found, empty if it found none; None without a search.
+    """
+    searched = {} if renamed_to is None else {"renamed_to": renamed_to, "searched_on": checked_at.date()}
+    Stock.objects.filter(symbol=symbol).update(checked_at=checked_at, misses=0, missed_on=None, **searched)
 
 
-def note_miss(symbol: str, checked_at: datetime) -> None:
+def note_miss(symbol: str, checked_at: datetime, renamed_to: str | None = None) -> None:
     """Record that no source knows a symbol: an answer, so that no request repeats within the limit.
 
     The third such day parks the stock. Misses count once a day, since a source in a bad hour knows no symbol.
+    `renamed_to` as in `note_no_bars`.
     """
     with transaction.atomic():
         stock = Stock.objects.select_for_update(no_key=True).get(symbol=symbol)
@@ -302,7 +307,9 @@ def note_miss(symbol: str, checked_at: datetime) -> None:
             stock.misses, stock.missed_on = stock.misses + 1, checked_at.date()
         if stock.misses >= MISSES_UNTIL_PARKED:
             stock.status = Stock.Status.DELISTED if stock.bars.exists() else Stock.Status.UNKNOWN
-        stock.save(update_fields=["checked_at", "misses", "missed_on", "status"])
+        if renamed_to is not None:
+            stock.renamed_to, stock.searched_on = renamed_to, checked_at.date()
+        stock.save(update_fields=["checked_at", "misses", "missed_on", "status", "renamed_to", "searched_on"])
 
 
 def _judge_closes(changes: Sequence[_Change]) -> None:

@@ -14,6 +14,8 @@ from market.sources.base import (
     FundamentalsSource,
     Headline,
     History,
+    Listed,
+    NameSearch,
     NewsSource,
     NotOffered,
     Quote,
@@ -99,6 +101,12 @@ def fetch_fundamentals(symbol: str) -> Fundamentals:
     """
     offering = (source for source in configured_sources() if isinstance(source, FundamentalsSource))
     return _first(offering, "fundamentals").fundamentals(symbol)
+
+
+def search_by_name(name: str) -> list[Listed]:
+    """What the first configured source with a search lists under a name. NotOffered if no source has a search."""
+    offering = (source for source in configured_sources() if isinstance(source, NameSearch))
+    return _first(offering, "a search").search(name)
 
 
 def _first(offering: Iterable[_Offering], what: str) -> _Offering:

@@ -190,6 +190,23 @@ class FundamentalsSource(Protocol):
         ...
 
 
+class Listed(NamedTuple):
+    """A symbol that a source lists, with the name of its company or fund, and the source's code of its exchange."""
+
+    symbol: str
+    name: str
+    exchange: str
+
+
+@runtime_checkable
+class NameSearch(Protocol):
+    """A source that finds symbols by name, too."""
+
+    def search(self, name: str) -> list[Listed]:
+        """What the source lists under a name, or a similar name; may be empty. Raises SourceError."""
+        ...
+
+
 class Allowance(Protocol):
     """The budget of a session, spent before each request and informed after each answer."""
 

@@ -22,7 +22,7 @@ BarRow = tuple[Any, ...]
 
 _WRITTEN_BY_FETCHES = {
     *("name", "exchange", "currency", "source", "checked_at", "volatility", "status", "misses", "missed_on"),
-    *("history_starts", "is_outdated", "bars_changed_at", "charted_at", "needs_settling", "last_bar_on"),
+    *("history_starts", "is_outdated", "bars_changed_at", "charted_at", "needs_settling", "last_bar_on", "renamed_to"),
 }
 _WRITTEN = [field for field in Stock._meta.concrete_fields if field.name in _WRITTEN_BY_FETCHES]
 WRITTEN_COLUMNS = [field.column for field in _WRITTEN]

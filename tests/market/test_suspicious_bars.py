@@ -150,4 +150,23 @@ def test_values_orders_and_pages_use_the_last_trusted_close(vodafone, user, clie
     portfolio.refresh_from_db()
     assert portfolio.value == pytest.approx((10 * ordinary(30)[-1] + 11 * 510) / 100)
     client.force_login(user)
-    assert f"£{ordinary(30)[-1] / 100:.2f}" in client.get("/stocks/VOD.L/").content.decode()
+    page = client.get("/stocks/VOD.L/").content.decode()
+    assert f"£{ordinary(30)[-1] / 100:.2f}" in page
+
+
+def test_an_owner_sees_that_the_newest_close_is_not_used_yet(vodafone, user, client):
+    history = a_history([*ordinary(30), 50_200, 50_300])
+    portfolio = Portfolio.objects.create(user=user, name="Main")
+    Holding.objects.create(portfolio=portfolio, stock=vodafone, shares=10, buy_price=400)
+    client.force_login(user)
+
+    store_history(replace(history, bars=history.bars[:-1]), timezone.now())
+    of_stock, of_holdings = (client.get(address).content.decode() for address in ("/stocks/VOD.L/", "/"))
+    assert f"The close of {history.bars[-2].date}, £502.00, differs by 9920 % from the close before" in of_stock
+    assert "unconfirmed price" in of_holdings
+
+    store_history(history, timezone.now())  # the next session confirms it
+    of_stock, of_holdings = (client.get(address).content.decode() for address in ("/stocks/VOD.L/", "/"))
+    assert "£503.00" in of_stock
+    for page in (of_stock, of_holdings):
+        assert "unconfirmed" not in page

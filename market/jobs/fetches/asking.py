@@ -1,8 +1,10 @@
 """Asks the sources for the histories of stocks, one request for each stock, a few requests at a time."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from datetime import datetime
 from functools import cache, partial
 from queue import Empty, SimpleQueue
 from threading import Semaphore
@@ -15,12 +17,15 @@ from django.utils import timezone
 from market.jobs.fetches.parameters import FetchParameters
 from market.jobs.sources import ask_source
 from market.prices.store import note_miss, note_no_bars
+from market.renames import find_new_symbol
 from market.sources import CACHED, fetch_history, last_good_day
 from market.sources.base import History, MalformedAnswer, NoBars, SourceError, SymbolNotFound
 from market.sources.concurrency import taking
 from tasks.models import Job
 from tasks.running.handlers import JobError, JobSnoozed
 from tasks.running.retries import retries_left
+
+logger = logging.getLogger(__name__)
 
 TOGETHER = 0.1
 """Seconds that an answer waits for other answers, so that one transaction stores all."""
@@ -60,8 +65,21 @@ def ask(question: Question, parameters: FetchParameters) -> History:
         return ask_source(job, lambda: fetch_history(symbol, first, parameters.end))
     except SourceError as error:
         if parameters.start is None and (note := _NOTES.get(type(error))):  # a range may end before the first bar
-            raise JobError(str(error), effect=partial(note, symbol, timezone.now())) from error
+            now = timezone.now()
+            raise JobError(str(error), effect=partial(note, symbol, now, _new_symbol(question, error, now))) from error
         raise JobError(str(error), retryable=error.retryable) from error
+
+
+def _new_symbol(question: Question, error: SourceError, now: datetime) -> str | None:
+    """`find_new_symbol`; None if the source does not answer, because the search can wait for the next fetch."""
+    try:
+        return ask_source(
+            question.job,
+            lambda: find_new_symbol(question.symbol, now.date(), is_unknown=isinstance(error, SymbolNotFound)),
+        )
+    except (SourceError, JobError, JobSnoozed) as failure:
+        logger.info("no search for a new symbol of %s: %s", question.symbol, failure)
+        return None
 
 
 def ask_here(question: Question, parameters: FetchParameters) -> Answer:

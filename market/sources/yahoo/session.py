@@ -29,6 +29,7 @@ _CHART = re.compile(r"/v8/finance/chart/([^/?]+)")
 _SUMMARY = re.compile(r"/v10/finance/quoteSummary/([^/?]+)")
 _NEWS = "/xhr/ncp?"
 _QUOTES = "/v7/finance/quote?"
+_SEARCH = "/v1/finance/search?"
 _CRUMB = "/v1/test/getcrumb"
 _FOR_CRUMB = re.compile(rf"^https://(fc|guce|consent)\.yahoo\.com\b|{_CRUMB}")
 """The addresses for yfinance's cookie and crumb, which go with every request. Quotes and summaries need the crumb."""
@@ -58,10 +59,10 @@ class YahooSession(SourceSession):
         self._no_crumb_until: datetime | None = None
 
     def subject_of(self, url: str) -> str:
-        """The symbol of a chart or summary, "news", "quotes", or else the host."""
+        """The symbol of a chart or summary, "news", "quotes", "a search", or else the host."""
         if of_symbol := _CHART.search(url) or _SUMMARY.search(url):
             return unquote(of_symbol[1])
-        named = {"news": _NEWS, "quotes": _QUOTES}
+        named = {"news": _NEWS, "quotes": _QUOTES, "a search": _SEARCH}
         return next((name for name, part in named.items() if part in url), None) or super().subject_of(url)
 
     def request(self, method: Any, url: str, **kwargs: Any) -> Response:  # type: ignore[override]
@@ -81,6 +82,8 @@ class YahooSession(SourceSession):
             self._check("news", response, _check_news)
         elif _QUOTES in url and _QUOTES in response.url:
             self._check("quotes", response, _check_quotes)
+        elif _SEARCH in url and _SEARCH in response.url:
+            self._check("a search", response, _check_search)
         return response
 
     def is_refusal(self, response: Response) -> bool:
@@ -218,6 +221,18 @@ def _check_quotes(subject: str, response: Response) -> None:
         quotes = None
     if not isinstance(quotes, list):
         raise MalformedAnswer(f"{LABEL} sent an answer without {subject}")
+
+
+def _check_search(subject: str, response: Response) -> None:
+    """Raise the error behind an answer to a search, unless some of it can be read."""
+    if response.status_code >= 400:
+        raise SourceError(f"{LABEL} answered {response.status_code} for {subject}")
+    try:
+        found = json.loads(response.content)["quotes"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        found = None
+    if not isinstance(found, list):
+        raise MalformedAnswer(f"{LABEL} sent no answer to {subject}")
 
 
 def _check_summary(symbol: str, response: Response) -> None:

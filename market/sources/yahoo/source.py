@@ -23,6 +23,7 @@ from market.sources.base import (
     Fundamentals,
     Headline,
     History,
+    Listed,
     MalformedAnswer,
     Quote,
     RateLimited,
@@ -37,12 +38,16 @@ from market.sources.yahoo.charts import day_of, dividend_days, read_bars, splits
 from market.sources.yahoo.crumb import SharedCrumb
 from market.sources.yahoo.news import read_articles
 from market.sources.yahoo.quotes import read_quotes
+from market.sources.yahoo.search import read_listed
 from market.sources.yahoo.session import LABEL, YahooSession, no_data, no_fundamentals, no_prices
 from market.sources.yahoo.summary import MODULES, read_summary
 
 PROBE = "https://query1.finance.yahoo.com/v8/finance/chart/AAPL?range=1d&interval=1d"
 SUMMARIES = "https://query2.finance.yahoo.com/v10/finance/quoteSummary/"
 QUOTES = "https://query1.finance.yahoo.com/v7/finance/quote?"
+SEARCH = "https://query2.finance.yahoo.com/v1/finance/search?"
+MOST_LISTED = 20
+"""The most symbols that a search returns."""
 
 # yfinance forces its DeprecationWarnings to be shown. Users cannot fix the warnings about its use of pandas, and every
 # answer would log them.
@@ -97,6 +102,9 @@ class YahooFinance:
     def fundamentals(self, symbol: str) -> Fundamentals:
         return _whatever_the_cache(lambda: self._ask_for_fundamentals(symbol))
 
+    def search(self, name: str) -> list[Listed]:
+        return _whatever_the_cache(lambda: self._search(name))
+
     def _ask(self, symbol: str, start: date, end: date | None) -> History:
         before = end and end + _DAY  # Yahoo's end is not included
         if end is not None:
@@ -133,6 +141,11 @@ class YahooFinance:
                 data._crumb = None  # another process has renewed the crumb; yfinance reads it, without a request
             answer = data.get_raw_json(QUOTES, params=params, timeout=self._limit)
         return read_quotes(answer, symbols, self.name, timezone.now())
+
+    def _search(self, name: str) -> list[Listed]:
+        params = {"q": name, "quotesCount": MOST_LISTED, "newsCount": 0, "listsCount": 0}
+        with self._naming_errors("a search"):
+            return read_listed(YfData(session=self._session).get_raw_json(SEARCH, params=params, timeout=self._limit))
 
     def _renew_crumb(self) -> None:
         with self._naming_errors("a crumb"):

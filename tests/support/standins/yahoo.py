@@ -18,6 +18,7 @@ from tests.support.standins.https_proxy import Answer, HttpsProxy, bomb, endless
 from tests.support.standins.yahoo_chart import Bar, ChartError, Listing, chart_body, daily_bars, last_weekday
 from tests.support.standins.yahoo_news import news_body, symbol_asked_for
 from tests.support.standins.yahoo_quotes import Entry, quote_of, quotes_answer
+from tests.support.standins.yahoo_search import search_body
 from tests.support.standins.yahoo_summary import CRUMB, Modules, summary_answer
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "CRUMB_PATH",
     "NEWS",
     "QUOTES",
+    "SEARCH",
     "SUMMARY",
     "Bar",
     "Misbehaviour",
@@ -42,6 +44,8 @@ SUMMARY = "/v10/finance/quoteSummary"
 """The same for the fundamentals of all stocks."""
 QUOTES = "/v7/finance/quote"
 """The same for quotes."""
+SEARCH = "/v1/finance/search"
+"""The same for searches."""
 COOKIE, CRUMB_PATH = "https://fc.yahoo.com", "/v1/test/getcrumb"
 """The same for the cookie and for the crumb."""
 _CHART = re.compile(r"/v8/finance/chart/(.+)")
@@ -303,6 +307,8 @@ class YahooStandIn:
             answer = self._summary(summary[1], params)
         elif path == QUOTES:
             answer = self._failure_of(QUOTES) or _json(*quotes_answer(self._listings, self._quotes, params))
+        elif path == SEARCH:
+            answer = self._failure_of(SEARCH) or _json(200, search_body(self._listings.values(), params))
         else:
             answer = self._news_of(request) if is_news else self._formality(host, path)
         self._record(replace(request, status=answer.status))
