@@ -152,6 +152,9 @@ def test_values_orders_and_pages_use_the_last_trusted_close(vodafone, user, clie
     client.force_login(user)
     page = client.get("/stocks/VOD.L/").content.decode()
     assert f"£{ordinary(30)[-1] / 100:.2f}" in page
+    drawn = client.get("/stocks/VOD.L/chart/").json()
+    assert drawn["close"] == [price / 100 for price in ordinary(30)]
+    assert max(filter(None, drawn["sma_20"])) < 5.1
 
 
 def test_an_owner_sees_that_the_newest_close_is_not_used_yet(vodafone, user, client):

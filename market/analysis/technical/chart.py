@@ -6,21 +6,24 @@ from importlib import import_module
 from typing import Any
 
 from market.analysis.technical.analyse import HISTORY_BARS
+from market.currency import major_unit
 from market.models import Stock
 
 DRAWN = ("sma_20", "sma_50", "sma_200", "rsi_14", "macd", "macd_signal", "macd_histogram")
+_WITHOUT_UNIT = ("rsi_14",)
 SETTLING_BARS = 250
 """Bars to read before the drawn ones, so that every drawn bar has all its indicators."""
 
 
 def chart(stock: Stock) -> dict[str, list[Any]]:
-    """The last bars, oldest first: `date`, `open`, `high`, `low`, `close`, `volume` and DRAWN; None means not known.
+    """The last trusted bars, oldest first: `date`, `open`, `high`, `low`, `close`, `volume` and DRAWN.
 
-    Prices are adjusted for splits and dividends, like the prices of the analyses. Without prices, the columns are
-    empty. Imports pandas, unless the process has done so before.
+    None means not known. Prices are adjusted for splits and dividends, like the prices of the analyses, and in the
+    major unit of the currency, like the prices on pages. Without prices, the columns are empty. Imports pandas, unless
+    the process has done so before.
     """
     columns = ("date", "open", "high", "low", "close", "adj_close", "volume")
-    newest_first = list(stock.bars.order_by("-date").values_list(*columns)[: HISTORY_BARS + SETTLING_BARS])
+    newest_first = list(stock.bars.trusted().order_by("-date").values_list(*columns)[: HISTORY_BARS + SETTLING_BARS])
     bars = {row[0]: row for row in newest_first}
     if not bars:
         return {name: [] for name in ("date", "open", "high", "low", "close", "volume", *DRAWN)}
@@ -28,16 +31,17 @@ def chart(stock: Stock) -> dict[str, list[Any]]:
     dates, _, high, low, close, adj_close, _ = zip(*reversed(newest_first), strict=True)
     frame = library.series(library.Prices(dates, high, low, close, adj_close)).tail(HISTORY_BARS)
     days = [moment.date() for moment in frame.index]
-    factors = [_ratio(adjusted, bars[day][4]) for day, adjusted in zip(days, frame["close"], strict=True)]
+    parts = major_unit(stock.currency).parts
+    factors = [_ratio(adjusted, bars[day][4]) / parts for day, adjusted in zip(days, frame["close"], strict=True)]
     return {
         "date": [day.isoformat() for day in days],
         **{
             name: _rounded(_times(bars[day][place], factor) for day, factor in zip(days, factors, strict=True))
             for place, name in ((1, "open"), (2, "high"), (3, "low"))
         },
-        "close": _rounded(frame["close"]),
+        "close": _rounded(frame["close"] / parts),
         "volume": [bars[day][6] for day in days],
-        **{name: _rounded(frame[name]) for name in DRAWN},
+        **{name: _rounded(frame[name] if name in _WITHOUT_UNIT else frame[name] / parts) for name in DRAWN},
     }
 
 
