@@ -195,6 +195,10 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
+PASSWORD_HASHERS = [
+    "stockqueue.password_hash.Argon2",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",  # of earlier versions; each is replaced at the next login
+]
 AUTHENTICATION_BACKENDS = ["operations.security.lockout.LockoutBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_HANDLER = "operations.security.lockout.LockoutHandler"
 AXES_CLIENT_IP_CALLABLE = "operations.security.lockout.client_address"

@@ -28,6 +28,7 @@ from portfolio.models import Holding, Portfolio
 from stockqueue.config import load_config
 from stockqueue.config.addresses import MqttAddress
 from stockqueue.config.llm_address import LlmServer
+from stockqueue.settings import PASSWORD_HASHERS
 from tasks.delivery import broker as celery_broker
 from tasks.delivery import direct
 from tasks.models import Job
@@ -83,6 +84,12 @@ def quick_logins(settings: Any) -> None:
     """The real hash takes a quarter of a second for each user and login; so does a list of all static files."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.WHITENOISE_AUTOREFRESH = True  # looks for a file when the file is asked for
+
+
+@pytest.fixture
+def real_hashes(quick_logins: None, settings: Any) -> None:
+    """Passwords are stored as the web server stores them."""
+    settings.PASSWORD_HASHERS = PASSWORD_HASHERS
 
 
 @pytest.fixture(autouse=True)

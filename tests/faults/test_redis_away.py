@@ -4,7 +4,6 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from django.conf import global_settings
 from redis import Redis
 
 from operations.local.child_processes import wait_until
@@ -131,9 +130,8 @@ def test_workers_recover_from_a_half_open_redis_within_a_minute(new_redis, point
 
 @pytest.mark.parametrize("used", [False, True], ids=["before it was used", "after it was used"])
 def test_a_login_while_redis_is_stopped_is_quick_and_its_jobs_are_done(
-    user, hold, new_redis, point_to, yahoo, settings, direct_processing, used
+    user, hold, new_redis, point_to, yahoo, real_hashes, direct_processing, used
 ):
-    settings.PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS
     user.set_password("secret")
     user.save()
     symbols = [f"S{number}" for number in range(10)]

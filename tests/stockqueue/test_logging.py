@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import requests
-from django.conf import global_settings
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
@@ -131,7 +130,7 @@ def test_a_log_that_cannot_be_written_is_told_at_the_start_and_does_not_stop_it(
 
 @pytest.mark.django_db(transaction=True)
 def test_web_worker_bridge_and_beat_write_their_lines_where_they_belong(
-    user, hold, yahoo, start, new_redis, mosquitto_server, tmp_path, settings
+    user, hold, yahoo, start, new_redis, mosquitto_server, tmp_path, settings, real_hashes
 ):
     hold(user, "AAPL")
     yahoo.serve("AAPL")
@@ -144,7 +143,6 @@ def test_web_worker_bridge_and_beat_write_their_lines_where_they_belong(
     http = free_port()
     web = plan(http_port=http, mqtt=settings.MQTT).programs["web"][1:]
     site = f"http://127.0.0.1:{http}"
-    settings.PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS  # those that the web server knows
     user.set_password("secret")
     user.save()
     beat = ("-m", "celery", "-A", "stockqueue", "beat", "--pidfile", "", "--loglevel", "DEBUG")

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from django.conf import global_settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
@@ -33,11 +32,10 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def demo_users(settings) -> None:
+def demo_users(settings, real_hashes) -> None:
     settings.DEBUG = True
     call_command("loaddata", "demo", verbosity=0)
     settings.DEBUG = False
-    settings.PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS
 
 
 REFUSED = (
