@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
+from django.utils import timezone
 
 from market.jobs.kinds import place_of
 from market.sources import limiting
@@ -27,7 +28,7 @@ def share_of(queue: str, priority: int) -> float:
 
 def _find(kind: str, queue: Job.Queue) -> Callable[[int], Left] | None:
     """What the sources of a kind of data allow together, by priority; None without a limit."""
-    usages = usages_of(limiting(kind))
+    usages = usages_of(limiting(kind), timezone.now())
     return partial(_left, usages, queue) if usages else None
 
 

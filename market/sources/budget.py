@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -80,7 +80,7 @@ class Budget:
             state = _lock(self._source)
             self._refusals = state.refusals
             SourceUse.objects.filter(source=self._source, granted_at__lte=state.now - WINDOW).delete()
-            (usage,) = usages_of([self._source])
+            (usage,) = usages_of([self._source], state.now)
             left = usage.left_of(share)
             if not left:
                 raise SourceBusy(usage.explain(share), usage.free_at(share), usage.cause)
@@ -110,9 +110,10 @@ def allowed_in(limit: int, share: float) -> int:
 
 @dataclass(frozen=True)
 class Usage:
-    """The requests granted to a source in the last minute, and the end of its pause; None without a pause."""
+    """The requests granted to a source in the minute before `at`, and the end of its pause; None without a pause."""
 
     source: str
+    at: datetime
     limit: int
     used: int
     pause_until: datetime | None
@@ -143,7 +144,9 @@ class Usage:
         if self.pause_until:
             return self.pause_until
         allowed = self.allowed(share)
-        return _when_free(self.source, self.used - allowed + _worth_waiting_for(allowed))
+        wanted = self.used - allowed + _worth_waiting_for(allowed)
+        grants = _recent_grants([self.source], self.at).order_by("granted_at")
+        return _when_free(grants.values_list("granted_at", "requests"), wanted, self.at)
 
     def explain(self, share: float) -> str:
         """Why nothing is left of a share, and until when."""
@@ -155,14 +158,14 @@ class Usage:
 
 def usage_of(source: str) -> Usage:
     """The current use of a source's budget."""
-    return usages_of([source])[0]
+    return usages_of([source], timezone.now())[0]
 
 
-def usages_of(sources: Sequence[str]) -> list[Usage]:
-    """The current use of the budgets of sources, by the database's time, with one query."""
-    paused = SourceState.objects.filter(pk__in=sources, cooldown_until__gt=Now()).order_by()
+def usages_of(sources: Sequence[str], now: datetime) -> list[Usage]:
+    """The use of the budgets of sources, with one query."""
+    paused = SourceState.objects.filter(pk__in=sources, cooldown_until__gt=now).order_by()
     pauses = paused.values_list("source", "cooldown_until", Value(0))
-    granted = _recent_grants(sources).values("source").annotate(sum=Sum("requests"))
+    granted = _recent_grants(sources, now).values("source").annotate(sum=Sum("requests"))
     grants = granted.values_list("source", Value(None, DateTimeField()), "sum")
     until: dict[str, datetime] = {}
     used: Counter[str] = Counter()
@@ -170,11 +173,11 @@ def usages_of(sources: Sequence[str]) -> list[Usage]:
         used[source] += requests
         if end is not None:
             until[source] = end
-    return [Usage(source, limit_of(source), used[source], until.get(source)) for source in sources]
+    return [Usage(source, now, limit_of(source), used[source], until.get(source)) for source in sources]
 
 
-def _recent_grants(sources: Sequence[str]) -> QuerySet[SourceUse]:
-    return SourceUse.objects.filter(source__in=sources, granted_at__gt=Now() - WINDOW).order_by()
+def _recent_grants(sources: Sequence[str], now: datetime) -> QuerySet[SourceUse]:
+    return SourceUse.objects.filter(source__in=sources, granted_at__gt=now - WINDOW).order_by()
 
 
 def _lock(source: str) -> Any:
@@ -192,10 +195,10 @@ def _worth_waiting_for(allowed: int) -> int:
     return max(1, min(allowed, max(2, allowed // 4)))
 
 
-def _when_free(source: str, wanted: int) -> datetime:
+def _when_free(grants: Iterable[tuple[datetime, int]], wanted: int, now: datetime) -> datetime:
     """When the grants that end first free the wanted number of requests."""
-    end = timezone.now()
-    for granted_at, requests in _recent_grants([source]).order_by("granted_at").values_list("granted_at", "requests"):
+    end = now
+    for granted_at, requests in grants:
         end = granted_at + WINDOW
         wanted -= requests
         if wanted <= 0:
