@@ -339,7 +339,7 @@ def test_many_rows_take_as_many_queries_as_few(user, django_assert_num_queries):
     with django_assert_num_queries(8):
         import_statement(statement(20), user)
     with django_assert_num_queries(8):
-        import_statement(statement(2_000), user)
+        import_statement(statement(1_500), user)
     import_statement(statement(5_000), user)
     assert Holding.objects.count() == 5_000
 
