@@ -8,6 +8,12 @@ from django.utils import timezone
 from mqtt_bridge.wakeup import wake_bridge
 from tasks.models import UNPUBLISHED, Job, JobEvent, JobRequest
 
+_NEEDED = (
+    *("seq", "event", "payload", "created_at"),
+    *(f"job__{name}" for name in ("job_type", "subtype", "user_id", "symbol", "created_at", "parameters", "trigger")),
+)
+"""The fields that messages need; reading all fields takes longer than building the messages."""
+
 
 def waiting(limit: int) -> list[JobEvent]:
     """The oldest unpublished events, each with its job and the job's requesters by login.
@@ -19,9 +25,10 @@ def waiting(limit: int) -> list[JobEvent]:
 
 
 def with_logins(events: "QuerySet[JobEvent]") -> "QuerySet[JobEvent]":
-    """The events with their jobs, and with the requests that `login_users` needs."""
+    """The events with the fields that messages need, and with the requests that `login_users` needs."""
     logins = JobRequest.objects.filter(trigger=Job.Trigger.USER_LOGIN).exclude(user=None)
-    return events.select_related("job").prefetch_related(Prefetch("job__requests", logins, "login_requests"))
+    needed = events.select_related("job").only(*_NEEDED)
+    return needed.prefetch_related(Prefetch("job__requests", logins, "login_requests"))
 
 
 def login_users(event: JobEvent) -> list[int]:

@@ -52,7 +52,7 @@ def message(template: str, payload: bytes, *, qos: int = 1, retain: bool = False
 
 def as_level(text: str) -> str:
     """`text` as a topic level: `_` replaces forbidden characters. For names that the payload repeats unchanged."""
-    return "".join("_" if _may_not_be_in_a_level(character) else character for character in text)
+    return "".join(character if _may_be_in_a_level(character) else "_" for character in text)
 
 
 def _targets(event: JobEvent, job: Job, login_user_ids: list[int]) -> Iterator[Target]:
@@ -72,16 +72,16 @@ def _targets(event: JobEvent, job: Job, login_user_ids: list[int]) -> Iterator[T
         yield _target("job_failed", job_id=str(job.pk))
 
 
-def _may_not_be_in_a_level(character: str) -> bool:
+def _may_be_in_a_level(text: str) -> bool:
     # mosquitto closes the connection for control characters and for code points that are not characters.
-    return character in "/+#" or not character.isprintable()
+    return text.isprintable() and not any(sign in text for sign in "/+#")
 
 
 def _target(template: str, *, qos: int = 1, **values: str) -> Target:
     topic: str = getattr(settings.JOB_PROCESSOR.queue.mqtt.topics, template)
     for name, value in values.items():
         placeholder = "{" + name + "}"
-        if placeholder in topic and (not value or any(map(_may_not_be_in_a_level, value))):
+        if placeholder in topic and not (value and _may_be_in_a_level(value)):
             raise InvalidTopic(f"{template}: {value!r} cannot be a level of a topic")
         topic = topic.replace(placeholder, value)
     if len(topic.encode()) > LONGEST_TOPIC or topic.startswith("$"):
