@@ -196,9 +196,9 @@ def _due(queue: str) -> QuerySet[Job]:
 
 
 def _not_begun(queue: str) -> QuerySet[Job, tuple[str, int]]:
-    """The numbers by cohort of admitted limited jobs that have still to send their requests: those that no worker has
-    started yet, and those that have just started.
+    """The numbers by cohort of admitted limited jobs that may still have to send their requests.
 
+    No worker has started these jobs yet, or a worker has started them within BEGINNING.
     Jobs of the foreground queue do not leave requests to other queues. Between other queues, a request is kept only
     for a while: a queue without a worker must not stop the rest.
     """
