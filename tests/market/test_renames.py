@@ -95,7 +95,9 @@ def test_a_search_without_an_answer_changes_nothing_else_and_is_made_at_the_next
     assert searches(yahoo) == before  # once a week
 
 
-def test_a_stock_that_its_source_knows_and_has_no_prices_of_is_searched_for_after_a_month(travel, yahoo):
+def test_a_stock_that_its_source_knows_and_has_no_prices_of_is_searched_for_after_a_month(
+    travel, yahoo, admin_client, admin_user
+):
     serve(yahoo, "BK", "Example Bank")
     serve(yahoo, "BNY", "Example Bank")
     last = travel("2026-10-14 21:30").date()
@@ -108,6 +110,9 @@ def test_a_stock_that_its_source_knows_and_has_no_prices_of_is_searched_for_afte
         fetch("BK")
         stock = Stock.objects.get(symbol="BK")
         assert (stock.status, stock.renamed_to) == ("active", new)
+    portfolio = Portfolio.objects.create(user=admin_user, name="Main")
+    Holding.objects.create(portfolio=portfolio, stock=stock, shares=2, buy_price=1)
+    assert "perhaps renamed to BNY" in admin_client.get("/").content.decode()
 
 
 def test_a_renamed_stock_keeps_its_bars_and_holdings_and_goes_on_under_the_new_symbol(
