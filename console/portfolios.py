@@ -30,9 +30,10 @@ from market.models import Stock
 from market.symbols import InvalidSymbol, parse_symbol
 from portfolio.exports import export_portfolios, export_values
 from portfolio.fetching import fetch_portfolios
-from portfolio.imports import Imported, import_statement
+from portfolio.files.reading import read_file
+from portfolio.files.refused import ImportRefused
+from portfolio.imports import ImportedFile, import_file, plan_import
 from portfolio.models import Holding, Portfolio, PortfolioPriority
-from portfolio.statement_file import ImportRefused, read_statement
 from portfolio.tracking import WORDS, look_up
 from stockqueue.signed_in import signed_in
 
@@ -100,25 +101,24 @@ class PortfolioAdmin(ModelAdmin):
         else:
             return self._ask_for_file(request, form)
         try:
-            statement = read_statement(upload.content)
+            content = read_file(upload.content)
+            planned = plan_import(content, upload.user, upload.portfolio)
         except ImportRefused as refused:
             return self._ask_for_file(request, form, upload.file_name, refused.problems)
-        with transaction.atomic():
-            imported = import_statement(statement, upload.user, upload.portfolio)
-            missing = _missing_permissions(user, imported)
-            is_as_confirmed = confirmed == fingerprint(imported)
-            if missing or not is_as_confirmed or not imported.changes_something:
+        missing = _missing_permissions(user, planned)
+        if confirmed and planned.changes_something and not missing:
+            with transaction.atomic():
+                imported = import_file(content, upload.user, upload.portfolio)
+                if confirmed == fingerprint(imported):
+                    self._log_import(user, upload, imported)
+                    done = f"Imported {upload.file_name} into {upload.describe(imported)}: {imported}."
+                    self.message_user(request, done, messages.SUCCESS)
+                    # A portfolio's own page is slow after an import of thousands of holdings.
+                    return redirect("admin:portfolio_portfolio_changelist")
                 transaction.set_rollback(True)
-            else:
-                self._log_import(user, upload, imported)
-                done = f"Imported {upload.file_name} into {upload.portfolio} of {upload.user}: {imported}."
-                self.message_user(request, done, messages.SUCCESS)
-                # A portfolio's own page is slow after an import of thousands of holdings.
-                return redirect("admin:portfolio_portfolio_changelist")
-        if confirmed and not is_as_confirmed and imported.changes_something:
             changed = "The portfolio has changed since the preview, and nothing was imported. This is the new preview."
             self.message_user(request, changed, messages.WARNING)
-        return self._preview(request, upload, imported, missing)
+        return self._preview(request, upload, planned, missing)
 
     def _ask_for_file(
         self, request: HttpRequest, form: UploadForm, file_name: str = "", problems: Sequence[str] = ()
@@ -136,43 +136,37 @@ class PortfolioAdmin(ModelAdmin):
         return TemplateResponse(request, "admin/portfolio/portfolio/import.html", context)
 
     def _preview(
-        self, request: HttpRequest, upload: Upload, imported: Imported, missing: Sequence[str]
+        self, request: HttpRequest, upload: Upload, planned: ImportedFile, missing: Sequence[str]
     ) -> HttpResponse:
         user = signed_in(request)
-        groups: tuple[tuple[str, Sequence[str]], ...] = (
-            ("Notes", imported.statement.notes),
-            ("To be added", imported.added),
-            ("To be changed", imported.changed),
-            ("To be removed", imported.removed),
-            ("Unchanged", imported.unchanged),
-        )
+        several = len(planned.portfolios) > 1
+        groups = [_group("Notes", planned.content.notes)]
+        for one in planned.portfolios:
+            where = f" in {one.portfolio}" if several else ""
+            groups += [
+                _group(f"To be added{where}", one.added),
+                _group(f"To be changed{where}", one.changed),
+                _group(f"To be removed{where}", one.removed),
+                _group(f"Unchanged{where}", one.unchanged, is_open=False),
+            ]
         context = {
             **self.admin_site.each_context(request),
             "title": "Preview of an import",
             "opts": self.opts,
             "upload": upload,
-            "imported": imported,
-            "groups": [
-                {
-                    "name": name,
-                    "count": len(lines),
-                    "lines": lines[:LINES_SHOWN],
-                    "more": len(lines[LINES_SHOWN:]),
-                    "is_open": lines is not imported.unchanged,
-                }
-                for name, lines in groups
-                if lines
-            ],
+            "imported": planned,
+            "groups": [group for group in groups if group["count"]],
             "missing": missing,
-            "sealed": "" if missing or not imported.changes_something else seal(upload, imported, user),
+            "sealed": "" if missing or not planned.changes_something else seal(upload, planned, user),
         }
         return TemplateResponse(request, "admin/portfolio/portfolio/import_preview.html", context)
 
-    def _log_import(self, editor: User, upload: Upload, imported: Imported) -> None:
-        portfolio = Portfolio.objects.get(user=upload.user, name=upload.portfolio)
-        flag = ADDITION if imported.new_portfolio else CHANGE
-        what = f"Imported {upload.file_name} ({imported.statement}): {imported}."
-        LogEntry.objects.log_actions(editor.pk, [portfolio], flag, what)
+    def _log_import(self, editor: User, upload: Upload, imported: ImportedFile) -> None:
+        for one in imported.portfolios:
+            portfolio = Portfolio.objects.get(user=upload.user, name=one.portfolio)
+            flag = ADDITION if one.is_new else CHANGE
+            what = f"Imported {upload.file_name} ({imported.content}): {imported.describe(one)}."
+            LogEntry.objects.log_actions(editor.pk, [portfolio], flag, what)
 
     def has_fetch_permission(self, request: HttpRequest) -> bool:
         return may_fetch_portfolios(request)
@@ -199,6 +193,12 @@ class HoldingAdmin(ModelAdmin):
     @admin.action(description="Export with values", permissions=["view"])
     def export_with_values(self, request: HttpRequest, holdings: QuerySet[Holding]) -> HttpResponse:
         return _download("holdings.csv", export_values(holdings))
+
+
+def _group(name: str, lines: Sequence[str], *, is_open: bool = True) -> dict[str, Any]:
+    """A kind of changes on the preview's page, cut to LINES_SHOWN."""
+    shown, more = lines[:LINES_SHOWN], len(lines[LINES_SHOWN:])
+    return {"name": name, "count": len(lines), "lines": shown, "more": more, "is_open": is_open}
 
 
 class TrackedList(ChangeList):
@@ -283,11 +283,11 @@ def _may_see_holdings(request: HttpRequest) -> bool:
     return bool(admin.site.get_model_admin(Holding).has_view_permission(request))
 
 
-def _missing_permissions(editor: User, imported: Imported) -> list[str]:
+def _missing_permissions(editor: User, imported: ImportedFile) -> list[str]:
     """The import's changes that its editor has no permission for, each with the permission."""
     needs = (
         ("add new stocks", "market.add_stock", imported.new_stocks),
-        ("remove holdings", "portfolio.delete_holding", imported.removed),
+        ("remove holdings", "portfolio.delete_holding", any(one.removed for one in imported.portfolios)),
     )
     return [f"{what} ({name})" for what, name, affected in needs if affected and not editor.has_perm(name)]
 

@@ -16,7 +16,7 @@ from console.jobs.groups import follow, may_request_jobs
 from console.kit.selection import selected_rows
 from market.jobs.names import describe_analysis, describe_backfill, describe_fetch, name_stocks
 from market.jobs.requests import request_analyses, request_fetches
-from market.models import Analysis, Stock
+from market.models import Analysis, SecurityNumber, Stock
 from market.renames import NotRenamed, rename
 from stockqueue.signed_in import signed_in
 from tasks.models import Job
@@ -107,3 +107,11 @@ class StockAdmin(ModelAdmin):
 
     def has_fetch_permission(self, request: HttpRequest) -> bool:
         return may_request_jobs(request.user)
+
+
+@admin.register(SecurityNumber)
+class SecurityNumberAdmin(ModelAdmin):
+    """The symbols of securities' numbers, for imports of portfolios."""
+
+    list_display = ("number", "symbol")
+    search_fields = ("number", "symbol")

@@ -17,7 +17,7 @@ from django.core import signing
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextInputWidget
 
 from console.kit.widgets import KeySelect
-from portfolio.imports import PORTFOLIO, Imported
+from portfolio.imports import PORTFOLIO, ImportedFile
 from portfolio.models import Portfolio
 
 LARGEST_UPLOAD = 1_800_000
@@ -30,12 +30,16 @@ _SALT = "portfolio.uploads"
 
 @dataclass(frozen=True)
 class Upload:
-    """A file, and the portfolio for its import."""
+    """A file, and the portfolio for its import; without a name, the file's accounts name the portfolios."""
 
     user: User
     portfolio: str
     file_name: str
     content: bytes
+
+    def describe(self, imported: ImportedFile) -> str:
+        """`Main of demo`."""
+        return f"{' and '.join(one.portfolio for one in imported.portfolios)} of {self.user}"
 
 
 class UploadForm(forms.Form):
@@ -46,15 +50,16 @@ class UploadForm(forms.Form):
     )
     portfolio = forms.CharField(
         max_length=Portfolio._meta.get_field("name").max_length,
-        initial=PORTFOLIO,
+        required=False,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Name of the portfolio; created if the user has none with this name.",
+        help_text="Name of the portfolio; created if the user has none with this name. Empty: "
+        f"{PORTFOLIO}, or a portfolio for each account of the file.",
     )
     file = forms.FileField(
-        label="CSV file",
-        widget=UnfoldAdminFileFieldWidget({"accept": ".csv,text/csv,text/plain"}),
-        help_text="The predecessor's chatgpt_portfolio_update.csv or chatgpt_trade_log.csv, which replaces all "
-        "holdings; or symbol,shares,buy_price, which adds and changes holdings. The column names select the format.",
+        widget=UnfoldAdminFileFieldWidget({"accept": ".csv,.txt,.xlsx,text/csv,text/plain"}),
+        help_text="Positions or transactions as a broker or another program exports them (CSV or .xlsx), or a list "
+        "with symbol, shares and buy_price: adds and changes holdings. The predecessor's chatgpt_portfolio_update.csv "
+        "or chatgpt_trade_log.csv replaces all holdings. The names of the columns select the format.",
     )
 
     def clean_file(self) -> Any:
@@ -72,7 +77,7 @@ class UploadForm(forms.Form):
         return Upload(given["user"], given["portfolio"], given["file"].name, given["file"].read())
 
 
-def seal(upload: Upload, preview: Imported, editor: User) -> str:
+def seal(upload: Upload, preview: ImportedFile, editor: User) -> str:
     """Sign the upload and its preview as a text that `editor` sends back with the confirmation."""
     parts = {
         "user": upload.user.pk,
@@ -99,7 +104,7 @@ def unseal(sealed: str, editor: User) -> tuple[Upload, str]:
     return Upload(user, parts["portfolio"], parts["file_name"], content), parts["preview"]
 
 
-def fingerprint(imported: Imported) -> str:
-    """A text that differs for any import with other changes to the portfolio."""
-    done = [imported.new_portfolio, imported.added, imported.changed, imported.removed]
+def fingerprint(imported: ImportedFile) -> str:
+    """A text that differs for any import with other changes to the portfolios."""
+    done = [[one.portfolio, one.is_new, one.added, one.changed, one.removed] for one in imported.portfolios]
     return hashlib.sha256(json.dumps(done).encode()).hexdigest()

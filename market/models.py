@@ -98,6 +98,19 @@ ABSURD_PRICE = 1e15
 LARGEST_VOLUME = models.BigIntegerField.MAX_BIGINT
 
 
+class SecurityNumber(models.Model):
+    """The symbol of a security's number, as a person has assigned it, for imports of portfolios."""
+
+    number = models.CharField(max_length=20, unique=True, help_text="ISIN, CUSIP or WKN.")
+    symbol = SymbolField()
+
+    class Meta:
+        ordering = ["number"]
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.symbol}"
+
+
 class PriceBarQuerySet(models.QuerySet["PriceBar"]):
     """Queries for bars."""
 

@@ -204,6 +204,8 @@ class PortfolioSettings(Section):
     """Files that import_portfolio reads if no file is named, each as csv_file: path."""
     freshness_schedule: FreshnessSchedule | None = None
     """Limits of freshness by session; null: data_staleness_threshold applies at all times."""
+    max_positions: Annotated[int, Field(ge=1, le=100_000)] = 5_000
+    """Maximum number of positions in a file that is imported."""
     refresh_cooldown: Delay = 60.0
     """Seconds before an owner can refresh the prices of the same stock again; 0: no limit."""
     priority_factors: PriorityFactors = PriorityFactors()

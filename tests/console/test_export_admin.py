@@ -12,9 +12,9 @@ from django.test import Client
 from django.urls import reverse
 
 from market.models import PriceBar, Stock
-from portfolio.imports import import_statement
+from portfolio.files.reading import read_file
+from portfolio.imports import import_file
 from portfolio.models import Holding, Portfolio
-from portfolio.statement_file import read_statement
 from tests.support.import_page import LIST, PLAIN, confirm, text, upload
 
 pytestmark = pytest.mark.django_db
@@ -31,7 +31,7 @@ def table(content: bytes) -> list[list[str]]:
 
 def test_what_was_exported_can_be_imported_again(admin_client, user, django_user_model):
     given = PLAIN + "^GSPC,0.00000001,0\nBRK-B,1000000000000,999999999999.99999999\nEURUSD=X,100,1.05\nM&M.NS,7.5,30\n"
-    import_statement(read_statement(given.encode()), user)
+    import_file(read_file(given.encode()), user)
     answer = export(admin_client, "export_as_csv", Portfolio.objects.get())
     assert answer["Content-Type"] == "text/csv; charset=utf-8"
     assert f'filename="{user.username}-Main-{Portfolio.objects.get().pk}.csv"' in answer["Content-Disposition"]
@@ -47,7 +47,7 @@ def test_what_was_exported_can_be_imported_again(admin_client, user, django_user
 
 
 def test_an_unknown_buy_price_is_empty_in_exports_and_unknown_again_after_an_import(admin_client, user):
-    import_statement(read_statement((PLAIN + "AAPL,10,\n").encode()), user)
+    import_file(read_file((PLAIN + "AAPL,10,\n").encode()), user)
     PriceBar.objects.create(stock=Stock.objects.get(), date=date(2026, 11, 20), close=1.5)
     plain = export(admin_client, "export_as_csv", Portfolio.objects.get()).content
     assert table(plain) == [["symbol", "shares", "buy_price"], ["AAPL", "10", ""]]
@@ -57,7 +57,7 @@ def test_an_unknown_buy_price_is_empty_in_exports_and_unknown_again_after_an_imp
 
 
 def test_numbers_stay_numbers_and_symbols_are_sorted(admin_client, user):
-    import_statement(read_statement((PLAIN + "MSFT,1000.50,2\nAAPL,1e3,0\n").encode()), user)
+    import_file(read_file((PLAIN + "MSFT,1000.50,2\nAAPL,1e3,0\n").encode()), user)
     answer = export(admin_client, "export_as_csv", Portfolio.objects.get())
     assert table(answer.content) == [["symbol", "shares", "buy_price"], ["AAPL", "1000", "0"], ["MSFT", "1000.5", "2"]]
 
