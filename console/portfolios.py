@@ -23,7 +23,7 @@ from unfold.views import ChangeList
 
 from console.jobs.groups import follow, may_request_jobs
 from console.portfolio_filters import DataFilter
-from console.uploads import Upload, UploadForm, fingerprint, seal, unseal
+from console.upload_form import UploadForm
 from market.freshness import FRESH, NEVER, PARKED, STALE
 from market.jobs.names import describe_fetch
 from market.models import Stock
@@ -32,7 +32,9 @@ from portfolio.exports import export_portfolios, export_values
 from portfolio.fetching import fetch_portfolios
 from portfolio.files.reading import read_file
 from portfolio.files.refused import ImportRefused
-from portfolio.imports import ImportedFile, import_file, plan_import
+from portfolio.imports.changes import ImportedFile, import_file, plan_import
+from portfolio.imports.preview import change_groups
+from portfolio.imports.uploads import Upload, fingerprint, seal, unseal
 from portfolio.models import Holding, Portfolio, PortfolioPriority
 from portfolio.tracking import WORDS, look_up
 from stockqueue.signed_in import signed_in
@@ -97,7 +99,7 @@ class PortfolioAdmin(ModelAdmin):
                 return redirect("admin:portfolio_portfolio_import_file")
             form = UploadForm(initial={"user": upload.user, "portfolio": upload.portfolio})
         elif form.is_valid():
-            upload = form.upload()
+            upload = form.uploaded()
         else:
             return self._ask_for_file(request, form)
         try:
@@ -139,23 +141,13 @@ class PortfolioAdmin(ModelAdmin):
         self, request: HttpRequest, upload: Upload, planned: ImportedFile, missing: Sequence[str]
     ) -> HttpResponse:
         user = signed_in(request)
-        several = len(planned.portfolios) > 1
-        groups = [_group("Notes", planned.content.notes)]
-        for one in planned.portfolios:
-            where = f" in {one.portfolio}" if several else ""
-            groups += [
-                _group(f"To be added{where}", one.added),
-                _group(f"To be changed{where}", one.changed),
-                _group(f"To be removed{where}", one.removed),
-                _group(f"Unchanged{where}", one.unchanged, is_open=False),
-            ]
         context = {
             **self.admin_site.each_context(request),
             "title": "Preview of an import",
             "opts": self.opts,
             "upload": upload,
             "imported": planned,
-            "groups": [group for group in groups if group["count"]],
+            "groups": change_groups(planned, LINES_SHOWN),
             "missing": missing,
             "sealed": "" if missing or not planned.changes_something else seal(upload, planned, user),
         }
@@ -193,12 +185,6 @@ class HoldingAdmin(ModelAdmin):
     @admin.action(description="Export with values", permissions=["view"])
     def export_with_values(self, request: HttpRequest, holdings: QuerySet[Holding]) -> HttpResponse:
         return _download("holdings.csv", export_values(holdings))
-
-
-def _group(name: str, lines: Sequence[str], *, is_open: bool = True) -> dict[str, Any]:
-    """A kind of changes on the preview's page, cut to LINES_SHOWN."""
-    shown, more = lines[:LINES_SHOWN], len(lines[LINES_SHOWN:])
-    return {"name": name, "count": len(lines), "lines": shown, "more": more, "is_open": is_open}
 
 
 class TrackedList(ChangeList):

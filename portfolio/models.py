@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from market.models import Analysis, Stock
+from market.symbols import SymbolField
 
 
 class PortfolioManager(models.Manager["Portfolio"]):
@@ -75,6 +76,43 @@ class Holding(models.Model):
 
     def natural_key(self) -> tuple[str, str, str]:
         return (*self.portfolio.natural_key(), self.stock.symbol)
+
+
+class AssignedSymbol(models.Model):
+    """The symbol that a user has given for an ISIN, another number or a name in a file, for later files."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="assigned_symbols")
+    number = models.CharField(max_length=200)
+    symbol = SymbolField()
+
+    class Meta:
+        default_permissions = ()
+        ordering = ["user", "number"]
+        constraints = [models.UniqueConstraint(fields=["user", "number"], name="one_symbol_a_number")]
+
+    def __str__(self) -> str:
+        return f"{self.user} {self.number} {self.symbol}"
+
+
+class AssignedColumns(models.Model):
+    """The meaning that a user has given to the columns of a file, for later files with the same header.
+
+    `names`: the cells of the header. `columns`: the place of each column, by its name in `files.columns.Column`.
+    `digest`: of the names.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="assigned_columns")
+    digest = models.CharField(max_length=64)
+    names = models.JSONField()
+    columns = models.JSONField()
+
+    class Meta:
+        default_permissions = ()
+        ordering = ["user", "digest"]
+        constraints = [models.UniqueConstraint(fields=["user", "digest"], name="one_meaning_a_header")]
+
+    def __str__(self) -> str:
+        return f"{self.user} {', '.join(self.names)}"
 
 
 FIRST_SCORE = 100

@@ -1,10 +1,12 @@
 from django.urls import path
 
 from portfolio import stock_views, views
+from portfolio.imports.views import import_page
 
 urlpatterns = [
     path("", views.portfolio, name="portfolio"),
     path("holdings/", views.holdings, name="holdings"),
+    path("portfolios/import/", import_page, name="import"),
     path("refresh/", views.refresh, name="refresh"),
     path("stocks/<str:symbol>/", stock_views.stock, name="stock"),
     path("stocks/<str:symbol>/figures/", stock_views.stock_figures, name="stock_figures"),

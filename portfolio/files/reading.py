@@ -4,7 +4,7 @@ The lines of cells (`grid`) have tables, known by the names of their columns (`t
 positions or transactions. Positions count first: transactions add only a cost that the positions lack.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from django.conf import settings
@@ -17,7 +17,7 @@ from portfolio.files.predecessor import is_states, is_trade_log, read_states
 from portfolio.files.refused import ImportRefused
 from portfolio.files.rows import Lines, Row
 from portfolio.files.table_rows import rows_of
-from portfolio.files.tables import Table, find_tables, listings_of
+from portfolio.files.tables import Assigned, Table, find_tables, listings_of
 from portfolio.files.trades import Traded, as_trades, read_trades
 
 _CLOSED = frozenset({"date sold", "closed date", "close date", "liquidation date", "sell date", "realized gain loss"})
@@ -25,16 +25,19 @@ _CLOSED = frozenset({"date sold", "closed date", "close date", "liquidation date
 _PAID = (Column.BUY_PRICE, Column.TOTAL_COST, Column.GAIN, Column.PRICE)
 _LINES_OF_HEADER = 60
 """The first lines, among which an unknown header is looked for."""
+_EXAMPLES = 3
 
 
 class UnknownColumns(ImportRefused):
-    """No line names known columns. `header` is the line that most likely names the columns."""
+    """No line names known columns. `header`: the line with the most names; `examples`: the next lines of the file."""
 
-    def __init__(self, header: Line | None) -> None:
-        names = ", ".join(header.filled)[:200] if header else ""
-        line = f"line {header.number}: unknown columns {names!r}" if header else "the file is empty"
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self.header = max(lines[:_LINES_OF_HEADER], key=_count_names, default=None)
+        after = lines.index(self.header) + 1 if self.header else 0
+        self.examples = lines[after : after + _EXAMPLES]
+        names = ", ".join(self.header.filled)[:200] if self.header else ""
+        line = f"line {self.header.number}: unknown columns {names!r}" if self.header else "the file is empty"
         super().__init__(f"{line}; name the columns symbol, shares, buy_price, or as your broker does")
-        self.header = header
 
 
 @dataclass(frozen=True)
@@ -45,15 +48,12 @@ class _Part:
     rows: Sequence[Row]
 
 
-def read_file(content: bytes, assigned: Mapping[str, Column] | None = None) -> FileContent:
-    """Read a file. ImportRefused names every wrong line, and why.
-
-    `assigned`: the meaning of columns that are known by no name, by the folded name.
-    """
+def read_file(content: bytes, assigned: Assigned | None = None) -> FileContent:
+    """Read a file. ImportRefused names every wrong line, and why."""
     grid = read_grid(content)
-    tables = find_tables(grid.lines, assigned)
+    tables = find_tables(grid.lines, assigned or {})
     if not tables:
-        raise UnknownColumns(_likely_header(grid.lines))
+        raise UnknownColumns(grid.lines)
     problems: Lines = []
     parts = _parts(tables, grid, problems)
     if not parts and not problems:
@@ -136,8 +136,5 @@ def _with_costs(positions: Iterable[FilePosition], traded: Traded) -> list[FileP
     ]
 
 
-def _likely_header(lines: Sequence[Line]) -> Line | None:
-    """The first of the lines with the most cells of text."""
-    return max(
-        lines[:_LINES_OF_HEADER], key=lambda line: sum(not cell[0].isdigit() for cell in line.filled), default=None
-    )
+def _count_names(line: Line) -> int:
+    return sum(not cell[0].isdigit() for cell in line.filled)

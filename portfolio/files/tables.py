@@ -23,12 +23,24 @@ class Table:
         return {column: self.header.cell(place) for column, place in self.columns.items()}
 
 
-def find_tables(lines: Iterable[Line], assigned: Mapping[str, Column] | None = None) -> list[Table]:
-    """The tables of a file, in its order. `assigned`: columns by the folded names that a person has assigned."""
+Assigned = Mapping[tuple[str, ...], Mapping[Column, int]]
+"""The places of columns, as a person has assigned them, for each header (`names_in` of its line)."""
+
+
+def names_in(line: Line) -> tuple[str, ...]:
+    """The cells of a line without spaces around them, and without empty cells at the end."""
+    names = [cell.strip() for cell in line.cells]
+    while names and not names[-1]:
+        names.pop()
+    return tuple(names)
+
+
+def find_tables(lines: Iterable[Line], assigned: Assigned) -> list[Table]:
+    """The tables of a file, in its order."""
     tables: list[Table] = []
     titles: list[str] = []
     for line in _without_sections(lines):
-        columns = _columns(line, assigned or {})
+        columns = _columns(line, assigned)
         if columns is not None:
             if tables and _has_same_names(tables[-1].header, line) and not titles:
                 continue
@@ -42,16 +54,15 @@ def find_tables(lines: Iterable[Line], assigned: Mapping[str, Column] | None = N
     return tables
 
 
-def _columns(line: Line, assigned: Mapping[str, Column]) -> dict[Column, int] | None:
+def _columns(line: Line, assigned: Assigned) -> Mapping[Column, int] | None:
     """The columns of a header; None for any other line."""
-    places = {assigned[name]: place for place, cell in enumerate(line.cells) if (name := fold(cell)) in assigned}
-    if places and len(places) == len(assigned):
-        return places
+    if assigned and (columns := assigned.get(names_in(line))):
+        return columns
     return columns_of(line.cells) if is_header(line.cells) else None
 
 
 def _has_same_names(header: Line, line: Line) -> bool:
-    return [fold(cell) for cell in header.cells] == [fold(cell) for cell in line.cells]
+    return names_in(header) == names_in(line)
 
 
 _SECTION_LINES = frozenset({"Header", "Data", "SubTotal", "Total", "Notes"})

@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from market.models import PriceBar, Stock
 from portfolio.files.reading import read_file
-from portfolio.imports import import_file
+from portfolio.imports.changes import import_file
 from portfolio.models import Holding, Portfolio
 from tests.support.import_page import LIST, PLAIN, confirm, text, upload
 

@@ -11,9 +11,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection, transaction
 from django.test import Client
 
-from console.uploads import LARGEST_UPLOAD
 from market.models import Stock
 from operations.local.child_processes import wait_until
+from portfolio.imports.uploads import LARGEST_UPLOAD
 from portfolio.models import Holding, Portfolio
 from tests.support.import_page import LIST, PAGE, PLAIN, confirm, shares, text, upload
 

@@ -14,7 +14,7 @@ from portfolio.files.grid import MOST_LINES
 from portfolio.files.numbers import show_number
 from portfolio.files.reading import read_file
 from portfolio.files.refused import ImportRefused
-from portfolio.imports import import_file, plan_import
+from portfolio.imports.changes import import_file, plan_import
 from portfolio.models import Holding, Portfolio
 
 pytestmark = pytest.mark.django_db

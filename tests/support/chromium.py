@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
@@ -89,3 +90,9 @@ def browse(chromium: Browser, live_server: Any) -> Iterator[Browse]:
 def is_too_wide(page: Page) -> bool:
     """Whether the page has to be scrolled sideways."""
     return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+
+
+def violations(page: Page) -> list[str]:
+    """The rules of accessibility that the page breaks, by axe-core, each with the broken elements."""
+    found = Axe().run(page).response["violations"]
+    return [f"{rule['id']}: {', '.join(node['html'][:120] for node in rule['nodes'])}" for rule in found]

@@ -14,7 +14,7 @@ from market.security_numbers import remember
 from market.symbols import InvalidSymbol, parse_symbol
 from portfolio.files.reading import read_file
 from portfolio.files.refused import MOST_PROBLEMS, ImportRefused
-from portfolio.imports import PORTFOLIO, Imported, ImportedFile, import_file
+from portfolio.imports.changes import PORTFOLIO, Imported, ImportedFile, import_file
 from portfolio.models import Portfolio
 from tasks.management.jobs import ShellCommand, bad_argument
 

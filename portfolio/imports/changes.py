@@ -13,7 +13,7 @@ from market.symbols import number_kind
 from portfolio.files.content import FileContent, FilePosition, add_up_positions
 from portfolio.files.numbers import show_number
 from portfolio.files.refused import ImportRefused
-from portfolio.models import Holding, Portfolio
+from portfolio.models import AssignedSymbol, Holding, Portfolio
 
 PORTFOLIO = "Main"
 """The portfolio of a file about one account, where no name is given."""
@@ -75,7 +75,7 @@ class ImportedFile:
 
 def plan_import(content: FileContent, user: User, name: str = "") -> ImportedFile:
     """The changes that import_file() would make, without writing anything. Raises ImportRefused."""
-    content = resolve(content)
+    content = resolve(content, user)
     portfolios = {portfolio.name: portfolio for portfolio in Portfolio.objects.filter(user=user)}
     return ImportedFile(
         content, [_compare(part, portfolios.get(part.portfolio)).imported for part in _parts(content, name)]
@@ -90,19 +90,29 @@ def import_file(content: FileContent, user: User, name: str = "") -> ImportedFil
     imports into the same portfolio wait for each other. The number of queries does not depend on the number of
     positions (on SQLite, one more for every 4,000).
     """
-    content = resolve(content)
+    content = resolve(content, user)
     with transaction.atomic():
         return ImportedFile(content, [_import(part, user) for part in _parts(content, name)])
 
 
-def resolve(content: FileContent) -> FileContent:
-    """Give the known symbols to positions with a security's number; leave out the others, with a note for each.
+def with_known_symbols(content: FileContent, user: User) -> FileContent:
+    """Give the symbols that are known to positions without a symbol; the user's own symbols come first."""
+    unknown = [position.key for position in content.unresolved]
+    if not unknown:
+        return content
+    own = AssignedSymbol.objects.filter(user=user, number__in=unknown).values_list("number", "symbol")
+    symbols = symbols_of(unknown) | dict(own)
+    known = [replace(one, symbol=one.symbol or symbols.get(one.key, "")) for one in content.positions]
+    return replace(content, positions=known)
+
+
+def resolve(content: FileContent, user: User) -> FileContent:
+    """Give the known symbols to positions without a symbol; leave out the others, with a note for each.
 
     In a file that is the complete portfolio, a line less would be a sale, so such a file is refused: ImportRefused.
     """
-    symbols = symbols_of(position.number for position in content.unresolved)
-    known = [replace(one, symbol=one.symbol or symbols.get(one.number, "")) for one in content.positions]
-    resolved = replace(content, positions=known)
+    resolved = with_known_symbols(content, user)
+    known = resolved.positions
     problems = [_explain_unresolved(one) for one in resolved.unresolved]
     if problems and (content.whole or len(problems) == len(known)):
         raise ImportRefused(*(f"line {line}: {key} {why}" for line, key, why in problems), *content.notes)

@@ -1,4 +1,4 @@
-"""An uploaded portfolio in the admin: a file, its preview, and the confirmed import.
+"""An uploaded file: its preview, and the confirmed import.
 
 The browser keeps the file until the confirmation, because another process or host may answer then. The file is signed
 together with its preview, and read again.
@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from django import forms
-from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core import signing
-from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextInputWidget
 
-from console.kit.widgets import KeySelect
-from portfolio.imports import PORTFOLIO, ImportedFile
+from portfolio.imports.changes import PORTFOLIO, ImportedFile
 from portfolio.models import Portfolio
 
 LARGEST_UPLOAD = 1_800_000
@@ -42,21 +39,19 @@ class Upload:
         return f"{' and '.join(one.portfolio for one in imported.portfolios)} of {self.user}"
 
 
-class UploadForm(forms.Form):
-    user = forms.ModelChoiceField(
-        User.objects.all(),
-        widget=KeySelect(Portfolio._meta.get_field("user"), admin.site),
-        help_text="Owner of the portfolio.",
-    )
+class FileForm(forms.Form):
+    """A file for the portfolios of a user."""
+
+    field_order: tuple[str, ...] = ("file", "portfolio")
+
     portfolio = forms.CharField(
         max_length=Portfolio._meta.get_field("name").max_length,
         required=False,
-        widget=UnfoldAdminTextInputWidget,
-        help_text="Name of the portfolio; created if the user has none with this name. Empty: "
+        help_text="Name of the portfolio; created if there is none with this name. Empty: "
         f"{PORTFOLIO}, or a portfolio for each account of the file.",
     )
     file = forms.FileField(
-        widget=UnfoldAdminFileFieldWidget({"accept": ".csv,.txt,.xlsx,text/csv,text/plain"}),
+        widget=forms.FileInput({"accept": ".csv,.txt,.xlsx,text/csv,text/plain"}),
         help_text="Positions or transactions as a broker or another program exports them (CSV or .xlsx), or a list "
         "with symbol, shares and buy_price: adds and changes holdings. The predecessor's chatgpt_portfolio_update.csv "
         "or chatgpt_trade_log.csv replaces all holdings. The names of the columns select the format.",
@@ -71,20 +66,20 @@ class UploadForm(forms.Form):
             )
         return file
 
-    def upload(self) -> Upload:
+    def upload(self, user: User) -> Upload:
         """The upload of a valid form."""
         given = self.cleaned_data
-        return Upload(given["user"], given["portfolio"], given["file"].name, given["file"].read())
+        return Upload(user, given["portfolio"], given["file"].name, given["file"].read())
 
 
-def seal(upload: Upload, preview: ImportedFile, editor: User) -> str:
-    """Sign the upload and its preview as a text that `editor` sends back with the confirmation."""
+def seal(upload: Upload, preview: ImportedFile | None, editor: User) -> str:
+    """Sign the upload and its preview, if there is one, as a text that `editor` sends back."""
     parts = {
         "user": upload.user.pk,
         "portfolio": upload.portfolio,
         "file_name": upload.file_name,
         "content": base64.b64encode(upload.content).decode(),
-        "preview": fingerprint(preview),
+        "preview": fingerprint(preview) if preview else "",
         "editor": editor.pk,
     }
     return signing.dumps(parts, salt=_SALT, compress=True)

@@ -1,0 +1,149 @@
+"""The owner's import: a file, its preview, and what the file leaves open."""
+
+from collections.abc import Sequence
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
+from django.core.signing import BadSignature
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from market.freshness import NEVER, Freshness
+from market.symbols import InvalidSymbol, parse_symbol
+from portfolio.fetching import fetch_stocks
+from portfolio.files.content import FileContent
+from portfolio.files.reading import UnknownColumns, read_file
+from portfolio.files.refused import ImportRefused
+from portfolio.files.tables import names_in
+from portfolio.holdings import held_stocks
+from portfolio.imports.assigned import CHOICES, NotAssignable, assign_columns, assign_symbols, assigned_columns
+from portfolio.imports.changes import ImportedFile, import_file, plan_import, with_known_symbols
+from portfolio.imports.preview import change_groups
+from portfolio.imports.uploads import FileForm, Upload, fingerprint, seal, unseal
+from stockqueue.signed_in import signed_in
+
+LINES_SHOWN = 200
+"""Lines shown of each kind of change, and of problems; the rest is counted."""
+
+
+@login_required
+@never_cache
+@require_http_methods(["GET", "POST"])
+def import_page(request: HttpRequest) -> HttpResponse:
+    """Ask for a file; show what it changes; change it after the confirmation."""
+    user = signed_in(request)
+    if "sealed" in request.POST:
+        try:
+            upload, confirmed = unseal(request.POST["sealed"], user)
+        except BadSignature:
+            messages.error(request, "The preview is no longer valid; choose the file again.")
+            return redirect("import")
+        return _answer(request, upload, confirmed if "confirm" in request.POST else "")
+    form = FileForm(request.POST or None, request.FILES or None)
+    if form.is_valid():
+        return _answer(request, form.upload(user), "")
+    return render(request, "portfolio/import.html", {"form": form})
+
+
+def _answer(request: HttpRequest, upload: Upload, confirmed: str) -> HttpResponse:
+    """The preview of a file, the question about its columns, its problems, or the import of the confirmed changes."""
+    user = upload.user
+    try:
+        content = read_file(upload.content, assigned_columns(user))
+    except UnknownColumns as unknown:
+        return _assign(request, upload, unknown)
+    except ImportRefused as refused:
+        return _refuse(request, upload, refused.problems)
+    wrong = _keep_symbols(request, user, content)
+    unresolved = with_known_symbols(content, user).unresolved
+    planned: ImportedFile | None = None
+    try:
+        planned = plan_import(content, user, upload.portfolio)
+    except ImportRefused as refused:
+        if not unresolved:  # otherwise the page asks for symbols
+            return _refuse(request, upload, refused.problems)
+    if confirmed and planned and planned.changes_something:
+        if _import(request, upload, content, confirmed):
+            return redirect("portfolio")
+        messages.warning(request, "The portfolio has changed since the preview. This is the new preview.")
+    context = {
+        "upload": upload,
+        "planned": planned,
+        "unresolved": [(one, wrong.get(one.key, "")) for one in unresolved[:LINES_SHOWN]],
+        "groups": change_groups(planned, LINES_SHOWN) if planned else [],
+        "sealed": seal(upload, planned, user),
+    }
+    return render(request, "portfolio/import_preview.html", context)
+
+
+def _import(request: HttpRequest, upload: Upload, content: FileContent, confirmed: str) -> bool:
+    """Import the file if its changes are still the confirmed changes, and fetch the new stocks."""
+    with transaction.atomic():
+        imported = import_file(content, upload.user, upload.portfolio)
+        if confirmed != fingerprint(imported):
+            transaction.set_rollback(True)
+            return False
+        held = held_stocks(upload.user)
+        freshness = Freshness.of(held, timezone.now())
+        if never := [stock for stock in held if freshness.state_of(stock) == NEVER]:
+            fetch_stocks(never, upload.user)
+    messages.success(request, f"Imported {upload.file_name}: {imported}.")
+    return True
+
+
+def _assign(request: HttpRequest, upload: Upload, unknown: UnknownColumns) -> HttpResponse:
+    """Ask for the meaning of the columns, or keep the answer and go on."""
+    if unknown.header is None:
+        return _refuse(request, upload, unknown.problems)
+    names = names_in(unknown.header)
+    chosen = [request.POST.get(f"column-{place}", "") for place in range(len(names))]
+    error = ""
+    if "assign" in request.POST:
+        try:
+            assign_columns(upload.user, names, chosen)
+        except NotAssignable as problem:
+            error = str(problem)
+        else:
+            return _answer(request, upload, "")
+    columns = [
+        {"name": name, "chosen": chosen[place], "examples": [line.cell(place)[:40] for line in unknown.examples]}
+        for place, name in enumerate(names)
+    ]
+    context = {
+        "upload": upload,
+        "columns": columns,
+        "choices": [(choice.name, choice.value) for choice in CHOICES],
+        "error": error,
+        "sealed": seal(upload, None, upload.user),
+    }
+    return render(request, "portfolio/import_columns.html", context)
+
+
+def _refuse(request: HttpRequest, upload: Upload, problems: Sequence[str]) -> HttpResponse:
+    context = {
+        "form": FileForm(initial={"portfolio": upload.portfolio}),
+        "upload": upload,
+        "problems": problems[:LINES_SHOWN],
+        "more": len(problems[LINES_SHOWN:]),
+    }
+    return render(request, "portfolio/import.html", context)
+
+
+def _keep_symbols(request: HttpRequest, user: User, content: FileContent) -> dict[str, str]:
+    """Keep the symbols that the user has typed for numbers in the file. Returns the wrong ones, with the error."""
+    symbols: dict[str, str] = {}
+    wrong: dict[str, str] = {}
+    for key in {position.key for position in content.unresolved}:
+        if text := request.POST.get(f"symbol-{key}", "").strip():
+            try:
+                symbols[key] = parse_symbol(text)
+            except InvalidSymbol as error:
+                wrong[key] = str(error)
+    if symbols:
+        assign_symbols(user, symbols)
+    return wrong
