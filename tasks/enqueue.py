@@ -86,7 +86,8 @@ def enqueue(specs: Iterable[JobSpec], trigger: Job.Trigger, user: User | None = 
     jobs: dict[str, Job] = {}
     for number, spec in enumerate(specs):
         queue = queue_for(spec.job_type, trigger, spec.parameters)
-        place = job_types.find(spec.job_type).place(spec.parameters)
+        entry = job_types.find(spec.job_type)
+        place = entry.place(spec.parameters)
         ranked = rank(trigger, queue, spec.factors, place)
         jobs[spec.unique_key] = Job(
             job_type=spec.job_type,
@@ -100,7 +101,7 @@ def enqueue(specs: Iterable[JobSpec], trigger: Job.Trigger, user: User | None = 
             priority_reason=ranked.reason,
             queue=queue,
             cohort=job_types.cohort_of(spec.job_type, spec.parameters),
-            limited_by=job_types.find(spec.job_type).limited_by(spec.parameters),
+            limited_by=entry.limited_by(spec.parameters),
             retry_of_id=spec.retry_of,
             last_seq=1,
             # Jobs of a request keep their order: the oldest goes first.

@@ -12,12 +12,13 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import DateTimeField, QuerySet, Sum, Value
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from market.models import SourceState, SourceUse
 from market.sources.base import SourceBusy
+from market.sql import market_sql
 
 WINDOW = timedelta(seconds=62)
 """A minute, and the most by which the delays of two requests to the source may differ."""
@@ -163,13 +164,9 @@ def usage_of(source: str) -> Usage:
 
 def usages_of(sources: Sequence[str], now: datetime) -> list[Usage]:
     """The use of the budgets of sources, with one query."""
-    paused = SourceState.objects.filter(pk__in=sources, cooldown_until__gt=now).order_by()
-    pauses = paused.values_list("source", "cooldown_until", Value(0))
-    granted = _recent_grants(sources, now).values("source").annotate(sum=Sum("requests"))
-    grants = granted.values_list("source", Value(None, DateTimeField()), "sum")
     until: dict[str, datetime] = {}
     used: Counter[str] = Counter()
-    for source, end, requests in pauses.union(grants, all=True):
+    for source, end, requests in market_sql().usages(sources, now, now - WINDOW) if sources else ():
         used[source] += requests
         if end is not None:
             until[source] = end

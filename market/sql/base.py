@@ -6,16 +6,18 @@ Handwritten, because Django takes longer to build these statements than the data
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any
 
 from django.db import connection
 
-from market.models import PriceBar, Stock
+from market.models import PriceBar, SourceState, SourceUse, Stock
 from market.prices.suspicion import Close
 from market.sources.base import Bar
 
 STOCKS, BARS = Stock._meta.db_table, PriceBar._meta.db_table
+STATES, USES = SourceState._meta.db_table, SourceUse._meta.db_table
 
 BarRow = tuple[Any, ...]
 """The id of a stock, and the values of a `Bar`."""
@@ -39,9 +41,31 @@ class MarketSql(ABC):
     def update_stocks(self, stocks: Sequence[Stock]) -> None:
         """Write the fields of stocks that a fetch may change."""
 
+    def usages(self, sources: Sequence[str], now: datetime, since: datetime) -> list[tuple[str, datetime | None, int]]:
+        """The pauses and the use of sources: each row has a source with the end of its pause, or with its requests."""
+        adapt = connection.ops.adapt_datetimefield_value
+        with connection.cursor() as cursor:
+            cursor.execute(_usages(len(sources)), [*sources, adapt(now), *sources, adapt(since)])
+            return [(source, _moment(until), requests) for source, until, requests in cursor.fetchall()]
+
     @abstractmethod
     def newest_closes(self, stock_ids: Sequence[int], count: int) -> dict[int, list[Close]]:
         """The last `count` closes of each stock, oldest first. One statement, which reads no other bars."""
+
+
+@cache
+def _usages(sources: int) -> str:
+    among = f"source IN ({', '.join(['%s'] * sources)})"
+    return (
+        f"SELECT source, cooldown_until, 0 FROM {STATES} WHERE {among} AND cooldown_until > %s "  # noqa: S608
+        f"UNION ALL SELECT source, NULL, SUM(requests) FROM {USES} WHERE {among} AND granted_at > %s GROUP BY source"
+    )
+
+
+def _moment(value: datetime | str | None) -> datetime | None:
+    """A time of the database: SQLite has no time zones, and keeps UTC; a time in a UNION can be text."""
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def upsert_bars(rows: str) -> str:

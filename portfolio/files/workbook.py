@@ -7,9 +7,6 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-import openpyxl
-from openpyxl.utils.exceptions import InvalidFileException
-
 from portfolio.files.refused import ImportRefused
 
 LARGEST_UNPACKED = 100_000_000
@@ -35,6 +32,10 @@ def read_workbook(content: bytes) -> list[tuple[int, list[str]]]:
 
     Formulas count with the value that was last computed. Raises ImportRefused.
     """
+    # openpyxl imports numpy, and the web process should have it only if somebody imports a workbook.
+    import openpyxl
+    from openpyxl.utils.exceptions import InvalidFileException
+
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         size = sum(part.file_size for part in archive.infolist())
     if size > LARGEST_UNPACKED:

@@ -15,8 +15,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Case, Count, Exists, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
-from django.db.models.functions import Cast, Coalesce
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from tasks import job_types, limits
@@ -56,9 +56,8 @@ class _Room:
         self._taken = 0
         self._reserved: int | None = None
         self._limits: dict[str, Callable[[int], limits.Left] | None] = {}
-        held = Job.objects.active().filter(queue=queue, dispatched_at__isnull=False).order_by()
         self._of_users: Counter[int | None] = Counter()
-        for user, cohort, jobs in held.values_list("dispatched_for", "cohort").annotate(jobs=Count("pk")):
+        for user, cohort, jobs in job_sql().admitted_jobs(queue):
             self._of_users[user] += jobs * self.weight_of(cohort)
         self._cap = _cap() * self.unit
         self.left = _max_jobs(queue) * self.unit - self._of_users.total()
@@ -145,7 +144,11 @@ def admit(queue: str, at_most: int) -> list[Job]:
         if not room.waits_for_others:
             break
         room.waits_for_others = frozenset()  # nobody else waits any more
-    _write(turns)
+    if turns:
+        now = timezone.now()
+        for job in turns:
+            job.dispatched_at = now
+        job_sql().admit_jobs({job.pk: job.dispatched_for_id for job in turns}, now)
     return turns
 
 
@@ -234,7 +237,9 @@ def _next_page(queue: str, room: _Room, *, at_most: int, but: Collection[UUID]) 
     full = {*room.users_without(1), *room.waits_for_others}
     nearly_full = {*room.users_without(room.unit), *room.waits_for_others}
     requests = JobRequest.objects.filter(job=OuterRef("pk"))
-    with_room = requests.exclude(user__in=full).exclude(user__in=nearly_full, job__cohort="")
+    with_room = requests.exclude(user__in=full) if full else requests
+    if nearly_full:
+        with_room = with_room.exclude(user__in=nearly_full, job__cohort="")
     free_first = with_room.order_by(F("user").asc(nulls_first=True))
     jobs = _due(queue).exclude(pk__in=but).exclude(limited_by__in=room.used_up)
     if nearly_full:  # without this test, PostgreSQL would read every request
@@ -243,21 +248,4 @@ def _next_page(queue: str, room: _Room, *, at_most: int, but: Collection[UUID]) 
         jobs.annotate(payer=Subquery(free_first.values("user")[:1]))
         .order_by("priority", "created_at")
         .values_list("payer", *_FIELDS)[:at_most]
-    )
-
-
-def _write(turns: Collection[Job]) -> None:
-    if not turns:
-        return
-    now = timezone.now()
-    jobs_of: dict[int | None, list[UUID]] = {}
-    for job in turns:
-        job.dispatched_at = now
-        jobs_of.setdefault(job.dispatched_for_id, []).append(job.pk)
-    whose = Case(*(When(pk__in=ids, then=Value(user)) for user, ids in jobs_of.items()), output_field=IntegerField())
-    payer = Cast(whose, IntegerField())  # PostgreSQL could not infer the type if all values were NULL
-    # An UPDATE alone locks rows in any order, and could deadlock with an UPDATE that marks the same jobs as queued.
-    ours = Job.objects.select_for_update(no_key=True).filter(pk__in=[job.pk for job in turns]).order_by("pk")
-    Job.objects.filter(pk__in=ours.values("pk"), status=Job.Status.PENDING).update(
-        dispatched_at=now, dispatched_for_id=payer
     )

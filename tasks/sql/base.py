@@ -7,6 +7,7 @@ with the ORM takes longer than running them.
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -88,6 +89,14 @@ class JobSql(ABC):
         """Change jobs and insert an event for each job and each of the `details`. Return the rows of changed jobs."""
 
     @abstractmethod
+    def admit_jobs(self, payers: Mapping[UUID, int | None], at: datetime) -> None:
+        """Set `dispatched_at` and `dispatched_for` of pending jobs: the user whose cap counts the job, or None."""
+
+    def admitted_jobs(self, queue: str) -> list[Row]:
+        """The numbers of admitted jobs in a queue that have not ended, as (user id or None, cohort, jobs)."""
+        return execute(_ADMITTED, [queue])
+
+    @abstractmethod
     def insert_jobs(
         self, jobs: Sequence[Job], event: JobEvent.Event, details: Mapping[UUID, Details]
     ) -> Collection[UUID]:
@@ -95,6 +104,21 @@ class JobSql(ABC):
 
         Each job gets an event, with its entry in `details` if any, and the request of its first requester.
         """
+
+
+_ADMITTED = f"""SELECT "dispatched_for_id", "cohort", COUNT(*) FROM "{JOBS}"
+WHERE "queue" = %s AND "finished_at" IS NULL AND "dispatched_at" IS NOT NULL GROUP BY 1, 2"""  # noqa: S608
+
+
+def admit_jobs(payers: str, chosen: str) -> str:
+    """The UPDATE of an admission. `payers` is a table with the columns `own_id` and `payer`.
+
+    Parameters: the time, the parameters of `payers`, and those of `chosen`, the condition for the jobs.
+    """
+    return (
+        f'UPDATE "{JOBS}" SET "dispatched_at" = %s, "dispatched_for_id" = "own"."payer" FROM {payers} '  # noqa: S608
+        f"""WHERE "id" = "own"."own_id" AND "status" = 'pending' AND {chosen} RETURNING 1"""
+    )
 
 
 def update_jobs(transition: Transition, chosen: str, own: str) -> str:

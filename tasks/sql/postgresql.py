@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
@@ -19,6 +20,7 @@ from tasks.sql.base import (
     Row,
     Sql,
     Transition,
+    admit_jobs,
     execute,
     facts,
     insert_events,
@@ -43,6 +45,10 @@ class PostgresqlJobSql(JobSql):
     ) -> list[Row]:
         return execute(_change(transition), [*parameters, event, now(), json.dumps(details)])
 
+    def admit_jobs(self, payers: Mapping[UUID, int | None], at: datetime) -> None:
+        rows = json.dumps([{"own_id": str(job_id), "payer": payer} for job_id, payer in payers.items()])
+        execute(_ADMIT, [at, rows, list(payers)])
+
     def insert_jobs(
         self, jobs: Sequence[Job], event: JobEvent.Event, details: Mapping[UUID, Details]
     ) -> Collection[UUID]:
@@ -56,6 +62,13 @@ class PostgresqlJobSql(JobSql):
         for job in jobs:  # as bulk_create leaves them
             job._state.adding, job._state.db = False, connection.alias
         return inserted
+
+
+# Locked in this order: an UPDATE alone could deadlock with an UPDATE that marks the same jobs as queued.
+_ADMIT = admit_jobs(
+    'jsonb_to_recordset(%s) AS "own" ("own_id" uuid, "payer" integer)',
+    f'"id" IN (SELECT "id" FROM "{JOBS}" WHERE "id" = ANY(%s) ORDER BY "id" FOR NO KEY UPDATE)',  # noqa: S608
+)
 
 
 @lru_cache

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from tasks.models import Job, JobEvent
@@ -19,6 +19,7 @@ from tasks.sql.base import (
     JobSql,
     Row,
     Transition,
+    admit_jobs,
     execute,
     facts,
     insert_events,
@@ -47,6 +48,10 @@ class SqliteJobSql(JobSql):
                 execute(f"{_insert_events(transition)} {_of(ids)}", [*told, *ids])
         return rows
 
+    def admit_jobs(self, payers: Mapping[UUID, int | None], at: datetime) -> None:
+        rows = json.dumps([{"own_id": job_id.hex, "payer": payer} for job_id, payer in payers.items()])
+        execute(_ADMIT, [connection.ops.adapt_datetimefield_value(at), rows])
+
     def insert_jobs(
         self, jobs: Sequence[Job], event: JobEvent.Event, details: Mapping[UUID, Details]
     ) -> Collection[UUID]:
@@ -58,6 +63,13 @@ class SqliteJobSql(JobSql):
             execute(f"{_INSERT_FIRST_EVENTS} {_of(ids)}", [event, now(), told, *ids])
             execute(f'{INSERT_REQUESTS} "{JOBS}" {_of(ids)}', ids)
         return inserted
+
+
+_ADMIT = admit_jobs(
+    """(SELECT json_extract("value", '$.own_id') AS "own_id", json_extract("value", '$.payer') AS "payer"
+    FROM json_each(%s)) AS "own\"""",
+    "TRUE",
+)
 
 
 @lru_cache

@@ -12,7 +12,7 @@ from django.utils import timezone
 from tasks.models import Job, JobEvent
 from tasks.sql import job_sql
 from tasks.sql.base import Sql
-from tasks.state.transitions import change, insert
+from tasks.state.transitions import BRIEF, FOR_WORK, change, insert
 
 Event = JobEvent.Event
 Status = Job.Status
@@ -39,7 +39,7 @@ def mark_queued(job_ids: Collection[UUID], *, admitted: bool = False) -> list[Jo
         job_ids,
         [Status.PENDING],
         Event.QUEUED,
-        brief=True,
+        fields=BRIEF,
         only=[("dispatched_at", ">", _LONG_AGO)] if admitted else [],
         status=Status.QUEUED,
         queued_at=timezone.now(),
@@ -70,6 +70,7 @@ def _claim(job_id: UUID, worker_id: str, at_most: int | None) -> list[Job]:
         [Status.QUEUED],
         Event.STARTED,
         only=[] if at_most is None else [("priority", "<=", at_most)],
+        fields=FOR_WORK,
         **_started(worker_id, job_id),
     )
 
@@ -87,7 +88,7 @@ def claim_together(cohort: str, queue: str, worker_id: str, *, claimed_with: UUI
         while len(claimed) < most and (chosen := _choose(admitted, most - len(claimed))):
             mark_queued([job.pk for job in chosen if job.status == Status.PENDING])
             ids = [job.pk for job in chosen]
-            started = change(ids, [Status.QUEUED], Event.STARTED, **_started(worker_id, claimed_with))
+            started = change(ids, [Status.QUEUED], Event.STARTED, fields=FOR_WORK, **_started(worker_id, claimed_with))
             claimed += sorted(started, key=lambda job: ids.index(job.pk))
             if len(started) == len(chosen):
                 break
@@ -144,7 +145,7 @@ def complete_together(results: Mapping[UUID, tuple[Job.Outcome, dict[str, Any]]]
         list(results),
         [Status.RUNNING],
         Event.COMPLETED,
-        brief=True,
+        fields=BRIEF,
         leaves_room=True,
         own={job_id: {"outcome": outcome, "result": result} for job_id, (outcome, result) in results.items()},
         told=["result"],
@@ -281,4 +282,4 @@ def _of_claim(job: Job, event: JobEvent.Event, *details: dict[str, Any], **chang
 
 def _change_claimed(job: Job, event: JobEvent.Event, *details: dict[str, Any], **changes: Any) -> list[Job]:
     claim = [("attempt", "=", job.attempt)]
-    return change([job.pk], [Status.RUNNING], event, details, only=claim, brief=True, **changes)
+    return change([job.pk], [Status.RUNNING], event, details, only=claim, fields=BRIEF, **changes)

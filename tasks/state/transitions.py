@@ -13,9 +13,16 @@ from tasks.sql import job_sql
 from tasks.sql.base import COLUMNS, FACTS, JOBS, Details, Row, Sql, Transition
 from tasks.state import job_log
 
-_WHOLE = tuple(COLUMNS)
 _NEEDED = {"id", "status", "last_seq", *FACTS, *job_log.FACTS}
-_BRIEF = tuple(name for name in COLUMNS if name in _NEEDED)  # in the model's order
+_IDLE = {
+    *("unique_key", "priority_reason", "dispatched_at", "dispatched_for", "refused_at", "limited_by", "waits_for"),
+    *("claimed_with", "retry_of", "run_at", "finished_at", "outcome", "result", "error"),
+}
+# In the model's order. Each column of a row takes time on both sides.
+WHOLE = tuple(COLUMNS)
+BRIEF = tuple(name for name in COLUMNS if name in _NEEDED)
+FOR_WORK = tuple(name for name in COLUMNS if name not in _IDLE)
+"""The fields of returned jobs: all; those of the events and log lines; those that a worker needs."""
 
 
 def change(
@@ -25,7 +32,7 @@ def change(
     details: Sequence[Details] = ({},),
     *,
     only: Iterable[tuple[str, str, Any]] = (),
-    brief: bool = False,
+    fields: tuple[str, ...] = WHOLE,
     leaves_room: bool = False,
     only_alone: bool = False,
     own: Mapping[UUID, Mapping[str, Any]] | None = None,
@@ -35,11 +42,11 @@ def change(
     """Change the jobs in one of `statuses`, and insert events. Return the changed jobs in their new state.
 
     Each job gets an event for each of the `details`. `only` has more conditions, such as `("attempt", "=", 2)`.
-    `brief`: most fields of the jobs are deferred. `leaves_room`: sets `others_wait` of the jobs (whether more jobs
-    wait for admission); a separate query would take longer. `only_alone`: no change while more jobs wait for
-    admission. `own`: fields that differ, with the same names for each of the jobs, and values that JSON can express.
-    `told`: the changed fields that the events repeat. Changed rows stay locked until the commit, so that `seq` has no
-    gaps.
+    `fields` of the jobs are loaded, and the others deferred. `leaves_room`: sets `others_wait` of the jobs (whether
+    more jobs wait for admission); a separate query would take longer. `only_alone`: no change while more jobs wait
+    for admission. `own`: fields that differ, with the same names for each of the jobs, and values that JSON can
+    express. `told`: the changed fields that the events repeat. Changed rows stay locked until the commit, so that
+    `seq` has no gaps.
     """
     if not job_ids:
         return []
@@ -52,7 +59,7 @@ def change(
         own=tuple(next(iter(own.values()))) if own else (),
         told=tuple(told),
         conditions=tuple((name, operator) for name, operator, _ in conditions),
-        returned=tuple(name for name in COLUMNS if name in {*_BRIEF, *told}) if brief else _WHOLE,
+        returned=_both(fields, tuple(told)),
         asks_for_others=leaves_room,
         only_alone=only_alone,
     )
@@ -91,6 +98,12 @@ def _read(names: tuple[str, ...], rows: Iterable[Row]) -> list[Job]:
         job.others_wait = others_wait is None or bool(others_wait)
         jobs.append(job)
     return jobs
+
+
+@cache
+def _both(fields: tuple[str, ...], told: tuple[str, ...]) -> tuple[str, ...]:
+    """In the model's order, as `from_db` expects them."""
+    return tuple(name for name in COLUMNS if name in {*fields, *told})
 
 
 @cache

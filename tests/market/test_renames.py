@@ -35,8 +35,8 @@ def lose(travel, yahoo):
     """lose("FB", "Example Inc."): Yahoo knows the stock, and for the next three days it does not."""
 
     def lose(symbol: str, name: str, exchange: str = "NMS") -> Stock:
-        serve(yahoo, symbol, name, exchange=exchange)
         travel("2026-11-20 21:30")
+        serve(yahoo, symbol, name, exchange=exchange)
         Stock.objects.create(symbol=symbol)
         fetch(symbol)
         yahoo.server.forget(symbol)

@@ -59,4 +59,4 @@ def may_be_quoted(parameters: Mapping[str, Any]) -> bool:
 
     A stock without bars needs a chart, and its fetch costs a whole request.
     """
-    return quote_size() > 1 and parameters.get("start") is None and parameters.get("data_age_minutes") is not None
+    return parameters.get("start") is None and parameters.get("data_age_minutes") is not None and quote_size() > 1
