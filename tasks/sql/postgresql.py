@@ -4,7 +4,6 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -24,13 +23,14 @@ from tasks.sql.base import (
     execute,
     facts,
     insert_events,
+    insert_jobs,
+    job_values,
+    mark_saved,
     new_values,
     now,
     placeholders,
     update_jobs,
 )
-
-_values = attrgetter(*(field.attname for field in COLUMNS.values()))
 
 
 class PostgresqlJobSql(JobSql):
@@ -59,9 +59,7 @@ class PostgresqlJobSql(JobSql):
         )
         told = json.dumps({str(job_id): one for job_id, one in details.items()})
         inserted = {job_id for (job_id,) in execute(sql, [*parameters, event, told])}
-        for job in jobs:  # as bulk_create leaves them
-            job._state.adding, job._state.db = False, connection.alias
-        return inserted
+        return mark_saved(jobs, inserted)
 
 
 # Locked in this order: an UPDATE alone could deadlock with an UPDATE that marks the same jobs as queued.
@@ -111,26 +109,6 @@ _INSERT_FIRST_EVENTS = insert_events(
 
 
 def _insert(jobs: Sequence[Job]) -> tuple[str, list[Any]]:
-    """An INSERT of all jobs, and its parameters. A single JSON text contains the differing values of the jobs.
-
-    Django's `bulk_create` quotes each of the thirty values of each job, and made bulk requests take three times as
-    long.
-    """
-    values_of = dict(zip(COLUMNS.values(), zip(*map(_values, jobs), strict=True), strict=True))
-    different = [
-        field for field, values in values_of.items() if field.primary_key or values.count(values[0]) < len(values)
-    ]
-    rows = [
-        dict(zip((field.column for field in different), row, strict=True))
-        for row in zip(*(values_of[field] for field in different), strict=True)
-    ]
-    columns = ", ".join(f'"{field.column}"' for field in COLUMNS.values())
-    chosen = ", ".join(f'"{field.column}"' if field in different else "%s" for field in COLUMNS.values())
-    same = [
-        field.get_db_prep_save(values[0], connection) for field, values in values_of.items() if field not in different
-    ]
-    sql = (
-        f'INSERT INTO "{JOBS}" ({columns}) SELECT {chosen} '  # noqa: S608
-        f'FROM json_populate_recordset(NULL::"{JOBS}", %s) ON CONFLICT DO NOTHING RETURNING *'
-    )
-    return sql, [*same, json.dumps(rows, default=str)]
+    values = job_values(jobs)
+    rows = json.dumps(values.rows, default=str)
+    return insert_jobs(values, '"{}"', f'json_populate_recordset(NULL::"{JOBS}", %s)'), [*values.same, rows]

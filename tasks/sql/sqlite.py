@@ -23,10 +23,15 @@ from tasks.sql.base import (
     execute,
     facts,
     insert_events,
+    insert_jobs,
+    job_values,
+    mark_saved,
     now,
     placeholders,
     update_jobs,
 )
+
+_FIELDS = {field.column: field for field in COLUMNS.values()}
 
 
 class SqliteJobSql(JobSql):
@@ -56,13 +61,15 @@ class SqliteJobSql(JobSql):
         self, jobs: Sequence[Job], event: JobEvent.Event, details: Mapping[UUID, Details]
     ) -> Collection[UUID]:
         told = json.dumps({job_id.hex: one for job_id, one in details.items()})
+        values = job_values(jobs)
+        rows = json.dumps([_prepare(row) for row in values.rows])
+        sql = insert_jobs(values, """json_extract("value", '$.{}')""", "json_each(%s) WHERE TRUE")
+        place = list(COLUMNS).index("id")
         with transaction.atomic():
-            Job.objects.bulk_create(jobs, ignore_conflicts=True)
-            inserted = set(Job.objects.filter(pk__in=[job.pk for job in jobs]).values_list("pk", flat=True))
-            ids = [job_id.hex for job_id in inserted]
+            ids = [row[place] for row in execute(sql, [*values.same, rows])]
             execute(f"{_INSERT_FIRST_EVENTS} {_of(ids)}", [event, now(), told, *ids])
             execute(f'{INSERT_REQUESTS} "{JOBS}" {_of(ids)}', ids)
-        return inserted
+        return mark_saved(jobs, {UUID(job_id) for job_id in ids})
 
 
 _ADMIT = admit_jobs(
@@ -80,6 +87,10 @@ def _change(transition: Transition) -> str:
 def _own(transition: Transition) -> str:
     values = ", ".join(f"""json_extract("value", '$.{name}') AS "{name}\"""" for name in ("own_id", *transition.own))
     return f'(SELECT {values} FROM json_each(%s)) AS "own"'  # noqa: S608
+
+
+def _prepare(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {column: _FIELDS[column].get_db_prep_save(value, connection) for column, value in row.items()}
 
 
 def _of(ids: Sequence[str]) -> str:
