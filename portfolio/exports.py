@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.utils.text import get_valid_filename
 
@@ -14,6 +15,7 @@ from portfolio.holdings import latest_bar
 from portfolio.models import Holding, Portfolio
 
 PLAIN_COLUMNS = ("symbol", "shares", "buy_price")
+OWN_COLUMNS = ("portfolio", *PLAIN_COLUMNS)
 VALUE_COLUMNS = (
     *("user", "portfolio", "symbol", "name", "currency", "shares", "buy_price"),
     *("close", "close_date", "value", "gain"),
@@ -43,6 +45,13 @@ def export_portfolios(portfolios: QuerySet[Portfolio]) -> tuple[str, bytes]:
         for name, content in files.items():
             packed.writestr(name, content)
     return "portfolios.zip", archive.getvalue()
+
+
+def export_own(user: User) -> bytes:
+    """All holdings of a user with OWN_COLUMNS, to import again: the names of the portfolios are in the file."""
+    holdings = Holding.objects.filter(portfolio__user=user).order_by("portfolio__name", "stock__symbol")
+    rows = holdings.values_list("portfolio__name", "stock__symbol", "shares", "buy_price")
+    return b"\xef\xbb\xbf" + _write(OWN_COLUMNS, rows)
 
 
 def export_values(holdings: QuerySet[Holding]) -> bytes:

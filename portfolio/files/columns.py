@@ -24,6 +24,7 @@ class Column(StrEnum):
     SELL_PRICE = "price of a sold share"
     CURRENCY = "currency"
     ACCOUNT = "account"
+    PORTFOLIO = "portfolio"
     EXCHANGE = "exchange"
     KIND = "kind of security"
     FEES = "fees"
@@ -120,8 +121,11 @@ _NAMES: Mapping[Column, str] = {
         transaction currency; wahrung; devise; divisa; valuta; currency code; ccy; monnaie; currency of price;
         trade currency; buchungswahrung; symbol currency; local currency
     """,
+    Column.PORTFOLIO: """
+        portfolio; portfolio name
+    """,
     Column.ACCOUNT: """
-        account name; clientaccountid; account id; account; account number; portfolio; portfolio name; account
+        account name; clientaccountid; account id; account; account number; account
         no; account nickname; account         type; depot; konto; brokerage account; account title; client
         account; securities account; rekening
     """,

@@ -57,7 +57,7 @@ class FileContent:
     """`whole`: the file is the complete portfolio, and a missing stock was sold.
 
     `notes` name each line without effect, with the reason. `uncertain`: symbols whose remaining shares the file does
-    not show; the import keeps their holdings.
+    not show; the import keeps their holdings. `names_portfolios`: the accounts are portfolios, as in an export.
     """
 
     kind: str
@@ -66,6 +66,7 @@ class FileContent:
     day: date | None = None
     notes: Sequence[str] = ()
     uncertain: Sequence[str] = ()
+    names_portfolios: bool = False
 
     def __str__(self) -> str:
         count = len(self.positions)

@@ -20,7 +20,7 @@ from portfolio.files.table_rows import rows_of
 from portfolio.files.tables import Assigned, Table, find_tables, listings_of
 from portfolio.files.trades import Traded, as_trades, read_trades
 
-_CLOSED = frozenset({"date sold", "closed date", "close date", "liquidation date", "sell date", "realized gain loss"})
+_CLOSED = frozenset({"date sold", "closed date", "liquidation date", "sell date", "realized gain loss"})
 """Names of columns in lists of positions that were sold."""
 _PAID = (Column.BUY_PRICE, Column.TOTAL_COST, Column.GAIN, Column.PRICE)
 _LINES_OF_HEADER = 60
@@ -122,7 +122,8 @@ def _read(parts: Sequence[_Part]) -> FileContent:
     if traded:
         positions = _with_costs(positions, read_trades(traded, []))
     kind = "holdings" if is_plain(parts[0].table.header.cells) else "positions"
-    return FileContent(kind, positions, notes=tell(notes))
+    names_portfolios = Column.PORTFOLIO in parts[0].table.columns
+    return FileContent(kind, positions, notes=tell(notes), names_portfolios=names_portfolios)
 
 
 def _with_costs(positions: Iterable[FilePosition], traded: Traded) -> list[FilePosition]:

@@ -85,7 +85,7 @@ def plan_import(content: FileContent, user: User, name: str = "") -> ImportedFil
 def import_file(content: FileContent, user: User, name: str = "") -> ImportedFile:
     """Change the user's portfolios to match a file; a repetition changes nothing. Raises ImportRefused.
 
-    A file with several accounts becomes a portfolio for each, with the account's name, except where `name` is given.
+    A file with several accounts becomes a portfolio for each, with the account's name, except if `name` is given.
     Portfolios and unknown stocks are created. A position without a buy price keeps the stored price. Concurrent
     imports into the same portfolio wait for each other. The number of queries does not depend on the number of
     positions (on SQLite, one more for every 4,000).
@@ -140,7 +140,7 @@ class _Part:
 
 def _parts(content: FileContent, name: str) -> list[_Part]:
     accounts = content.accounts
-    if name or len(accounts) < 2:
+    if name or (len(accounts) < 2 and not content.names_portfolios):
         together = add_up_positions(replace(position, account="") for position in content.positions)
         return [_Part(name or PORTFOLIO, together, content)]
     return [
