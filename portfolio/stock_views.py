@@ -1,5 +1,6 @@
 """The page of a stock, its parts that reload, and the data of its chart."""
 
+from csp.decorators import csp_update
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -15,6 +16,7 @@ from portfolio.stock_page import find_stock, stock_page
 from stockqueue.signed_in import signed_in
 
 
+@csp_update({"style-src": ["'unsafe-inline'"]})  # plotly writes styles into the page
 @login_required
 @never_cache
 @require_GET
