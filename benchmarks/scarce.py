@@ -92,7 +92,13 @@ def log_in_once(site: Site) -> None:
     requests = len(site.yahoo.requests) - asked
     share = settings.JOB_PROCESSOR.stock_jobs.data_fetch.background_share
     jobs = Job.objects.count()
-    events = Counter(JobEvent.objects.values_list("job", flat=True)).values()
+    of_login, of_schedules = (
+        Counter(found.values_list("job", flat=True)).values()
+        for found in (
+            JobEvent.objects.exclude(job__trigger=Job.Trigger.SCHEDULED_UPDATE),
+            JobEvent.objects.filter(job__trigger=Job.Trigger.SCHEDULED_UPDATE),
+        )
+    )
     kinds = Counter(JobEvent.objects.values_list("event", flat=True))
     show(
         f"A login with {arguments.holdings} holdings and {arguments.rate} requests a minute",
@@ -103,8 +109,9 @@ def log_in_once(site: Site) -> None:
             "all ended after, s": done - began,
             "ratio to the least possible": (done - began) / (60 * requests / (arguments.rate * share)),
             "requests": requests,
-            "events of a job, mean": sum(events) / jobs,
-            "events of a job, most": max(events),
+            "events of a job, mean": (sum(of_login) + sum(of_schedules)) / jobs,
+            "events of a job of the login, most": max(of_login),
+            "events of a job of a schedule, most": max(of_schedules, default=0),
             "retried events": kinds["retried"],
             "waits told": JobEvent.objects.filter(event="progress", payload__state="pending").count(),
             "messages of a job": len(site.subscriber.messages) / jobs,

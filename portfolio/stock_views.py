@@ -16,7 +16,8 @@ from portfolio.stock_page import find_stock, stock_page
 from stockqueue.signed_in import signed_in
 
 
-@csp_update({"style-src": ["'unsafe-inline'"]})  # plotly writes styles into the page
+# plotly writes styles into the page. The types of django-csp know no views with arguments.
+@csp_update({"style-src": ["'unsafe-inline'"]})  # type: ignore[arg-type]
 @login_required
 @never_cache
 @require_GET
