@@ -149,9 +149,9 @@ _JOINED = {"BRKA": "BRK-A", "BRKB": "BRK-B", "BFA": "BF-A", "BFB": "BF-B"}
 
 
 def translate_symbol(text: str, exchange: str = "") -> str:
-    """The Yahoo symbol for a symbol as another program writes it; InvalidSymbol says what is wrong.
+    """The Yahoo symbol for a symbol as another program writes it; Raises InvalidSymbol.
 
-    `exchange` is the name of the stock's exchange, if the program states one; unknown names are ignored.
+    `exchange` is the name of the stock's exchange; unknown names are ignored.
     """
     symbol = " ".join(text.upper().split()).removesuffix(" EQUITY")
     suffix = exchange_suffix(exchange)

@@ -62,7 +62,7 @@ class Freshness:
     """
 
     def __init__(self, now: datetime, exchanges: Iterable[str]) -> None:
-        """Load the markets of the exchanges in one query (none if no exchange has a calendar)."""
+        """Load the markets of the exchanges in a single query (none if no exchange has a calendar)."""
         self.now = now
         self._exchanges = frozenset(exchanges)
         self._markets = markets_at(

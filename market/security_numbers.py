@@ -6,7 +6,7 @@ from market.models import SecurityNumber
 
 
 def symbols_of(numbers: Iterable[str]) -> dict[str, str]:
-    """The symbol of each known number, in one query."""
+    """The symbol of each known number, in a single query."""
     wanted = {number for number in numbers if number}
     if not wanted:
         return {}

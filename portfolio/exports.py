@@ -55,7 +55,7 @@ def export_own(user: User) -> bytes:
 
 
 def export_values(holdings: QuerySet[Holding]) -> bytes:
-    """A table with VALUE_COLUMNS, in one query. Money is in the stock's currency, and empty if not known.
+    """A table with VALUE_COLUMNS, in a single query. Money is in the stock's currency, and empty if not known.
 
     The table begins with a byte order mark: without the mark, Excel does not read UTF-8.
     """

@@ -136,7 +136,7 @@ def last_error(fetches: QuerySet[Job]) -> Subquery:
 
 
 def held_stocks(user: User) -> list[Stock]:
-    """The user's stocks, the largest holding first, in one query.
+    """The user's stocks, the largest holding first, in a single query.
 
     A holding's size is its value at the last close, or its cost without a close, or 0 without either. Currencies are
     not converted, which is good enough for an order. Among holdings of the same size, the higher score is first.
@@ -148,7 +148,7 @@ def held_stocks(user: User) -> list[Stock]:
 
 
 def stocks_of(portfolios: Iterable[Portfolio]) -> list[Stock]:
-    """The stocks of the portfolios, the largest holding first, in one query."""
+    """The stocks of the portfolios, the largest holding first, in a single query."""
     return sorted(_with_sizes(Stock.objects.filter(holdings__portfolio__in=portfolios)), key=_size, reverse=True)
 
 

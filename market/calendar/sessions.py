@@ -70,7 +70,7 @@ class SessionDays:
 
     @classmethod
     def until(cls, now: datetime, exchanges: Collection[str]) -> Self:
-        """Read the sessions that opened up to `now`, in one query (none if no exchange has a calendar)."""
+        """Read the sessions that opened up to `now`, in a single query (none if no exchange has a calendar)."""
         calendars = {found.calendar for exchange in exchanges if (found := exchange_of(exchange)).calendar}
         if not calendars:
             return cls({})

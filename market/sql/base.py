@@ -31,7 +31,7 @@ WRITTEN_COLUMNS = [field.column for field in _WRITTEN]
 
 
 class MarketSql(ABC):
-    """Statements about stocks and bars for one kind of database."""
+    """Statements about stocks and bars for a kind of database."""
 
     @abstractmethod
     def upsert_bars(self, rows: Sequence[BarRow]) -> None:

@@ -24,7 +24,7 @@ class LoginCounts:
 
 
 def count_logins(now: datetime) -> LoginCounts:
-    """Count the logins of the last day, in one query."""
+    """Count the logins of the last day, in a single query."""
     found = Login.objects.filter(at__gte=now - A_DAY).aggregate(
         all=Count("pk"), instant=Count("pk", filter=Q(stale=0))
     )

@@ -22,7 +22,7 @@ class WarmStocks:
 
 
 def count_warm(rule: Freshness) -> WarmStocks:
-    """Count the stocks that are kept warm, in one query."""
+    """Count the stocks that are kept warm, in a single query."""
     stocks = kept_stocks().annotate(state=rule.state_in_sql()).exclude(state=PARKED).order_by()
     return WarmStocks(**stocks.aggregate(all=Count("pk"), fresh=Count("pk", filter=Q(state=FRESH))))
 

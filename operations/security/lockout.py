@@ -60,7 +60,7 @@ class LockoutBackend(AxesStandaloneBackend):
 
 
 class LockoutHandler(AxesDatabaseHandler):
-    """Counts failures by user and address with a limit, and by address with another limit, in one query."""
+    """Counts failures by user and address with a limit, and by address with another limit, in a single query."""
 
     def get_failures(self, request: Any, credentials: dict[str, Any] | None = None) -> int:
         standing = request.standing = _standing(request, get_client_username(request, credentials))

@@ -1,6 +1,6 @@
-"""What a line of a list of transactions does to the shares, by the words of brokers in several languages.
+"""The effect of a transaction on the shares, by the words of brokers in several languages.
 
-The words are those of the files in `tests/portfolio/files`, and of the importers that are named there.
+The words come from the files in `tests/portfolio/files`, and from the importers named there.
 """
 
 import re

@@ -14,8 +14,8 @@ from portfolio.files.rows import Lines
 class FilePosition:
     """Shares of a stock, and their average cost: None if the file has none. `line` is the line in the file.
 
-    Without a `symbol`, a security's `number`, such as an ISIN, or the `name` alone is what a symbol is to be found
-    for. `account`: the file's name of the account; empty in a file about one account.
+    A position without a `symbol` has a security's `number`, such as an ISIN, or the `name` alone. `account`: the
+    file's name of the account; may be empty.
     """
 
     symbol: str
@@ -29,7 +29,7 @@ class FilePosition:
 
     @property
     def key(self) -> str:
-        """What the file calls the stock."""
+        """The file's name of the stock."""
         return self.symbol or self.number or self.name
 
     @property

@@ -14,7 +14,7 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 
 
 def parse_day(text: str, *, month_first: bool) -> date | None:
-    """The day in a cell, and None for any other text. `month_first` decides what `3/2/2026` means."""
+    """The day in a cell, and None for any other text. With `month_first`, `3/2/2026` is March 2."""
     first = re.split(r"[T,;]|\s", text.strip(), maxsplit=1)[0]
     if found := _ISO.match(first) or _JOINED.fullmatch(first):
         return _day(found[1], found[2], found[3])

@@ -43,7 +43,7 @@ _OTHER_FILES = {
 
 @dataclass(frozen=True)
 class Line:
-    """A line with text in at least one cell. `number`: its last line in the file, or its row in the workbook."""
+    """A line that is not empty. `number`: its last line in the file, or its row in the workbook."""
 
     number: int
     cells: Sequence[str]
@@ -119,7 +119,7 @@ def _declared_separator(text: str) -> tuple[str, str]:
 
 
 def _best_separator(text: str) -> str:
-    """The separator with the most recognised names of columns in one line; else the most frequent one."""
+    """The separator that gives a line the most known names of columns; else the most frequent separator."""
     begin = "".join(text.splitlines(keepends=True)[:_LINES_TRIED])
 
     def weigh(separator: str) -> tuple[int, int]:

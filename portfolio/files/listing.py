@@ -84,7 +84,7 @@ def _symbol(row: Row, notes: Lines) -> str:
 
 
 def _suffix(row: Row) -> tuple[str, str]:
-    """The suffix of the country's main exchange, and what tells the country."""
+    """The suffix of the country's main exchange, and the reason."""
     currency = row.text(Column.CURRENCY).upper()
     country = row.text(Column.NUMBER)[:2].upper()
     if set(row.header) >= _KITE:

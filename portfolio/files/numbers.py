@@ -36,7 +36,7 @@ class NotANumber(ValueError):
 def parse_number(text: str, sign: DecimalSign = ".") -> Decimal | None:
     """The number in a cell; None for a cell without a number, such as `--`.
 
-    `sign` decides what `1.000` means. Raises NotANumber.
+    `sign` counts for numbers such as `1.000`. Raises NotANumber.
     """
     body, negative = _body(text)
     if len(body) > _LONGEST:

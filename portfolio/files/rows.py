@@ -52,7 +52,7 @@ class Style:
 class Row:
     """A line of a table; `problems` collects its errors. `names`: the file's names of the columns.
 
-    `header`: the folded names of all columns. `account`: the account of the table, for rows without one. `listings`:
+    `header`: the folded names of all columns. `account`: the account of the table. `listings`:
     the exchanges of symbols.
     """
 
@@ -127,7 +127,7 @@ class Row:
         return self.can_read(column) and parse_number(self.text(column), self.style.sign) is not None
 
     def first_number(self, column: Column) -> Decimal | None:
-        """The number of a cell that may say the same in percent too, `+$500.00 +25.00%`; None without one."""
+        """The number of a cell that may say the same in percent too, `+$500.00 +25.00%`; None without a number."""
         try:
             return parse_number(self.text(column).split(" ")[0], self.style.sign)
         except NotANumber:

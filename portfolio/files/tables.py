@@ -9,7 +9,7 @@ from portfolio.files.grid import Line
 
 @dataclass
 class Table:
-    """`titles`: the lines with one cell above the table. `account`: the account that a title names; may be empty."""
+    """`titles`: lines of a single cell above the table. `account`: the account that a title names; may be empty."""
 
     header: Line
     columns: Mapping[Column, int]

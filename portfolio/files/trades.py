@@ -122,7 +122,7 @@ def _apply(trade: _Trade, lots: Lots) -> Decimal:
 
 
 def _trades(rows: Sequence[Row], notes: Lines, uncertain: set[str]) -> list[_Trade]:
-    """The rows that change shares. One note counts the other rows by their action."""
+    """The rows that change shares. A note counts the other rows by their action."""
     others: Counter[str] = Counter()
     trades: list[_Trade] = []
     for row in without_parts(rows):

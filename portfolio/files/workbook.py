@@ -28,7 +28,7 @@ def is_workbook(content: bytes) -> bool:
 
 
 def read_workbook(content: bytes) -> list[tuple[int, list[str]]]:
-    """The rows with text, each with its number; a sheet's rows follow those of the sheet before.
+    """The rows with text, each with its number; the sheets follow each other.
 
     Formulas count with the value that was last computed. Raises ImportRefused.
     """

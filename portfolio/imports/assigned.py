@@ -1,4 +1,4 @@
-"""What a user has said about files that are not understood by themselves: columns, and symbols of numbers."""
+"""A user's answers about files: the meaning of columns, and the symbols of securities' numbers."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ CHOICES = (
 
 
 class NotAssignable(ValueError):
-    """The columns do not make a portfolio; the message says what is missing."""
+    """The columns do not make a portfolio; the message tells the missing column."""
 
 
 def assigned_columns(user: User) -> Assigned:

@@ -46,7 +46,7 @@ class Imported:
 
 @dataclass
 class ImportedFile:
-    """What a file changes, or would change: `portfolios` has an item for each portfolio."""
+    """The changes by a file. `portfolios` has an item for each portfolio."""
 
     content: FileContent
     portfolios: list[Imported]
@@ -57,7 +57,7 @@ class ImportedFile:
         return told + self._count_notes()
 
     def describe(self, portfolio: Imported) -> str:
-        """The changes to one of the portfolios."""
+        """The changes to a single portfolio."""
         return f"{portfolio}{self._count_notes()}"
 
     def _count_notes(self) -> str:
@@ -107,7 +107,7 @@ def with_known_symbols(content: FileContent, user: User) -> FileContent:
 
 
 def resolve(content: FileContent, user: User) -> FileContent:
-    """Give the known symbols to positions without a symbol; leave out the others, with a note for each.
+    """Give the known symbols to positions without a symbol; leave out the rest, with a note for each.
 
     In a file that is the complete portfolio, a line less would be a sale, so such a file is refused: ImportRefused.
     """
@@ -131,7 +131,7 @@ def _explain_unresolved(position: FilePosition) -> tuple[int, str, str]:
 
 @dataclass(frozen=True)
 class _Part:
-    """The positions of a file for one portfolio."""
+    """The positions of a file for a portfolio."""
 
     portfolio: str
     positions: Sequence[FilePosition]

@@ -73,7 +73,7 @@ class FileForm(forms.Form):
 
 
 def seal(upload: Upload, preview: ImportedFile | None, editor: User) -> str:
-    """Sign the upload and its preview, if there is one, as a text that `editor` sends back."""
+    """Sign the upload and its preview (if any) as a text that `editor` sends back."""
     parts = {
         "user": upload.user.pk,
         "portfolio": upload.portfolio,

@@ -1,4 +1,4 @@
-"""The owner's import: a file, its preview, and what the file leaves open."""
+"""The owner's import: a file, its preview, and questions about the file."""
 
 from collections.abc import Sequence
 
@@ -35,7 +35,7 @@ LINES_SHOWN = 200
 @never_cache
 @require_http_methods(["GET", "POST"])
 def import_page(request: HttpRequest) -> HttpResponse:
-    """Ask for a file; show what it changes; change it after the confirmation."""
+    """Ask for a file, preview its changes, and make the changes after a confirmation."""
     user = signed_in(request)
     if "sealed" in request.POST:
         try:
@@ -135,7 +135,7 @@ def _refuse(request: HttpRequest, upload: Upload, problems: Sequence[str]) -> Ht
 
 
 def _keep_symbols(request: HttpRequest, user: User, content: FileContent) -> dict[str, str]:
-    """Keep the symbols that the user has typed for numbers in the file. Returns the wrong ones, with the error."""
+    """Keep the symbols that the user has typed for numbers in the file. Returns the error of each wrong symbol."""
     symbols: dict[str, str] = {}
     wrong: dict[str, str] = {}
     for key in {position.key for position in content.unresolved}:

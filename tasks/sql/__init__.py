@@ -1,4 +1,4 @@
-"""Handwritten SQL about jobs, in one module for each kind of database."""
+"""Handwritten SQL about jobs, in a module for each kind of database."""
 
 from django.db import connection
 

@@ -75,7 +75,7 @@ class Transition:
 
 
 class JobSql(ABC):
-    """Statements about jobs for one kind of database."""
+    """Statements about jobs for a kind of database."""
 
     @abstractmethod
     def time(self) -> Any:
@@ -116,7 +116,7 @@ WHERE "queue" = %s AND "finished_at" IS NULL AND "dispatched_at" IS NOT NULL GRO
 def admit_jobs(payers: str, chosen: str) -> str:
     """The UPDATE of an admission. `payers` is a table with the columns `own_id` and `payer`.
 
-    Parameters: the time, the parameters of `payers`, and those of `chosen`, the condition for the jobs.
+    Parameters: the time, the parameters of `payers`, and the parameters of `chosen`, the condition for the jobs.
     """
     return (
         f'UPDATE "{JOBS}" SET "dispatched_at" = %s, "dispatched_for_id" = "own"."payer" FROM {payers} '  # noqa: S608
@@ -181,7 +181,7 @@ def job_values(jobs: Sequence[Job]) -> JobValues:
 def insert_jobs(values: JobValues, extracted: str, rows: str) -> str:
     """An INSERT of all jobs from `rows`. `extracted` is the SQL for a differing column, with `{}` for its name.
 
-    Parameters: the values that all jobs share, and those of `rows`.
+    Parameters: the values that all jobs share, and the parameters of `rows`.
     """
     columns = [field.column for field in COLUMNS.values()]
     names = ", ".join(f'"{column}"' for column in columns)
