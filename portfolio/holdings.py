@@ -28,6 +28,8 @@ class Position:
     the last fetch failed, or fell back to the last good bars.
     """
 
+    holding: int
+    """The holding's id."""
     stock: Stock
     shares: Decimal
     currency: str
@@ -107,6 +109,7 @@ def statements(user: User) -> list[Statement]:
         unit = major_unit(holding.stock.currency)
         positions.setdefault(holding.portfolio_id, []).append(
             Position(
+                holding=holding.pk,
                 stock=holding.stock,
                 shares=holding.shares,
                 currency=unit.currency,

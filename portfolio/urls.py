@@ -1,11 +1,18 @@
 from django.urls import path
 
 from portfolio import stock_views, views
+from portfolio.editing import views as editing
 from portfolio.imports.views import import_page
 
 urlpatterns = [
     path("", views.portfolio, name="portfolio"),
     path("holdings/", views.holdings, name="holdings"),
+    path("portfolios/new/", editing.new_portfolio, name="new_portfolio"),
+    path("portfolios/<int:pk>/rename/", editing.rename_portfolio, name="rename_portfolio"),
+    path("portfolios/<int:pk>/delete/", editing.delete_portfolio, name="delete_portfolio"),
+    path("portfolios/<int:pk>/add/", editing.new_holding, name="new_holding"),
+    path("holdings/<int:pk>/", editing.edit_holding, name="edit_holding"),
+    path("holdings/<int:pk>/delete/", editing.delete_holding, name="delete_holding"),
     path("portfolios/import/", import_page, name="import"),
     path("portfolios/export/holdings.csv", views.export_holdings, name="export"),
     path("portfolios/export/values.csv", views.export_with_values, name="export_values"),

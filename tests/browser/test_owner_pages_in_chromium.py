@@ -8,7 +8,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, True), (360, False)])
-@pytest.mark.parametrize("address", ["/", "/portfolios/import/", "/accounts/password_change/"])
+@pytest.mark.parametrize("address", ["/", "/portfolios/import/", "/accounts/password_change/", "/portfolios/new/"])
 def test_a_page_of_an_owner_breaks_no_rule_of_accessibility(browse, user, hold, address, width, dark):
     hold(user, "AAPL")
     page = browse(user, address, width=width, dark=dark)

@@ -1,0 +1,81 @@
+"""Forms for an owner's portfolios and holdings."""
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib.auth.models import User
+
+from market.foreign_symbols import translate_symbol
+from market.models import Stock
+from market.symbols import LONGEST_SYMBOL, InvalidSymbol, number_kind
+from portfolio.models import Holding, Portfolio
+
+if TYPE_CHECKING:
+    _FormOfPortfolio = forms.ModelForm[Portfolio]
+    _FormOfHolding = forms.ModelForm[Holding]
+else:
+    _FormOfPortfolio = _FormOfHolding = forms.ModelForm
+
+
+class PortfolioForm(_FormOfPortfolio):
+    class Meta:
+        model = Portfolio
+        fields = ("name",)
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.instance.user = user
+
+    def clean_name(self) -> str:
+        """A name that no other portfolio of the user has."""
+        name: str = self.cleaned_data["name"]
+        others = Portfolio.objects.filter(user=self.instance.user, name=name).exclude(pk=self.instance.pk)
+        if others.exists():
+            raise forms.ValidationError(f"You have a portfolio “{name}” already.")
+        return name
+
+
+class HoldingForm(_FormOfHolding):
+    """Shares and price of a holding; the stock stays the same."""
+
+    class Meta:
+        model = Holding
+        fields = ("shares", "buy_price")
+        labels = {"buy_price": "Price paid for a share"}
+        help_texts = {"buy_price": "In the currency and unit of the stock's price, such as pence; empty if unknown."}
+        widgets = {
+            "shares": forms.NumberInput({"step": "any", "min": "0"}),
+            "buy_price": forms.NumberInput({"step": "any", "min": "0"}),
+        }
+
+
+class NewHoldingForm(HoldingForm):
+    """A holding of a stock that is not in the portfolio yet."""
+
+    symbol = forms.CharField(
+        max_length=2 * LONGEST_SYMBOL,
+        help_text="As Yahoo Finance writes it: AAPL, BRK-B, VOD.L, SAP.DE. NASDAQ:AAPL and BRK/B are understood, too.",
+        widget=forms.TextInput({"autocomplete": "off", "autocapitalize": "characters", "spellcheck": "false"}),
+    )
+    field_order = ("symbol", "shares", "buy_price")
+
+    def __init__(self, *args: Any, portfolio: Portfolio, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.instance.portfolio = portfolio
+
+    def clean_symbol(self) -> str:
+        text = self.cleaned_data["symbol"]
+        if kind := number_kind(text):
+            raise forms.ValidationError(f"{text} is {kind}, not a symbol; write the symbol, such as AAPL.")
+        try:
+            symbol = translate_symbol(text)
+        except InvalidSymbol as error:
+            raise forms.ValidationError(str(error)) from None
+        if self.instance.portfolio.holdings.filter(stock__symbol=symbol).exists():
+            raise forms.ValidationError(f"{symbol} is in this portfolio already; edit that holding.")
+        return symbol
+
+    def save(self, commit: bool = True) -> Holding:
+        """Store the holding, and the stock if it is new."""
+        (self.instance.stock,) = Stock.objects.find_or_create([self.cleaned_data["symbol"]])
+        return super().save(commit)
