@@ -176,6 +176,15 @@ def translate_symbol(text: str, exchange: str = "") -> str:
         raise
 
 
+def is_translatable(text: str) -> bool:
+    """Whether a text can be a symbol in any of the spellings."""
+    try:
+        translate_symbol(text)
+    except InvalidSymbol:
+        return False
+    return True
+
+
 def exchange_suffix(name: str) -> str | None:
     """Yahoo's suffix for an exchange: `.L` for `LSE`, empty in the United States; None for an unknown name."""
     key = name.strip().upper()

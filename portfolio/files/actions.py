@@ -38,6 +38,7 @@ _WORDS = (
         r"^(you )?(buy|bought|purchased?)\b|^reinvestment\b|^reinvest shares|^(market|limit|stop)( limit)? buy",
     ),
     (Action.SELL, r"^(you )?(sell|sold|sale)\b|^(market|limit|stop)( limit)? sell"),
+    (Action.MOVE, r"^transferred (from|to)|^journaled|^conversion|^transfer \((incoming|outgoing)\)"),
     (Action.MOVE, r"spin ?off|^soff$|merger|^mrgs$|name change|^sxch$|acat (receive|deliver)"),
     (
         Action.SPLIT,

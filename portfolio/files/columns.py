@@ -42,10 +42,10 @@ class Column(StrEnum):
 _NAMES: Mapping[Column, str] = {
     Column.SYMBOL: """
         symbol; ticker; ticker symbol; stock symbol; security symbol; tradingsymbol; trading symbol; instrument
-        code; instrument; stock; code; symbol cusip; stock ticker; security id; scrip; epic; asset symbol;
-        symbole; simbolo; symbool; kurzel; tickersymbol; ticker code; asx code; security code; symbol isin;
-        symbool isin; symbole isin; simbolo isin; instrument symbol; stock code; share code; mnemonic; mnemo;
-        base currency name; ticker isin; asset ticker
+        code; instrument; code; symbol cusip; stock ticker; security id; scrip; epic; asset symbol; symbole;
+        simbolo; symbool; kurzel; tickersymbol; ticker code; asx code; security code; symbol isin; symbool isin;
+        symbole isin; simbolo isin; instrument symbol; stock code; share code; mnemonic; mnemo; base currency
+        name; ticker isin; asset ticker; stock
     """,
     Column.NUMBER: """
         isin; isin code; isin number; cusip; wkn; valor; security number; isin cusip; code isin; codice isin
@@ -58,9 +58,9 @@ _NAMES: Mapping[Column, str] = {
     Column.SHARES: """
         shares; quantity; qty; units; no of shares; number of shares; share quantity; quantity available;
         current quantity; position size; aantal; anzahl; stuck; stuckzahl; quantite; cantidad; quantita;
-        quantidade; number; shares held; shares owned; unit; balance; nominal; nominale; volume; antal;
-        available quantity; total quantity; holding quantity; units held; filled quantity; current units; number
-        of units; position; bestand; numero; base amount; avail units; stuck nom; order share quantity; no of
+        quantidade; shares held; shares owned; unit; nominal; nominale; antal; available quantity; total
+        quantity; holding quantity; units held; filled quantity; current units; number         of units;
+        position; bestand; numero; base amount; avail units; stuck nom; order share quantity; no of
         units; shares quantity; total shares
     """,
     Column.BUY_PRICE: """
@@ -99,10 +99,10 @@ _NAMES: Mapping[Column, str] = {
         gesamtpreis; trade value
     """,
     Column.DATE: """
-        trade date; activity date; run date; transaction date; transactiondate; date time; trade date time;
-        datetime; date; tradedate; order date; execution date; datum; fecha; data; time; trade time; day;
-        executed at; order execution time; created at; date of trade; purchase date; deal date; date acquired;
-        open date; transaction date time
+        trade date; buchungstag; geschaftstag; activity date; run date; transaction date; transactiondate; date
+        time; trade date time; datetime; date; tradedate; order date; execution date; datum; fecha; data; time;
+        trade time; day; executed at; order execution time; created at; date of trade; purchase date; deal date;
+        date acquired; open date; transaction date time
     """,
     Column.ACTION: """
         buy sell; transaction type; trans code; action; activitytype; activity type; trade type; side;
@@ -125,9 +125,9 @@ _NAMES: Mapping[Column, str] = {
         portfolio; portfolio name
     """,
     Column.ACCOUNT: """
-        account name; clientaccountid; account id; account; account number; account
-        no; account nickname; account         type; depot; konto; brokerage account; account title; client
-        account; securities account; rekening
+        account name; clientaccountid; account id; account; account number; account         no; account
+        nickname; account         type; depot; konto; brokerage account; account title; client         account;
+        securities account; rekening
     """,
     Column.EXCHANGE: """
         market code; exchange; listing exch; listing exchange; listingexchange; market; stock exchange; trading
@@ -135,9 +135,9 @@ _NAMES: Mapping[Column, str] = {
         handelsplatz
     """,
     Column.KIND: """
-        asset type; security type; securitytype; asset category; asset class; assetclass; asset sub category;
-        instrument type; security kind; investment type; product type; asset classification; assettype; symbol
-        type; security class; instrumenttype; class
+        asset type; segment; security type; securitytype; asset category; asset class; assetclass; asset sub
+        category; instrument type; security kind; investment type; product type; asset classification;
+        assettype; symbol         type; security class; instrumenttype; class
     """,
     Column.FEES: """
         fees; fee; commission; commissions; fees comm; commissions and fees; brokerage; gebuhren; comm fee;
@@ -178,6 +178,8 @@ _RANK = {name: rank for rank, name in enumerate(_COLUMNS)}
 
 _SECURITIES = {Column.SYMBOL, Column.NUMBER, Column.NAME}
 _QUANTITIES = {Column.SHARES, Column.BOUGHT, Column.SOLD}
+_DEGIRO = frozenset({"symbol isin"})
+"""A name of a column in DEGIRO's portfolio, whose shares are an "amount"."""
 _LONGEST_NAME = 60
 _MOST_COLUMNS = 200
 
@@ -190,7 +192,7 @@ def columns_of(cells: Sequence[str]) -> dict[Column, int]:
             column, whole, order = rank
             found[column] = min(found.get(column, (2, 0, 0)), (whole, order, place))
     places = {column: place for column, (*_ranks, place) in found.items()}
-    if Column.AMOUNT in places and not places.keys() & _QUANTITIES and places.keys() & {Column.SYMBOL, Column.NUMBER}:
+    if Column.AMOUNT in places and not places.keys() & _QUANTITIES and _DEGIRO & {fold(cell) for cell in cells}:
         places[Column.SHARES] = places.pop(Column.AMOUNT)  # as in DEGIRO's portfolio
     return places
 

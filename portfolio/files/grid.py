@@ -30,7 +30,9 @@ _ENCODINGS = (
 )
 _SPACE_AFTER_QUOTE = re.compile(r'(?<=[^,;\t|\n])" +(?=[,;\t|\r\n])')
 """Merrill writes `"Trade Date" ,`."""
+_TEXT_AFTER_QUOTE = re.compile(r'(?<=[,;\t])"([^",;\t\r\n]*)"( [^",;\t\r\n]+)(?=[,;\t\r\n])')
 _OTHER_FILES = {
+    b"{": "a JSON file",
     b"%PDF": "a PDF",
     b"\xd0\xcf\x11\xe0": "a workbook of Excel 97; save it as .xlsx or CSV",
     b"PK\x03\x04": "a ZIP archive",
@@ -75,7 +77,7 @@ def read_grid(content: bytes) -> Grid:
         if content.lstrip()[: len(begin)].lower() == begin.lower():
             raise ImportRefused(f"this is {kind}, not a CSV file or an Excel workbook (.xlsx)")
     text = _decode(content)
-    separator, text = _declared_separator(_SPACE_AFTER_QUOTE.sub('"', text))
+    separator, text = _declared_separator(_repair_quotes(_SPACE_AFTER_QUOTE.sub('"', text)))
     if not separator:
         separator = _best_separator(text)
     lines = list(islice(_lines(text, separator), MOST_LINES + 1))
@@ -140,3 +142,8 @@ def _lines(text: str, separator: str, *, strict: bool = True) -> Iterator[Line]:
                 yield Line(reader.line_num, cells)
     except csv.Error as error:
         raise ImportRefused(f"line {reader.line_num}: this is not CSV: {error}") from None
+
+
+def _repair_quotes(text: str) -> str:
+    """Quote the rest of a cell, too: Fidelity writes `"Individual" X123`."""
+    return _TEXT_AFTER_QUOTE.sub(r"\1\2", text)

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from portfolio.files.columns import Column
 from portfolio.files.content import FilePosition
-from portfolio.files.numbers import round_number
+from portfolio.files.numbers import LARGEST, round_number
 from portfolio.files.rows import Lines, Row
 
 _BY_CURRENCY = {
@@ -59,6 +59,9 @@ _KITE = frozenset({"instrument", "avg cost", "ltp"})
 
 def identify(row: Row, shares: Decimal, price: Decimal | None, notes: Lines) -> FilePosition:
     """The position of a row that names a stock."""
+    if price is not None and price > LARGEST:
+        row.complain(f"a price of {price:,.0f} is more than {LARGEST:,}")
+        price = None
     number = row.security_number()
     symbol = "" if number or not row.text(Column.SYMBOL) else _symbol(row, notes)
     return FilePosition(
@@ -77,10 +80,15 @@ def _symbol(row: Row, notes: Lines) -> str:
     """The row's symbol. Without an exchange, a stock of another country gets its country's suffix, and a note."""
     symbol = row.symbol()
     suffix, reason = _suffix(row)
-    if not symbol or not suffix or "." in symbol or "=" in symbol or row.names_exchange():
+    if not symbol or "." in symbol or "=" in symbol or row.names_exchange():
         return symbol
-    notes.append(row.note(f"{symbol} is taken as {symbol}{suffix}, by its {reason}"))
-    return symbol + suffix
+    if suffix:
+        listed = (symbol.zfill(4) if suffix == ".HK" and symbol.isdigit() else symbol) + suffix
+        notes.append(row.note(f"{symbol} is taken as {listed}, by its {reason}"))
+        return listed
+    if (currency := row.text(Column.CURRENCY)) == "EUR" and not row.text(Column.NUMBER).startswith("US"):
+        notes.append(row.note(f"{symbol} is taken as the stock in the United States, but its price is in {currency}"))
+    return symbol
 
 
 def _suffix(row: Row) -> tuple[str, str]:

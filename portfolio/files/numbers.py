@@ -13,7 +13,22 @@ PLACES = Decimal("0.00000001")
 DecimalSign = Literal[".", ","]
 
 NOTHING = frozenset(
-    {"", "-", "--", "---", "\N{EM DASH}", "\N{EN DASH}", "n/a", "na", "#n/a", "null", "none", "not available"}
+    {
+        "",
+        "-",
+        "--",
+        "---",
+        "\N{EM DASH}",
+        "\N{EN DASH}",
+        "n/a",
+        "na",
+        "#n/a",
+        "null",
+        "none",
+        "not available",
+        "incomplete",
+        "unknown",
+    }
 )
 """What files write in place of a number that is not known, in lower case."""
 
@@ -59,6 +74,14 @@ def parse_number(text: str, sign: DecimalSign = ".") -> Decimal | None:
     except InvalidOperation:
         raise NotANumber(text.strip()[:40]) from None
     return -number if negative else number
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number, and not a mark for no number."""
+    try:
+        return parse_number(text) is not None
+    except NotANumber:
+        return False
 
 
 def decimal_sign(texts: Iterable[str], otherwise: DecimalSign) -> DecimalSign:

@@ -7,6 +7,7 @@ from portfolio.files.columns import Column
 from portfolio.files.content import FilePosition, add_up_positions
 from portfolio.files.days import parse_day
 from portfolio.files.listing import identify
+from portfolio.files.numbers import round_number
 from portfolio.files.rows import Lines, Row
 
 _SNAPSHOT = ("date", "symbol", "quantity", "price", "currency")
@@ -43,8 +44,12 @@ def without_parts(rows: Iterable[Row]) -> list[Row]:
     return [row for row in kept if row.text(Column.LEVEL).casefold() not in _LEVELS[1]]
 
 
-def is_snapshot(row: Row) -> bool:
-    return tuple(row.header) == _SNAPSHOT
+def is_snapshot(rows: Sequence[Row]) -> bool:
+    """Whether the rows are Wealthfolio's: with its columns, and with cash or a stock on several days."""
+    if tuple(rows[0].header) != _SNAPSHOT:
+        return False
+    symbols = [row.text(Column.SYMBOL) for row in rows]
+    return len(set(symbols)) < len(symbols) or any(symbol.startswith("$CASH") for symbol in symbols)
 
 
 def latest_snapshot(rows: Sequence[Row]) -> Sequence[Row]:
@@ -52,7 +57,7 @@ def latest_snapshot(rows: Sequence[Row]) -> Sequence[Row]:
 
     The price in such a list is not documented, so it is not taken as the price paid.
     """
-    if not is_snapshot(rows[0]):
+    if not is_snapshot(rows):
         return rows
     days = [row.day(Column.DATE) for row in rows]
     latest = max(days)
@@ -71,12 +76,12 @@ def _why_not_held(row: Row) -> str:
 def _shares(row: Row) -> Decimal:
     """All shares of the row; shares that are pledged are listed apart by Zerodha."""
     columns = (Column.SHARES, Column.PLEDGED, Column.LENT)
-    return sum((row.number(column, signed=True) or Decimal(0) for column in columns), Decimal(0))
+    return round_number(sum((row.number(column, signed=True) or Decimal(0) for column in columns), Decimal(0)))
 
 
 def _price(row: Row, shares: Decimal) -> Decimal | None:
     """The average cost of a share. A column `Price` counts in a table without any value of today."""
-    if row.has(Column.BUY_PRICE):
+    if row.has(Column.BUY_PRICE) and (row.text(Column.BUY_PRICE) or not row.has(Column.TOTAL_COST)):
         return row.number(Column.BUY_PRICE)
     if row.has(Column.TOTAL_COST):
         cost = row.number(Column.TOTAL_COST, signed=True)

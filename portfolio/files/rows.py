@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 
-from market.foreign_symbols import exchange_suffix, translate_symbol
+from market.foreign_symbols import exchange_suffix, is_translatable, translate_symbol
 from market.symbols import InvalidSymbol, number_kind
 from portfolio.files.columns import Column
 from portfolio.files.days import parse_day
@@ -17,27 +17,34 @@ Lines = list[tuple[int, str]]
 """Texts about lines of a file, each with the number of the line."""
 
 # Texts of several words are no symbols, so leaving out sums and cash loses no stock: "Account Total".
-_TOTAL = re.compile(r"(.*\s)?(sub-?|grand )?(totals?|totaal|gesamt|summe)(\s.*)?:?", re.IGNORECASE)
+_TOTAL = re.compile(r"(.*\s)?(sub-?|sous-?|grand )?(totals?|totaal)(\s.*)?:?", re.IGNORECASE)
+_SUM = re.compile(
+    r"(totale|totalt|tot\.|(gesamt|end|zwischen)?summe|gesamt(wert|betrag)?|somme|suma|sum|razem|i alt)(\s.*)?:?",
+    re.IGNORECASE,
+)
+"""Sums in other languages; some are symbols too, and have a price then."""
 _CASH = re.compile(r"(.*\s)?cash(:|\s.*)|.*\scash|\$+cash\S*|core\*\*", re.IGNORECASE)
 _MONEY_MARKET = re.compile(r".*\*\*|[A-Z]{3}XX", re.ASCII)
 _MONEY_MARKET_NAME = re.compile(r"\b(money (market|mkt)|sweep|cash reserves?|settlement fund)\b", re.IGNORECASE)
 _OPTION = re.compile(
-    r"-?[A-Z.]{1,6} ?\d{6}[CP]\d+(\.\d+)?|[A-Z.]{1,6} [^ ]+ \d+(\.\d+)? [CP]|[A-Z.]+#[A-Z0-9]+|[A-Z&-]+\d{5,}[CP]E",
+    r"-?[A-Z.]{1,6} *\d{6}[CP]\d+(\.\d+)?|[A-Z.]{1,6} [^ ]+ \d+(\.\d+)? [CP]|[A-Z.]+#[A-Z0-9]+"
+    r"|[A-Z&-]+\d{2}([A-Z]{3}|\d{3})[\d.]*([CP]E|FUT)|[A-Z]+\d{1,2}[A-Z]{3}\d{2}[CP][\d.]+",
     re.ASCII,
 )
-_OPTION_NAME = re.compile(r"\b(call|put)s?\b", re.IGNORECASE)
+_OPTION_NAME = re.compile(
+    r"(call|put)s? .*\d|.*(\b(call|put)s? \$?\d|\$\d+(\.\d+)? (call|put)\b|/\d{2,4} (call|put)\b).*", re.IGNORECASE
+)
 _LONGEST = 100
 """Characters of a cell that are compared with the patterns."""
 _OTHER_KINDS = re.compile(
     r"((equity and index |index |stock )?(options?|futures?|warrants?)( on futures)?|bonds?|fixed income"
-    r"|treasur(y|ies)|cash and .*|money market.*|forex|currenc(y|ies)|cfds?|loans?|optn|fo)"
+    r"|treasur(y|ies)|cash and .*|money market.*|forex|currenc(y|ies)|cfds?|loans?|optn|fo|crypto.*"
+    r"|digital (currenc|asset).*)"
     r"|(?-i:CASH|OPT|FUT|FOP|WAR|BOND|MMF)",
     re.IGNORECASE,
 )
 _INTERNAL_NUMBER = re.compile(r"99\d{7}")
 """A CUSIP that a broker gives to its own accounts: https://www.cusip.com/identifiers.html reserves these numbers."""
-_WORDS_OF_NO_SYMBOL = 3
-"""A text of so many words is a name, not a symbol."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +176,9 @@ class Row:
 
     def has_symbol(self) -> bool:
         symbol = self.text(Column.SYMBOL)
-        return symbol.casefold() not in NOTHING and len(symbol.split()) < _WORDS_OF_NO_SYMBOL
+        if symbol.casefold() in NOTHING:
+            return False
+        return " " not in symbol or is_translatable(symbol)
 
     def is_sum_or_cash(self) -> bool:
         return bool(
@@ -179,8 +188,9 @@ class Row:
     def why_no_stock(self) -> str:
         """Why the line names no stock; empty for a line with a stock or with a security's number."""
         symbol, name = self.text(Column.SYMBOL)[:_LONGEST], self.text(Column.NAME)[:_LONGEST]
-        first = symbol or name or self.line.filled[0][:_LONGEST]
-        if _TOTAL.fullmatch(first):
+        number = self.security_number()
+        first = symbol or ("" if number else name or self.line.filled[0][:_LONGEST])
+        if _TOTAL.fullmatch(first) or (_SUM.fullmatch(first) and not self._has_price()):
             return "it is a total"
         if _CASH.fullmatch(first) or _MONEY_MARKET.fullmatch(symbol.upper()) or _MONEY_MARKET_NAME.search(name):
             return "it is cash"
@@ -191,9 +201,8 @@ class Row:
             return f"it is no stock ({kind})"
         if symbol.casefold() == "cash" and not self._is_stock_cash():
             return f"it is cash; write the stock CASH in upper case and with its {self._price_name()}"
-        if self.text(Column.EXCHANGE).upper() == "FX":
+        if self.text(Column.EXCHANGE).upper() in ("FX", "CRYPTO"):
             return "it is a currency"
-        number = self.security_number()
         if _INTERNAL_NUMBER.fullmatch(number):
             return "it is cash"
         if not self.has_symbol() and not number and not (self.is_nameable and name):
@@ -204,6 +213,9 @@ class Row:
     def is_nameable(self) -> bool:
         """Whether the table has neither symbols nor numbers, and so names its stocks in words alone."""
         return not self.has(Column.SYMBOL) and not self.has(Column.NUMBER)
+
+    def _has_price(self) -> bool:
+        return any(self.has_number(column) for column in (Column.BUY_PRICE, Column.PRICE) if self.has(column))
 
     def _is_stock_cash(self) -> bool:
         """CASH is the symbol of a stock, too (Pathward Financial), in upper case and with a price of its own."""
@@ -218,4 +230,4 @@ class Row:
 
 def _names_option(text: str) -> bool:
     """Whether a text such as `QAAA Jun 19 '26 $41 Call` names an option."""
-    return bool(_OPTION_NAME.search(text)) and any(sign.isdigit() for sign in text)
+    return bool(_OPTION_NAME.match(text))

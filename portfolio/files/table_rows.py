@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from portfolio.files.columns import Column, fold
 from portfolio.files.days import has_month_first
-from portfolio.files.numbers import DecimalSign, decimal_sign
+from portfolio.files.numbers import DecimalSign, decimal_sign, is_number
 from portfolio.files.rows import Lines, Row, Style
 from portfolio.files.tables import Table
 
@@ -16,7 +16,7 @@ _QUANTITIES = (Column.SHARES, Column.BOUGHT, Column.SOLD)
 
 
 def rows_of(table: Table, separator: str, listings: Mapping[str, str], problems: Lines) -> Iterator[Row]:
-    """The rows of a table. A line of another shape is a problem if it has a number of shares; else the table ends."""
+    """The rows of a table. A line of another shape is a problem if it has a symbol and a number."""
     style = style_of(table, separator)
     names, last = table.names, max(table.columns.values())
     header = [fold(cell) for cell in table.header.cells]
@@ -29,10 +29,15 @@ def rows_of(table: Table, separator: str, listings: Mapping[str, str], problems:
             yield row
         elif row.is_sum_or_cash():
             yield row  # E*TRADE writes them in another shape
-        elif any(row.has_number(column) for column in quantities):
+        elif any(row.has_number(column) for column in quantities) or _is_shifted(row):
             row.complain(f"{cells} values where the header has {width}")
-        else:
-            return
+
+
+def _is_shifted(row: Row) -> bool:
+    """Whether a line of another shape has a symbol, and a number in any cell: a comma in a name shifts the cells."""
+    if not row.has(Column.SYMBOL) or not row.has_symbol() or row.why_no_stock():
+        return False
+    return any(is_number(cell) for cell in row.line.cells[1:])
 
 
 def style_of(table: Table, separator: str) -> Style:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from portfolio.files.columns import Column, columns_of, fold, is_header
 from portfolio.files.grid import Line
+from portfolio.files.numbers import is_number
 
 
 @dataclass
@@ -45,13 +46,20 @@ def find_tables(lines: Iterable[Line], assigned: Assigned) -> list[Table]:
             if tables and _has_same_names(tables[-1].header, line) and not titles:
                 continue
             tables.append(Table(line, columns, titles))
+            if any(map(is_number, line.filled)):
+                tables[-1].lines.append(line)  # a file without names, whose columns a person has assigned
             titles = []
-        elif len(line.filled) == 1:
-            titles.append(line.filled[0])
+        elif _is_title(line):
+            titles.append(", ".join(line.filled))
         elif tables:
             tables[-1].lines.append(line)
             titles = []
     return tables
+
+
+def _is_title(line: Line) -> bool:
+    """Whether a line is text in a single cell, or in two because of a comma in the text."""
+    return len(line.filled) == 1 or (len(line.cells) == 2 and not any(map(is_number, line.filled)))
 
 
 def _columns(line: Line, assigned: Assigned) -> Mapping[Column, int] | None:

@@ -1,5 +1,6 @@
 """Reads the rows of transactions: purchases less sales, at the average cost of the purchases without fees."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from portfolio.files.columns import Column, places_of
 from portfolio.files.content import FilePosition
 from portfolio.files.listing import identify
 from portfolio.files.lots import Lots
-from portfolio.files.numbers import LARGEST, round_number, show_number
+from portfolio.files.numbers import LARGEST, is_number, parse_number, round_number, show_number
 from portfolio.files.positions import is_snapshot, without_parts
 from portfolio.files.rows import Lines, Row
 
@@ -21,6 +22,8 @@ _RATIO_NAMES = frozenset({"activitytype", "instrumenttype"})
 """Names of columns in Wealthfolio's files, where a split has the shares that one share becomes."""
 _ACTIONS_NAMED = 20
 """The most actions that the note about transactions without shares names."""
+_TIMES = frozenset({"time", "uhrzeit", "tijd", "hora", "ora", "heure", "trade time"})
+_TIME = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
 _MINUS = ("-", "(", "\N{MINUS SIGN}")
 
 
@@ -29,6 +32,8 @@ class _Trade:
     """`shares` is never negative."""
 
     day: date
+    time: str
+    """The time of day as in the file, `14:30:03`; empty if the file has none."""
     action: Action
     shares: Decimal
     price: Decimal | None
@@ -36,9 +41,9 @@ class _Trade:
     line: int
 
     @property
-    def turn(self) -> tuple[date, int]:
-        """By day. On a day, splits come first, as they happen before the opening, and purchases before sales."""
-        return self.day, (2 if self.action is Action.SELL else 1 if self.action is Action.BUY else 0)
+    def turn(self) -> tuple[date, str, int]:
+        """By day and time. Splits come first, as they happen before the opening, and purchases before sales."""
+        return self.day, self.time, (2 if self.action is Action.SELL else 1 if self.action is Action.BUY else 0)
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Traded:
 def as_trades(rows: Sequence[Row]) -> list[Row] | None:
     """The rows as transactions, with the column that tells their actions; None if the rows are positions."""
     first = rows[0]
-    if not first.has(Column.DATE) or is_snapshot(first):
+    if not first.has(Column.DATE) or is_snapshot(rows):
         return None
     if first.has(Column.BOUGHT):
         return list(rows)
@@ -68,16 +73,12 @@ def as_trades(rows: Sequence[Row]) -> list[Row] | None:
 
 
 def _place_of_actions(rows: Sequence[Row]) -> int | None:
-    """The column with the most words of purchases and sales; a description only if no other column has such words."""
-    header = rows[0].header
-    for column in (Column.ACTION, Column.NAME):
-        counts = {
-            place: sum(action_of(row.line.cell(place)) in TRADES for row in rows)
-            for place in places_of(header, column)
-        }
-        if counts and max(counts.values()):
-            return max(counts, key=lambda place: counts[place])
-    return None
+    """The column of actions with the most words of purchases and sales."""
+    counts = {
+        place: sum(action_of(row.line.cell(place)) in TRADES for row in rows)
+        for place in places_of(rows[0].header, Column.ACTION)
+    }
+    return max(counts, key=lambda place: counts[place]) if any(counts.values()) else None
 
 
 def read_trades(rows: Sequence[Row], notes: Lines) -> Traded:
@@ -87,7 +88,9 @@ def read_trades(rows: Sequence[Row], notes: Lines) -> Traded:
     trades = _trades(rows, notes, uncertain)
     lots: dict[tuple[str, str], Lots] = {}
     last: dict[tuple[str, str], FilePosition] = {}
-    for trade in sorted(trades, key=lambda trade: trade.turn):
+    if not all(trade.time for trade in trades):
+        trades = [replace(trade, time="") for trade in trades]
+    for trade in _with_whole_splits(sorted(trades, key=lambda trade: trade.turn)):
         key = trade.position.place
         last[key] = replace(trade.position, line=trade.line)
         held = lots.setdefault(key, Lots())
@@ -103,6 +106,22 @@ def read_trades(rows: Sequence[Row], notes: Lines) -> Traded:
         if round_number(held.shares)
     ]
     return Traded(positions, sorted(uncertain), max((trade.day for trade in trades), default=None))
+
+
+def _with_whole_splits(trades: Sequence[_Trade]) -> list[_Trade]:
+    """Join the rows of a reverse split: the old shares that go, and the new shares that come."""
+    whole: list[_Trade] = []
+    of_day: dict[tuple[date, tuple[str, str]], int] = {}
+    for trade in trades:
+        key = trade.day, trade.position.place
+        if trade.action is Action.SPLIT and key in of_day:
+            first = whole[of_day[key]]
+            whole[of_day[key]] = replace(first, shares=first.shares + trade.shares)
+            continue
+        if trade.action is Action.SPLIT:
+            of_day[key] = len(whole)
+        whole.append(trade)
+    return whole
 
 
 def _apply(trade: _Trade, lots: Lots) -> Decimal:
@@ -133,6 +152,8 @@ def _trades(rows: Sequence[Row], notes: Lines, uncertain: set[str]) -> list[_Tra
             others[row.text(Column.ACTION)[:40] or "no action"] += 1
         elif why := row.why_no_stock():
             notes.append(row.leave_out(why))
+        elif action is Action.SPLIT and row.security_number() and row.has(Column.SYMBOL):
+            notes.append(row.leave_out("a split names the old shares by a number; check the shares of the stock"))
         elif trade := _trade(row, action, notes):
             if action is Action.UNKNOWN:
                 uncertain.add(trade.position.key)
@@ -152,6 +173,8 @@ def _action(row: Row) -> Action:
     if row.has(Column.BOUGHT):
         return Action.BUY if row.text(Column.BOUGHT) else Action.SELL
     action = action_of(row.text(Column.ACTION))
+    if action is Action.NONE and _is_reinvested(row):
+        return Action.BUY
     if action is Action.SPLIT and _RATIO_NAMES & set(row.header):
         return Action.SPLIT_RATIO
     if not row.text(Column.ACTION) and row.has_number(Column.SHARES):
@@ -162,11 +185,20 @@ def _action(row: Row) -> Action:
     return action
 
 
+def _is_reinvested(row: Row) -> bool:
+    """Whether a dividend paid for shares: old files of E*TRADE have both in a row."""
+    if "dividend" not in row.text(Column.ACTION).casefold():
+        return False
+    return row.text(Column.AMOUNT).startswith(_MINUS) and bool(row.first_number(Column.SHARES))
+
+
 def _trade(row: Row, action: Action, notes: Lines) -> _Trade | None:
     column = Column.SHARES
     if row.has(Column.BOUGHT):
         column = Column.BOUGHT if action is Action.BUY else Column.SOLD
-    shares = row.number(column, signed=column is Column.SHARES) or Decimal(0)
+    shares = _shares(row, column)
+    if not shares:
+        return None
     if action is Action.MOVE:
         action = Action.BUY if shares > 0 else Action.SELL
         price = None
@@ -174,25 +206,42 @@ def _trade(row: Row, action: Action, notes: Lines) -> _Trade | None:
         price = _price(row, abs(shares)) if action is Action.BUY and shares else None
     if action is not Action.SPLIT:
         shares = abs(shares)
-    day = row.day(Column.DATE)
+    day = row.day(Column.DATE) if row.text(Column.DATE) or action is not Action.BUY else date.min
     position = identify(row, shares, price, notes)
-    if row.has_problems() or not shares:
+    if row.has_problems():
         return None
-    return _Trade(day, action, shares, price, position, row.line.number)
+    return _Trade(day, _time(row), action, shares, price, position, row.line.number)
+
+
+def _shares(row: Row, column: Column) -> Decimal:
+    """The shares; Robinhood marks shares that go with an S, `10S`."""
+    text = row.text(column)
+    if text.endswith("S") and is_number(text[:-1]):
+        return -(parse_number(text[:-1], row.style.sign) or Decimal(0))
+    return row.number(column, signed=column is Column.SHARES) or Decimal(0)
+
+
+def _time(row: Row) -> str:
+    """The time of day in the cell of the day, or in a column of its own."""
+    names = [place for place, name in enumerate(row.header) if name in _TIMES]
+    texts = (row.text(Column.DATE), *map(row.line.cell, names))
+    return next((found[0].zfill(8) for text in texts if (found := _TIME.search(text))), "")
 
 
 def _price(row: Row, shares: Decimal) -> Decimal | None:
-    """The price of a share, or else the amount without fees and taxes, for a share."""
-    for column in (Column.PRICE, Column.BUY_PRICE):
-        if row.has(column):
-            price = row.number(column, signed=True)
-            # A purchase for nothing, by sign alone, is a corporate action: its cost is not known.
-            return abs(price) if price or (price is not None and row.text(Column.ACTION)) else None
+    """The price of a share, or else the amount without fees and taxes, for a share.
+
+    0 by the row's word is a gift. By sign alone it is a corporate action, whose cost is not known.
+    """
+    prices = [row.number(column, signed=True) for column in (Column.BUY_PRICE, Column.PRICE) if row.has(column)]
+    if price := next(filter(None, prices), None):
+        return abs(price)
+    gift = Decimal(0) if Decimal(0) in prices and row.text(Column.ACTION) else None
     if gross := row.number(Column.GROSS, signed=True):
         return abs(gross) / shares
     amount = row.number(Column.AMOUNT, signed=True)
-    if amount is None:
-        return None
+    if not amount:
+        return gift
     costs = sum(abs(row.number(column, signed=True) or Decimal(0)) for column in (Column.FEES, Column.TAXES))
     return max(abs(amount) - costs, Decimal(0)) / shares
 

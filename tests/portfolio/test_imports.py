@@ -300,7 +300,7 @@ def test_files_come_from_many_programs(content, write, run, user):
         (PLAIN + "AAPL,,2\n", ["the file names no stock with shares", "line 2: AAPL, left out: it has no shares"]),
         (PLAIN + "AAPL,1,2\nMSFT,1\n", ["line 3: 2 values where the header has 3"]),
         (PLAIN + "<b>,1,2\n😀,1,2\n", ["line 2: '<b>' is not a symbol", "line 3: '😀' is not a symbol"]),
-        (PLAIN + "'; DROP--,1,2\n", ["line 2: '; DROP--' is not a symbol"]),
+        (PLAIN + "';DROP--,1,2\n", ["line 2: ';DROP--' is not a symbol"]),
         (PLAIN + 'AAPL,"1,2\n', ["line 2: this is not CSV"]),
         (PLAIN + "AAPL\0,1,2\n", ["this is not a text file: it contains NUL"]),
         (STATES + "Monday,AAPL,1,2,,,,,,,,\n", ["line 2: Date 'Monday' is not a day; write it as 2026-01-31"]),

@@ -61,7 +61,7 @@ FILES = [
         [
             "line 2: SPAXX**, left out: it is cash",
             "line 5: -QROX260821C150, left out: it is an option",
-            "line 7: Pending Activity, left out: it has no shares",
+            "line 7: Pending Activity, left out: it has no symbol",
         ],
     ),
     BrokerFile(
