@@ -16,12 +16,12 @@ from tasks.state import job_log
 _NEEDED = {"id", "status", "last_seq", *FACTS, *job_log.FACTS}
 _IDLE = {
     *("unique_key", "priority_reason", "dispatched_at", "dispatched_for", "refused_at", "limited_by", "waits_for"),
-    *("claimed_with", "retry_of", "run_at", "finished_at", "outcome", "result", "error"),
+    *("claimed_with", "retry_of", "run_at", "finished_at", "result", "error"),
 }
 # In the model's order. Each column of a row takes time on both sides.
 WHOLE = tuple(COLUMNS)
 BRIEF = tuple(name for name in COLUMNS if name in _NEEDED)
-FOR_WORK = tuple(name for name in COLUMNS if name not in _IDLE)
+FOR_WORK = tuple(name for name in COLUMNS if name in _NEEDED or name not in _IDLE)
 """The fields of returned jobs: all; those of the events and log lines; those that a worker needs."""
 
 
