@@ -27,6 +27,8 @@ from tests.support.mqtt_client import MqttClient
 from tests.support.outbox import PATIENCE, arrived, request, unpublished, wait_until_all_is_published, work
 from tests.support.servers import MosquittoServer, find_server
 
+pytestmark = pytest.mark.servers
+
 SHIPPED = ROOT / "deploy" / "mosquitto"
 PASSWORD = "s3cret"
 LARGEST_PAYLOAD = b"x" * 65_536
