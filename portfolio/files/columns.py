@@ -41,11 +41,11 @@ class Column(StrEnum):
 # In the order in which a table with several is read: of two columns for the same thing, the first one counts.
 _NAMES: Mapping[Column, str] = {
     Column.SYMBOL: """
-        symbol; ticker; ticker symbol; stock symbol; security symbol; tradingsymbol; trading symbol; instrument
-        code; instrument; code; symbol cusip; stock ticker; security id; scrip; epic; asset symbol; symbole;
-        simbolo; symbool; kurzel; tickersymbol; ticker code; asx code; security code; symbol isin; symbool isin;
-        symbole isin; simbolo isin; instrument symbol; stock code; share code; mnemonic; mnemo; base currency
-        name; ticker isin; asset ticker; stock
+        symbol; ticker; ticker symbol; stock symbol; security symbol; tradingsymbol; trading symbol;
+        instrument code; instrument; code; symbol cusip; stock ticker; security id; scrip; epic; asset symbol;
+        symbole; simbolo; symbool; kurzel; tickersymbol; ticker code; asx code; security code; symbol isin;
+        symbool isin; symbole isin; simbolo isin; instrument symbol; stock code; share code; mnemonic; mnemo;
+        base currency name; ticker isin; asset ticker; stock
     """,
     Column.NUMBER: """
         isin; isin code; isin number; cusip; wkn; valor; security number; isin cusip; code isin; codice isin
@@ -57,41 +57,40 @@ _NAMES: Mapping[Column, str] = {
     """,
     Column.SHARES: """
         shares; quantity; qty; units; no of shares; number of shares; share quantity; quantity available;
-        current quantity; position size; aantal; anzahl; stuck; stuckzahl; quantite; cantidad; quantita;
-        quantidade; shares held; shares owned; unit; nominal; nominale; antal; available quantity; total
-        quantity; holding quantity; units held; filled quantity; current units; number         of units;
-        position; bestand; numero; base amount; avail units; stuck nom; order share quantity; no of
-        units; shares quantity; total shares
+        current quantity; position size; aantal; anzahl; stuck; stuckzahl; quantite; cantidad; quantita; quantidade;
+        shares held; shares owned; unit; nominal; nominale; antal; available quantity; total quantity;
+        holding quantity; units held; filled quantity; current units; number of units; position; bestand; numero;
+        base amount; avail units; stuck nom; order share quantity; no of units; shares quantity; total shares
     """,
     Column.BUY_PRICE: """
-        buy price; average cost basis; average cost; avg cost; average price; avg price; price paid; purchase
-        price; average buy price; avg buy price; cost per share; cost share; cost price; unit cost; cost unit;
-        average cost per share; average unit cost; average cost price; avg cost price; avg unit cost; avg cost
-        share; average price paid; entry price; open price; average open price; unit cost price; price paid
-        share; gak; einstandskurs; einstandspreis; kaufkurs; prezzo medio; prezzo medio di carico; prix de
-        revient; pru; prix moyen; precio medio; precio de compra; gemiddelde prijs; cost basis per share; cost
-        basis share; average purchase price; avg purchase price; avg price paid; break even price; buying price;
-        bep; average cost share; average entry price; purchase price share; book price; cost per unit; adjusted
-        cost share; unit cost basis; costbasisprice; average share price; ave cost; ave price; average; diluted
-        cost; cost price per share; average cost currency
+        buy price; average cost basis; average cost; avg cost; average price; avg price; price paid; purchase price;
+        average buy price; avg buy price; cost per share; cost share; cost price; unit cost; cost unit;
+        average cost per share; average unit cost; average cost price; avg cost price; avg unit cost;
+        avg cost share; average price paid; entry price; open price; average open price; unit cost price;
+        price paid share; gak; einstandskurs; einstandspreis; kaufkurs; prezzo medio; prezzo medio di carico;
+        prix de revient; pru; prix moyen; precio medio; precio de compra; gemiddelde prijs; cost basis per share;
+        cost basis share; average purchase price; avg purchase price; avg price paid; break even price;
+        buying price; bep; average cost share; average entry price; purchase price share; book price; cost per unit;
+        adjusted cost share; unit cost basis; costbasisprice; average share price; ave cost; ave price; average;
+        diluted cost; cost price per share; average cost currency
     """,
     Column.TOTAL_COST: """
         cost basis; cost basis total; total cost; book value market; book value; book cost; total cost basis;
-        cost basis money; costbasismoney; cost basis base; invested; invested amount; amount invested; total
-        invested; purchase value; buy value; einstandswert; kaufwert; einstand; valeur d achat; valore di
-        carico; inkoopwaarde; cost; invested value; total purchase price; purchase cost; cost value; acquisition
-        cost; adjusted cost basis; adjusted cost; original cost; principal; total book cost; net cost; purchase
-        amount
+        cost basis money; costbasismoney; cost basis base; invested; invested amount; amount invested;
+        total invested; purchase value; buy value; einstandswert; kaufwert; einstand; valeur d achat;
+        valore di carico; inkoopwaarde; cost; invested value; total purchase price; purchase cost; cost value;
+        acquisition cost; adjusted cost basis; adjusted cost; original cost; principal; total book cost; net cost;
+        purchase amount
     """,
     Column.SELL_PRICE: """
         sell price; selling price
     """,
     Column.PRICE: """
-        price; unit price; unitprice; price share; price per share; trade price; t price; tradeprice; share
-        price; execution price; koers; kurs; cours; corso; precio; prezzo; price in dollars; execution rate;
+        price; unit price; unitprice; price share; price per share; trade price; t price; tradeprice; share price;
+        execution price; koers; kurs; cours; corso; precio; prezzo; price in dollars; execution rate;
         price transaction currency; fill price; price usd; rate; prix; quote; ausfuhrungskurs; price per unit;
-        average fill price; deal price; avg fill price; effective price; quotazione; precos; preco; order fill
-        price; price dollars; unit price usd; price gbp; price eur
+        average fill price; deal price; avg fill price; effective price; quotazione; precos; preco;
+        order fill price; price dollars; unit price usd; price gbp; price eur
     """,
     Column.AMOUNT: """
         amount; net amount; total; proceeds; value; wert; betrag; montant; importe; importo; totaal; bedrag;
@@ -99,16 +98,16 @@ _NAMES: Mapping[Column, str] = {
         gesamtpreis; trade value
     """,
     Column.DATE: """
-        trade date; buchungstag; geschaftstag; activity date; run date; transaction date; transactiondate; date
-        time; trade date time; datetime; date; tradedate; order date; execution date; datum; fecha; data; time;
+        trade date; buchungstag; geschaftstag; activity date; run date; transaction date; transactiondate;
+        date time; trade date time; datetime; date; tradedate; order date; execution date; datum; fecha; data; time;
         trade time; day; executed at; order execution time; created at; date of trade; purchase date; deal date;
         date acquired; open date; transaction date time
     """,
     Column.ACTION: """
         buy sell; transaction type; trans code; action; activitytype; activity type; trade type; side;
-        transactiontype; transaction; type; typ; order type; b s; richtung; direction; operation; trade side;
-        way; activity sub type; transaction description; activity; koop verkoop; sens; buysell; event type;
-        trade action; transaktionstyp
+        transactiontype; transaction; type; typ; order type; b s; richtung; direction; operation; trade side; way;
+        activity sub type; transaction description; activity; koop verkoop; sens; buysell; event type; trade action;
+        transaktionstyp
     """,
     Column.BOUGHT: """
         shares bought
@@ -125,19 +124,18 @@ _NAMES: Mapping[Column, str] = {
         portfolio; portfolio name
     """,
     Column.ACCOUNT: """
-        account name; clientaccountid; account id; account; account number; account         no; account
-        nickname; account         type; depot; konto; brokerage account; account title; client         account;
-        securities account; rekening
+        account name; clientaccountid; account id; account; account number; account no; account nickname;
+        account type; depot; konto; brokerage account; account title; client account; securities account; rekening
     """,
     Column.EXCHANGE: """
-        market code; exchange; listing exch; listing exchange; listingexchange; market; stock exchange; trading
-        venue; primary exchange; exchange code; exch; reference exchange; borse; beurs; bolsa; borsa; bourse;
-        handelsplatz
+        market code; exchange; listing exch; listing exchange; listingexchange; market; stock exchange;
+        trading venue; primary exchange; exchange code; exch; reference exchange; borse; beurs; bolsa; borsa;
+        bourse; handelsplatz
     """,
     Column.KIND: """
-        asset type; segment; security type; securitytype; asset category; asset class; assetclass; asset sub
-        category; instrument type; security kind; investment type; product type; asset classification;
-        assettype; symbol         type; security class; instrumenttype; class
+        asset type; segment; security type; securitytype; asset category; asset class; assetclass;
+        asset sub category; instrument type; security kind; investment type; product type; asset classification;
+        assettype; symbol type; security class; instrumenttype; class
     """,
     Column.FEES: """
         fees; fee; commission; commissions; fees comm; commissions and fees; brokerage; gebuhren; comm fee;
@@ -162,15 +160,15 @@ _NAMES: Mapping[Column, str] = {
         datadiscriminator; levelofdetail; level of detail
     """,
     Column.WORTH: """
-        closing; schlusskurs; precio de; cloture; last traded; marktwert; wert in eur; valor en eur; market
-        value; mkt val; current value; total value; market price; last price; current price; value usd; ltp;
-        close price; last; closing price; slotkoers; current price share; waarde in eur; mkt value; day
-        change; present value; cur val; curr value; close; previous close; previous closing price; price change;
-        value in eur; equity; stop loss; total return; pnl; markprice; positionvalue; est market value
+        closing; schlusskurs; precio de; cloture; last traded; marktwert; wert in eur; valor en eur; market value;
+        mkt val; current value; total value; market price; last price; current price; value usd; ltp; close price;
+        last; closing price; slotkoers; current price share; waarde in eur; mkt value; day change; present value;
+        cur val; curr value; close; previous close; previous closing price; price change; value in eur; equity;
+        stop loss; total return; pnl; markprice; positionvalue; est market value
     """,
     Column.GAIN: """
-        unrealized gain loss; gain loss; total gain loss dollar; unrealized p l; total gain; p l; unrealized
-        gain loss chg chg; unrealized gain loss dollar; profit loss
+        unrealized gain loss; gain loss; total gain loss dollar; unrealized p l; total gain; p l;
+        unrealized gain loss chg chg; unrealized gain loss dollar; profit loss
     """,
 }
 _COLUMNS = {" ".join(name.split()): column for column, names in _NAMES.items() for name in names.split(";")}
