@@ -149,7 +149,7 @@ _JOINED = {"BRKA": "BRK-A", "BRKB": "BRK-B", "BFA": "BF-A", "BFB": "BF-B"}
 
 
 def translate_symbol(text: str, exchange: str = "") -> str:
-    """The Yahoo symbol for a symbol as another program writes it; Raises InvalidSymbol.
+    """The Yahoo symbol for a symbol as another program writes it. Raises InvalidSymbol.
 
     `exchange` is the name of the stock's exchange; unknown names are ignored.
     """

@@ -24,7 +24,6 @@ class FilePosition:
     line: int
     number: str = ""
     name: str = ""
-    currency: str = ""
     account: str = ""
 
     @property

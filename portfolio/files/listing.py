@@ -71,7 +71,6 @@ def identify(row: Row, shares: Decimal, price: Decimal | None, notes: Lines) -> 
         row.line.number,
         number=number,
         name=row.text(Column.NAME)[:200],
-        currency=row.text(Column.CURRENCY)[:10],
         account=(row.text(Column.PORTFOLIO) or row.text(Column.ACCOUNT))[:100] or row.account,
     )
 

@@ -34,6 +34,7 @@ _OPTION = re.compile(
 _OPTION_NAME = re.compile(
     r"(call|put)s? .*\d|.*(\b(call|put)s? \$?\d|\$\d+(\.\d+)? (call|put)\b|/\d{2,4} (call|put)\b).*", re.IGNORECASE
 )
+"""Such as `QAAA Jun 19 '26 $41 Call`."""
 _LONGEST = 100
 """Characters of a cell that are compared with the patterns."""
 _OTHER_KINDS = re.compile(
@@ -59,8 +60,7 @@ class Style:
 class Row:
     """A line of a table; `problems` collects its errors. `names`: the file's names of the columns.
 
-    `header`: the folded names of all columns. `account`: the account of the table. `listings`:
-    the exchanges of symbols.
+    `header`: the folded names of all columns. `account`: the account of the table. `listings`: exchanges of symbols.
     """
 
     line: Line
@@ -194,13 +194,14 @@ class Row:
             return "it is a total"
         if _CASH.fullmatch(first) or _MONEY_MARKET.fullmatch(symbol.upper()) or _MONEY_MARKET_NAME.search(name):
             return "it is cash"
-        if _OPTION.fullmatch(symbol.upper()) or any(_names_option(text) for text in (symbol, name)):
+        if _OPTION.fullmatch(symbol.upper()) or any(map(_OPTION_NAME.match, (symbol, name))):
             return "it is an option"
         kind = self.text(Column.KIND)
         if _OTHER_KINDS.fullmatch(kind):
             return f"it is no stock ({kind})"
         if symbol.casefold() == "cash" and not self._is_stock_cash():
-            return f"it is cash; write the stock CASH in upper case and with its {self._price_name()}"
+            price = self.names.get(Column.BUY_PRICE, "price")
+            return f"it is cash; write the stock CASH in upper case and with its {price}"
         if self.text(Column.EXCHANGE).upper() in ("FX", "CRYPTO"):
             return "it is a currency"
         if _INTERNAL_NUMBER.fullmatch(number):
@@ -223,11 +224,3 @@ class Row:
         if found is None or self.text(Column.SYMBOL) != "CASH" or not self.has_number(found):
             return False
         return self.number(found, signed=True) not in (0, 1)
-
-    def _price_name(self) -> str:
-        return self.names.get(Column.BUY_PRICE, "price")
-
-
-def _names_option(text: str) -> bool:
-    """Whether a text such as `QAAA Jun 19 '26 $41 Call` names an option."""
-    return bool(_OPTION_NAME.match(text))
