@@ -16,7 +16,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from django.utils.http import content_disposition_header
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 from unfold.views import ChangeList
@@ -28,13 +27,13 @@ from market.freshness import FRESH, NEVER, PARKED, STALE
 from market.jobs.names import describe_fetch
 from market.models import Stock
 from market.symbols import InvalidSymbol, parse_symbol
-from portfolio.exports import export_portfolios, export_values
+from portfolio.exports import download, export_portfolios, export_values
 from portfolio.fetching import fetch_portfolios
 from portfolio.files.reading import read_file
 from portfolio.files.refused import ImportRefused
-from portfolio.imports.changes import ImportedFile, import_file, plan_import
+from portfolio.imports.changes import ImportedFile, plan_import
 from portfolio.imports.preview import change_groups
-from portfolio.imports.uploads import Upload, fingerprint, seal, unseal
+from portfolio.imports.uploads import Upload, import_confirmed, seal, unseal
 from portfolio.models import Holding, Portfolio, PortfolioPriority
 from portfolio.tracking import WORDS, look_up
 from stockqueue.signed_in import signed_in
@@ -79,11 +78,11 @@ class PortfolioAdmin(ModelAdmin):
 
     @admin.action(description="Export as CSV", permissions=["export"])
     def export_as_csv(self, request: HttpRequest, portfolios: QuerySet[Portfolio]) -> HttpResponse:
-        return _download(*export_portfolios(portfolios))
+        return download(*export_portfolios(portfolios))
 
     @admin.action(description="Export with values", permissions=["export"])
     def export_with_values(self, request: HttpRequest, portfolios: QuerySet[Portfolio]) -> HttpResponse:
-        return _download("holdings.csv", export_values(Holding.objects.filter(portfolio__in=portfolios)))
+        return download("holdings.csv", export_values(Holding.objects.filter(portfolio__in=portfolios)))
 
     @action(description="Import", url_path="import", icon="upload", permissions=["import"])
     def import_file(self, request: HttpRequest) -> HttpResponse:
@@ -110,14 +109,12 @@ class PortfolioAdmin(ModelAdmin):
         missing = _missing_permissions(user, planned)
         if confirmed and planned.changes_something and not missing:
             with transaction.atomic():
-                imported = import_file(content, upload.user, upload.portfolio)
-                if confirmed == fingerprint(imported):
+                if imported := import_confirmed(upload, content, confirmed):
                     self._log_import(user, upload, imported)
                     done = f"Imported {upload.file_name} into {upload.describe(imported)}: {imported}."
                     self.message_user(request, done, messages.SUCCESS)
                     # A portfolio's own page is slow after an import of thousands of holdings.
                     return redirect("admin:portfolio_portfolio_changelist")
-                transaction.set_rollback(True)
             changed = "The portfolio has changed since the preview, and nothing was imported. This is the new preview."
             self.message_user(request, changed, messages.WARNING)
         return self._preview(request, upload, planned, missing)
@@ -184,7 +181,7 @@ class HoldingAdmin(ModelAdmin):
 
     @admin.action(description="Export with values", permissions=["view"])
     def export_with_values(self, request: HttpRequest, holdings: QuerySet[Holding]) -> HttpResponse:
-        return _download("holdings.csv", export_values(holdings))
+        return download("holdings.csv", export_values(holdings))
 
 
 class TrackedList(ChangeList):
@@ -276,9 +273,3 @@ def _missing_permissions(editor: User, imported: ImportedFile) -> list[str]:
         ("remove holdings", "portfolio.delete_holding", any(one.removed for one in imported.portfolios)),
     )
     return [f"{what} ({name})" for what, name, affected in needs if affected and not editor.has_perm(name)]
-
-
-def _download(name: str, content: bytes) -> HttpResponse:
-    kind = "application/zip" if name.endswith(".zip") else "text/csv; charset=utf-8"
-    disposition = content_disposition_header(as_attachment=True, filename=name) or "attachment"
-    return HttpResponse(content, content_type=kind, headers={"Content-Disposition": disposition})

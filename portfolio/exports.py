@@ -9,6 +9,8 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
+from django.http import HttpResponse
+from django.utils.http import content_disposition_header
 from django.utils.text import get_valid_filename
 
 from portfolio.holdings import latest_bar
@@ -45,6 +47,13 @@ def export_portfolios(portfolios: QuerySet[Portfolio]) -> tuple[str, bytes]:
         for name, content in files.items():
             packed.writestr(name, content)
     return "portfolios.zip", archive.getvalue()
+
+
+def download(name: str, content: bytes) -> HttpResponse:
+    """The answer with which a browser stores an export: a CSV file, or a ZIP if the name says so."""
+    kind = "application/zip" if name.endswith(".zip") else "text/csv; charset=utf-8"
+    disposition = content_disposition_header(as_attachment=True, filename=name) or "attachment"
+    return HttpResponse(content, content_type=kind, headers={"Content-Disposition": disposition})
 
 
 def export_own(user: User) -> bytes:

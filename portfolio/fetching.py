@@ -56,6 +56,12 @@ def fetch_stocks(stocks: Sequence[Stock], user: User) -> EnqueueResult:
     return request_fetches(stocks, Job.Trigger.USER_REQUEST, user, factors=factors)
 
 
+def fetch_new_stocks(stocks: Sequence[Stock], user: User) -> EnqueueResult:
+    """Enqueue a fetch of those of the stocks that were never fetched, at the request of `user`."""
+    freshness = Freshness.of(stocks, timezone.now())
+    return fetch_stocks([stock for stock in stocks if freshness.state_of(stock) == NEVER], user)
+
+
 def fetch_scheduled() -> EnqueueResult:
     """Enqueue batches of every stale stock that an active user holds, for a schedule."""
     held = Stock.objects.filter(holdings__portfolio__user__is_active=True).distinct()

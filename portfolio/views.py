@@ -6,7 +6,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from portfolio.exports import export_own, export_values
+from portfolio.exports import download, export_own, export_values
 from portfolio.holdings import statements, stocks_of
 from portfolio.models import Holding, Portfolio
 from portfolio.refreshing import refresh_prices
@@ -43,7 +43,7 @@ def refresh(request: HttpRequest) -> HttpResponse:
 @require_GET
 def export_holdings(request: HttpRequest) -> HttpResponse:
     """All holdings of the user as a CSV file, to import again."""
-    return _download("holdings.csv", export_own(signed_in(request)))
+    return download("holdings.csv", export_own(signed_in(request)))
 
 
 @login_required
@@ -51,12 +51,7 @@ def export_holdings(request: HttpRequest) -> HttpResponse:
 @require_GET
 def export_with_values(request: HttpRequest) -> HttpResponse:
     """All holdings of the user as a CSV file, with their values."""
-    return _download("values.csv", export_values(Holding.objects.filter(portfolio__user=signed_in(request))))
-
-
-def _download(name: str, content: bytes) -> HttpResponse:
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return HttpResponse(content, content_type="text/csv; charset=utf-8", headers=headers)
+    return download("values.csv", export_values(Holding.objects.filter(portfolio__user=signed_in(request))))
 
 
 def _holdings_of(user: User) -> dict[str, object]:

@@ -12,13 +12,11 @@ from django.db import transaction
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from market.freshness import NEVER, Freshness
 from portfolio.editing.forms import HoldingForm, NewHoldingForm, PortfolioForm
-from portfolio.fetching import fetch_stocks
+from portfolio.fetching import fetch_new_stocks
 from portfolio.models import Holding, Portfolio
 from stockqueue.signed_in import signed_in
 
@@ -56,9 +54,7 @@ def new_holding(request: HttpRequest, pk: int) -> HttpResponse:
     with transaction.atomic():
         answer = _edit(request, form, f"Add a stock to {portfolio.name}", "Add", "Added {}.")
         if form.is_valid():
-            stock = form.instance.stock
-            if Freshness.of([stock], timezone.now()).state_of(stock) == NEVER:
-                fetch_stocks([stock], signed_in(request))
+            fetch_new_stocks([form.instance.stock], signed_in(request))
     return answer
 
 

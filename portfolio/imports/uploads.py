@@ -13,8 +13,10 @@ from typing import Any
 from django import forms
 from django.contrib.auth.models import User
 from django.core import signing
+from django.db import transaction
 
-from portfolio.imports.changes import PORTFOLIO, ImportedFile
+from portfolio.files.content import FileContent
+from portfolio.imports.changes import PORTFOLIO, ImportedFile, import_file
 from portfolio.models import Portfolio
 
 LARGEST_UPLOAD = 1_800_000
@@ -79,7 +81,7 @@ def seal(upload: Upload, preview: ImportedFile | None, editor: User) -> str:
         "portfolio": upload.portfolio,
         "file_name": upload.file_name,
         "content": base64.b64encode(upload.content).decode(),
-        "preview": fingerprint(preview) if preview else "",
+        "preview": _fingerprint(preview) if preview else "",
         "editor": editor.pk,
     }
     return signing.dumps(parts, salt=_SALT, compress=True)
@@ -99,7 +101,20 @@ def unseal(sealed: str, editor: User) -> tuple[Upload, str]:
     return Upload(user, parts["portfolio"], parts["file_name"], content), parts["preview"]
 
 
-def fingerprint(imported: ImportedFile) -> str:
+def import_confirmed(upload: Upload, content: FileContent, confirmed: str) -> ImportedFile | None:
+    """Import a file whose preview had the fingerprint `confirmed`.
+
+    Returns None, and changes nothing, if the changes are no longer the same. Raises ImportRefused.
+    """
+    with transaction.atomic():
+        imported = import_file(content, upload.user, upload.portfolio)
+        if confirmed == _fingerprint(imported):
+            return imported
+        transaction.set_rollback(True)
+    return None
+
+
+def _fingerprint(imported: ImportedFile) -> str:
     """A text that differs for any import with other changes to the portfolios."""
     done = [[one.portfolio, one.is_new, one.added, one.changed, one.removed] for one in imported.portfolios]
     return hashlib.sha256(json.dumps(done).encode()).hexdigest()

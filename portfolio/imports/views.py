@@ -9,22 +9,20 @@ from django.core.signing import BadSignature
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from market.freshness import NEVER, Freshness
 from market.symbols import InvalidSymbol, parse_symbol
-from portfolio.fetching import fetch_stocks
+from portfolio.fetching import fetch_new_stocks
 from portfolio.files.content import FileContent
 from portfolio.files.reading import UnknownColumns, read_file
 from portfolio.files.refused import ImportRefused
 from portfolio.files.tables import names_in
 from portfolio.holdings import held_stocks
 from portfolio.imports.assigned import CHOICES, NotAssignable, assign_columns, assign_symbols, assigned_columns
-from portfolio.imports.changes import ImportedFile, import_file, plan_import, with_known_symbols
+from portfolio.imports.changes import ImportedFile, plan_import, with_known_symbols
 from portfolio.imports.preview import change_groups
-from portfolio.imports.uploads import FileForm, Upload, fingerprint, seal, unseal
+from portfolio.imports.uploads import FileForm, Upload, import_confirmed, seal, unseal
 from stockqueue.signed_in import signed_in
 
 LINES_SHOWN = 200
@@ -84,14 +82,10 @@ def _answer(request: HttpRequest, upload: Upload, confirmed: str) -> HttpRespons
 def _import(request: HttpRequest, upload: Upload, content: FileContent, confirmed: str) -> bool:
     """Import the file if its changes are still the confirmed changes, and fetch the new stocks."""
     with transaction.atomic():
-        imported = import_file(content, upload.user, upload.portfolio)
-        if confirmed != fingerprint(imported):
-            transaction.set_rollback(True)
+        imported = import_confirmed(upload, content, confirmed)
+        if imported is None:
             return False
-        held = held_stocks(upload.user)
-        freshness = Freshness.of(held, timezone.now())
-        if never := [stock for stock in held if freshness.state_of(stock) == NEVER]:
-            fetch_stocks(never, upload.user)
+        fetch_new_stocks(held_stocks(upload.user), upload.user)
     messages.success(request, f"Imported {upload.file_name}: {imported}.")
     return True
 
