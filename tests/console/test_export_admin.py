@@ -15,7 +15,8 @@ from market.models import PriceBar, Stock
 from portfolio.files.reading import read_file
 from portfolio.imports.changes import import_file
 from portfolio.models import Holding, Portfolio
-from tests.support.import_page import LIST, PLAIN, confirm, text, upload
+from tests.support.import_files import PLAIN
+from tests.support.import_page import LIST, confirm, text, upload
 
 pytestmark = pytest.mark.django_db
 

@@ -15,7 +15,8 @@ from market.models import Stock
 from operations.local.child_processes import wait_until
 from portfolio.imports.uploads import LARGEST_UPLOAD
 from portfolio.models import Holding, Portfolio
-from tests.support.import_page import LIST, PAGE, PLAIN, confirm, shares, text, upload
+from tests.support.import_files import PLAIN
+from tests.support.import_page import LIST, PAGE, confirm, shares, text, upload
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,8 @@ from market.models import SecurityNumber
 from portfolio.imports.uploads import LARGEST_UPLOAD
 from portfolio.models import AssignedColumns, Holding, Portfolio
 from tasks.models import Job
-from tests.support.import_page import PLAIN, shares, text
+from tests.support.import_files import PLAIN
+from tests.support.import_page import shares, text
 
 pytestmark = pytest.mark.django_db
 

@@ -1,71 +1,19 @@
 """Portfolios come from CSV files, whole or not at all."""
 
 import json
-import time
-from contextlib import suppress
 from decimal import Decimal
-from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from market.models import Stock
-from portfolio.files.grid import MOST_LINES
 from portfolio.files.numbers import show_number
 from portfolio.files.reading import read_file
-from portfolio.files.refused import ImportRefused
 from portfolio.imports.changes import import_file, plan_import
 from portfolio.models import Holding, Portfolio
+from tests.support.import_files import LOG, PLAIN, STATE, STATES, TRADES
 
 pytestmark = pytest.mark.django_db
-
-STATES = (
-    "Date,Ticker,Shares,Buy Price,Cost Basis,Stop Loss,Current Price,Total Value,PnL,Action,"
-    "Cash Balance,Total Equity\n"
-)
-TRADES = "Date,Ticker,Shares Bought,Buy Price,Cost Basis,PnL,Reason,Shares Sold,Sell Price\n"
-PLAIN = "symbol,shares,buy_price\n"
-
-STATE = (
-    STATES
-    + "2026-01-02,ABEO,4.0,5.77,23.08,4.9,5.80,23.2,0.12,HOLD,,\n"
-    + "2026-01-02,TOTAL,,,,,,23.2,0.12,,2.0,25.2\n"
-    + "2026-01-05,ABEO,6.0,5.7000000000000002,34.2,4.9,6.00,36.0,1.8,BUY,,\n"
-    + "2026-01-05,CADL,10,4.9,49,4,5,50,1,HOLD,,\n"
-    + "2026-01-05,TOTAL,,,,,,86.0,2.8,,1.0,87.0\n"
-)
-LOG = (
-    TRADES
-    + "2026-01-02,ABEO,10,5.00,50,0,MANUAL BUY,,\n"
-    + "2026-01-03,ABEO,10,7.00,70,0,MANUAL BUY,,\n"
-    + "2026-01-04,ABEO,,,,10,sold a part,5,8.00\n"
-    + "2026-01-02,CADL,3,4.90,14.7,0,MANUAL BUY,,\n"
-    + "2026-01-06,CADL,,,,1,AUTOMATED SELL,3,5.10\n"
-)
-
-
-@pytest.fixture
-def write(tmp_path):
-    """write(text): a file with that content."""
-
-    def write(text: str | bytes, name: str = "portfolio.csv"):
-        file = tmp_path / name
-        file.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return file
-
-    return write
-
-
-@pytest.fixture
-def run(user):
-    """run(*words): what import_portfolio prints for `user`."""
-
-    def run(*words) -> str:
-        out = StringIO()
-        call_command("import_portfolio", *map(str, words), "--user", user.username, stdout=out)
-        return out.getvalue()
-
-    return run
 
 
 def holdings(user, name: str = "Main") -> dict[str, tuple[str, str]]:
@@ -199,19 +147,6 @@ def test_a_stock_that_is_called_almost_like_that_is_one(symbol, write, run, user
     assert holdings(user) == {symbol: ("10", "80.25")}
 
 
-@pytest.mark.parametrize(
-    "text",
-    [STATE + "2026-01-05,US0378331005,1,2,,,,,,HOLD,,\n", LOG + "2026-01-07,US0378331005,1,2,,,,,\n"],
-    ids=["states", "trades"],
-)
-def test_a_whole_portfolio_with_an_isin_is_refused_because_a_line_less_would_be_a_sale(text, write, run, user):
-    with pytest.raises(
-        CommandError, match="line 7: US0378331005 is an ISIN, not a symbol; write the symbol, such as AAPL"
-    ):
-        run(write(text))
-    assert not Portfolio.objects.exists()
-
-
 def test_cash_in_a_whole_portfolio_is_left_out_and_told_once(write, run, user):
     cash = "2026-01-0{},Cash,5,1,,,,,,HOLD,,\n"
     told = run(write(STATE + cash.format(2) + cash.format(5)))
@@ -280,60 +215,6 @@ def test_files_come_from_many_programs(content, write, run, user):
     assert set(holdings(user)) == {"ABEO", "CADL"}
 
 
-@pytest.mark.parametrize(
-    ("content", "problems"),
-    [
-        ("", ["the file is empty; name the columns symbol, shares, buy_price"]),
-        ("a;b;c\n1;2;3\n", ["line 1: unknown columns 'a, b, c'; name the columns symbol, shares, buy_price"]),
-        (PLAIN, ["the file has only a header"]),
-        (
-            PLAIN + "AAPL,-1,2\n",
-            ["the file names no stock with shares", "line 2: AAPL, left out: it is a short position"],
-        ),
-        (PLAIN + "AAPL,1,-2\n", ["line 2: buy_price -2 is negative"]),
-        (PLAIN + "AAPL,1e300,2\n", ["line 2: shares 1e300 is more than 1,000,000,000,000"]),
-        (
-            PLAIN + "AAPL,NaN,Infinity\n",
-            ["line 2: buy_price 'Infinity' is not", "line 2: shares 'NaN' is not a number"],
-        ),
-        (PLAIN + "AAPL,ten,2\n", ["line 2: shares 'ten' is not a number; write it as 1234.56"]),
-        (PLAIN + "AAPL,,2\n", ["the file names no stock with shares", "line 2: AAPL, left out: it has no shares"]),
-        (PLAIN + "AAPL,1,2\nMSFT,1\n", ["line 3: 2 values where the header has 3"]),
-        (PLAIN + "<b>,1,2\n😀,1,2\n", ["line 2: '<b>' is not a symbol", "line 3: '😀' is not a symbol"]),
-        (PLAIN + "';DROP--,1,2\n", ["line 2: ';DROP--' is not a symbol"]),
-        (PLAIN + 'AAPL,"1,2\n', ["line 2: this is not CSV"]),
-        (PLAIN + "AAPL\0,1,2\n", ["this is not a text file: it contains NUL"]),
-        (STATES + "Monday,AAPL,1,2,,,,,,,,\n", ["line 2: Date 'Monday' is not a day; write it as 2026-01-31"]),
-        (STATES + "2026-01-05,AAPL,,2,,,,,,,,\n", ["line 2: Shares is empty"]),
-        (
-            PLAIN.replace("shares", "symbol") + "AAPL,1,2\n",
-            ["line 1: unknown columns 'symbol, symbol, buy_price'; name the columns"],
-        ),
-        (STATES + "2026-01-05,ABEO,1,1,,,,,,,,\n" * 2, ["line 3: ABEO is on line 2 already"]),
-    ],
-)
-def test_a_file_that_is_wrong_anywhere_is_refused_with_the_lines(content, problems, write, run, user):
-    with pytest.raises(CommandError) as refused:
-        run(write(content))
-    lines = str(refused.value).splitlines()[1:]
-    assert len(lines) == len(problems)
-    for line, problem in zip(lines, problems, strict=True):
-        assert line.strip().startswith(problem)
-    assert refused.value.returncode == 1
-    assert not Portfolio.objects.exists()
-
-
-def test_of_two_files_none_is_imported_when_one_is_wrong(write, run, user):
-    with pytest.raises(CommandError, match=r"second\.csv was not imported"):
-        run(write(STATE), write(PLAIN + "AAPL,x,1\n", "second.csv"))
-    assert not Portfolio.objects.exists()
-
-
-def test_many_problems_are_counted(write, run):
-    with pytest.raises(CommandError, match="and 4980 more"):
-        run(write(PLAIN + "".join(f"S{number},x,1\n" for number in range(5_000))))
-
-
 def test_many_rows_take_as_many_queries_as_few(user, django_assert_num_queries):
     def statement(count: int):
         return read_file((PLAIN + "".join(f"S{number},1,2.5\n" for number in range(count))).encode())
@@ -380,17 +261,6 @@ def test_the_json_has_an_item_a_file(write, run, user):
     assert item["content"]["notes"] == []
     (portfolio,) = item["portfolios"]
     assert (portfolio["portfolio"], len(portfolio["added"])) == ("Main", 2)
-
-
-def test_a_refusal_names_every_problem_in_the_order_of_the_lines():
-    with pytest.raises(ImportRefused) as refused:
-        read_file((PLAIN + "AAPL,x,y\n?,1,2\nMSFT,1\n").encode())
-    assert [problem.partition(":")[0] for problem in refused.value.problems] == [
-        "line 2",
-        "line 2",
-        "line 3",
-        "line 4",
-    ]
 
 
 def test_averages_are_exact():
@@ -444,24 +314,6 @@ def test_a_file_without_costs_says_so(write, run):
     )
 
 
-def test_a_file_of_more_positions_than_allowed_is_refused(write, run, user, configured):
-    configured(**{"portfolio.max_positions": 2})
-    run(write(PLAIN + "AAPL,1,2\nMSFT,1,2\nAAPL,3,4\n"))
-    with pytest.raises(CommandError, match=r"the file has 3 positions; portfolio\.max_positions allows 2"):
-        run(write(PLAIN + "AAPL,1,2\nMSFT,1,2\nIBM,3,4\n"))
-
-
-def test_a_file_of_too_many_lines_is_refused(write, run):
-    with pytest.raises(CommandError, match="the file has more than 50,000 lines"):
-        run(write("symbol,shares\n" + "A,1\n" * MOST_LINES))
-
-
-def test_a_list_of_sold_positions_is_refused(write, run):
-    sold = "Symbol,Quantity,Date acquired,Date sold,Proceeds,Cost basis\nAAPL,1,2026-01-01,2026-01-02,3,2\n"
-    with pytest.raises(CommandError, match="line 1: this is a list of sold positions"):
-        run(write(sold))
-
-
 def test_a_plan_tells_what_an_import_does_and_writes_nothing(user, hold, django_assert_num_queries):
     hold(user, "MSFT")
     content = read_file((STATE).encode())
@@ -469,24 +321,3 @@ def test_a_plan_tells_what_an_import_does_and_writes_nothing(user, hold, django_
         planned = plan_import(content, user)
     assert all(query["sql"].startswith("SELECT") for query in queries.captured_queries)
     assert import_file(content, user).portfolios == planned.portfolios
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"symbol,shares\n" + b"," * 1_500_000,
-        b"symbol,shares\n" + b"A,1\n" * (MOST_LINES - 1),
-        b'"' * 1_500_000,
-        b"Date,Ticker,Shares,Buy Price,Action,Cash Balance,Total Equity\n" + b"2026-01-05,TOTAL,1,1,,,\n" * 50_000,
-        b"symbol,shares\n" + b"Total " * 200_000 + b",1\n",
-        b'symbol,shares\nAAPL,"' + b" 1" * 60_000 + b'"\n',
-        b"symbol;shares\n" * 100_000,
-    ],
-    ids=["one long line", "many lots", "quotes", "totals of a day", "a long name", "a long number", "headers"],
-)
-def test_a_hostile_file_takes_time_in_proportion_to_its_size(content):
-    """Each takes at most two seconds on a slow machine; a quadratic reader takes minutes."""
-    began = time.perf_counter()
-    with suppress(ImportRefused):
-        read_file(content)
-    assert time.perf_counter() - began < 20

@@ -8,7 +8,6 @@ from portfolio.models import Holding
 
 PAGE = "/admin/portfolio/portfolio/import/"
 LIST = "/admin/portfolio/portfolio/"
-PLAIN = "symbol,shares,buy_price\n"
 
 
 def upload(client: Client, user: User, content: str | bytes, portfolio: str = "Main", name: str = "my.csv"):
