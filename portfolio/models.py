@@ -78,6 +78,36 @@ class Holding(models.Model):
         return (*self.portfolio.natural_key(), self.stock.symbol)
 
 
+DEFAULT_BENCHMARK = "^GSPC"
+
+
+class Preferences(models.Model):
+    """A user's choices for the owner's pages. A user without a row has the defaults.
+
+    `base_currency`: totals are shown in it; empty: `portfolio.base_currency`. `benchmark`: the symbol of the index
+    that the value of a portfolio is compared with.
+    """
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="preferences")
+    base_currency = models.CharField(max_length=3, blank=True)
+    time_zone = models.CharField(max_length=60, default="UTC")
+    benchmark = SymbolField(default=DEFAULT_BENCHMARK)
+    mails_alerts = models.BooleanField(default=True)
+
+    class Meta:
+        default_permissions = ()
+        verbose_name_plural = "preferences"
+
+    def __str__(self) -> str:
+        return f"Preferences of {self.user}"
+
+    @property
+    def currency(self) -> str:
+        """The currency of totals."""
+        configured: str = settings.JOB_PROCESSOR.portfolio.base_currency
+        return self.base_currency or configured
+
+
 class AssignedSymbol(models.Model):
     """The symbol that a user has given for an ISIN, another number or a name in a file, for later files."""
 
