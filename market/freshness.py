@@ -123,6 +123,16 @@ class Freshness:
             return None
         return closed if stock.checked_at >= closed + SETTLED_AFTER else None
 
+    def due_at(self, stock: Checked) -> datetime | None:
+        """When the next price is due: as the exchange opens, or as the last check gets stale. None for a parked stock,
+        and for a stock that is not checked yet."""
+        if stock.status != Stock.Status.ACTIVE or stock.checked_at is None:
+            return None
+        market = self._market_at(stock.exchange)
+        if market is not None and self.closed_since(stock):
+            return market.opens_at
+        return stock.checked_at + self._limit_at(stock.exchange)
+
     def settled_at(self, exchange: str) -> datetime | None:
         """From when the prices of the last session are settled; None during a session, and for unknown sessions."""
         closed = self._closed_since(exchange)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.base import SessionBase
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
@@ -15,6 +16,8 @@ from market.models import Stock
 from portfolio.factors import factors_for, note_login
 from portfolio.holdings import held_stocks, stocks_of
 from portfolio.models import FIRST_SCORE, Holding, Login, Portfolio, PortfolioPriority
+from portfolio.references import rates_for
+from portfolio.visit import remember_login
 from tasks.enqueue import EnqueueResult
 from tasks.models import Job
 
@@ -22,11 +25,12 @@ _HOLDINGS, _PORTFOLIOS = Holding._meta.db_table, Portfolio._meta.db_table
 _PRIORITIES = PortfolioPriority._meta.db_table
 
 
-def fetch_stale_holdings(user: User) -> EnqueueResult:
+def fetch_stale_holdings(user: User, session: SessionBase | None = None) -> EnqueueResult:
     """Handle a login: record the login and the user's interest, and enqueue the stale stocks, the largest first.
 
-    Fresh stocks are analysed, if due; the remaining stocks are analysed after their fetch. The number of queries does
-    not depend on the number of holdings.
+    Stale exchange rates between the currencies of the holdings and the totals come after the stocks. Fresh stocks are
+    analysed, if due; the remaining stocks are analysed after their fetch. The session, if given, remembers how many
+    prices were ready. The number of queries does not depend on the number of holdings.
     """
     now = timezone.now()
     with transaction.atomic():
@@ -36,11 +40,14 @@ def fetch_stale_holdings(user: User) -> EnqueueResult:
         freshness = Freshness.of(held, now)
         states = [(stock, freshness.state_of(stock)) for stock in held]
         stale = [stock for stock, state in states if state in (STALE, NEVER)]
+        rates = stale_at(rates_for(held, user), now)
         fresh = [stock for stock, state in states if state == FRESH]
         if stale or fresh:
             Login.objects.create(at=now, stocks=len(stale) + len(fresh), stale=len(stale))
+        if session is not None:
+            remember_login(session, now, len(stale) + len(fresh), len(stale))
         factors = factors_for(user, held, freshness)
-        requested = request_fetches(stale, Job.Trigger.USER_LOGIN, user, factors=factors)
+        requested = request_fetches([*stale, *rates], Job.Trigger.USER_LOGIN, user, factors=factors)
         request_stale_analyses(fresh, user, factors=factors)
         return requested
 

@@ -1,31 +1,31 @@
 """A user's holdings, with their values and their freshness."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Case, Exists, F, OuterRef, QuerySet, Subquery, Sum, When
-from django.db.models.fields.json import KT
+from django.db.models import F, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from market.currency import major_unit
+from market.exchange_rates import Rates
 from market.freshness import Freshness
 from market.models import PriceBar, Stock
-from market.sources import CACHED
-from portfolio.models import Holding, Portfolio, PortfolioPriority
-from tasks.models import Job
+from portfolio.badges import Badge, Fetch, badge_of, newest_fetch
+from portfolio.models import Holding, Portfolio, PortfolioPriority, Preferences
+from portfolio.summary import Summary
 
 
 @dataclass(frozen=True)
 class Position:
     """A holding as shown on a page; money is in `currency`, None if not known.
 
-    `closed_since`: when the stock's exchange closed, if nothing can have changed since the last check. `error`: why
-    the last fetch failed, or fell back to the last good bars.
+    `previous`: the close before the newest one. `rate`: the price of a unit of the currency in the base currency, at
+    the newest exchange rate. `due_at`: when the next price is due. `weight`: the share of the portfolio's value.
     """
 
     holding: int
@@ -35,11 +35,14 @@ class Position:
     currency: str
     cost: Decimal | None
     price: Decimal | None
+    previous: Decimal | None
     price_date: date | None
-    is_stale: bool
+    rate: Decimal | None
     closed_since: datetime | None
-    is_updating: bool
-    error: str
+    due_at: datetime | None
+    badge: Badge
+    fetch: Fetch | None
+    weight: float | None = None
 
     @property
     def value(self) -> Decimal | None:
@@ -49,93 +52,126 @@ class Position:
     def gain(self) -> Decimal | None:
         return None if self.value is None or self.cost is None else self.value - self.cost
 
+    @property
+    def gain_share(self) -> Decimal | None:
+        """The gain by the cost; None without a cost."""
+        return None if self.gain is None or not self.cost else self.gain / self.cost
 
-@dataclass(frozen=True)
-class Total:
-    """The positions of a currency, added up; `unpriced` counts the positions without a price, which are left out.
+    @property
+    def day_change(self) -> Decimal | None:
+        """The change of the value between the last two closes."""
+        return None if self.price is None or self.previous is None else (self.price - self.previous) * self.shares
 
-    `gain` covers the positions with a known cost, None without any; `costless` counts the rest.
-    """
+    @property
+    def day_share(self) -> Decimal | None:
+        """The change between the last two closes by the earlier close."""
+        return self.price / self.previous - 1 if self.price is not None and self.previous else None
 
-    currency: str
-    value: Decimal
-    gain: Decimal | None
-    costless: int
-    unpriced: int
+    @property
+    def error(self) -> str:
+        """Why the newest fetch failed, or fell back to the last good bars."""
+        return self.fetch.error if self.fetch else ""
+
+    @property
+    def is_updating(self) -> bool:
+        return self.fetch is not None and self.fetch.is_active
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A portfolio: its positions, the most valuable first, and a total for each currency."""
+    """A portfolio with its positions, and their sum in the user's base currency."""
 
     portfolio: Portfolio
     positions: Sequence[Position]
-
-    @property
-    def totals(self) -> list[Total]:
-        currencies = dict.fromkeys(position.currency for position in self.positions if position.price is not None)
-        unpriced = sum(position.price is None for position in self.positions)
-        return [_total(currency, self.positions, unpriced) for currency in currencies]
+    summary: Summary
 
     @property
     def is_updating(self) -> bool:
         return any(position.is_updating for position in self.positions)
 
+    @property
+    def next_update(self) -> datetime | None:
+        """When the first of the next prices is due; None if one is due already, or none is known to be due."""
+        due = [position.due_at for position in self.positions if position.due_at is not None]
+        return first if due and (first := min(due)) > timezone.now() else None
 
-def _total(currency: str, positions: Iterable[Position], unpriced: int) -> Total:
-    priced = [position for position in positions if position.value is not None and position.currency == currency]
-    value = sum((position.value for position in priced if position.value is not None), Decimal(0))
-    gains = [position.gain for position in priced if position.gain is not None]
-    return Total(currency, value, sum(gains, Decimal(0)) if gains else None, len(priced) - len(gains), unpriced)
+
+SORTS: Mapping[str, Callable[[Position], Any]] = {
+    "stock": lambda position: position.stock.symbol,
+    "value": lambda position: (position.rate or 1) * (_size_of(position)),
+    "day": lambda position: _known_first(position.day_share),
+    "gain": lambda position: _known_first(position.gain_share),
+}
+"""The orders of positions, by name. Except for the symbols, the largest is first."""
+BY_VALUE = "value"
 
 
-def statements(user: User) -> list[Statement]:
-    """The user's portfolios with all data of their page, in three queries."""
+def statements(user: User, sort: str = BY_VALUE) -> list[Statement]:
+    """The user's portfolios with all data of their page, in five queries at most. `sort` is a name of SORTS."""
     now = timezone.now()
-    fetches = Job.objects.filter(job_type=Job.Type.STOCK_FETCH, symbol=OuterRef("stock__symbol"))
-    holdings = (
+    portfolios = list(Portfolio.objects.filter(user=user).select_related("user__preferences"))
+    currency = _preferences(portfolios).currency
+    holdings = list(
         Holding.objects.filter(portfolio__user=user)
         .select_related("stock")
         .annotate(
             close=latest_bar("close", stock="stock"),
+            previous=latest_bar("close", stock="stock", place=1),
             close_date=latest_bar("date", stock="stock"),
-            updating=Exists(fetches.active()),
-            last_error=last_error(fetches),
+            fetch=newest_fetch("stock__symbol"),
         )
     )
-    positions: dict[int, list[Position]] = {}
     freshness = Freshness.of((holding.stock for holding in holdings), now)
+    rates = Rates.between({currency, *(holding.stock.currency for holding in holdings if holding.stock.currency)})
+    positions: dict[int, list[Position]] = {}
     for holding in holdings:
-        unit = major_unit(holding.stock.currency)
-        positions.setdefault(holding.portfolio_id, []).append(
-            Position(
-                holding=holding.pk,
-                stock=holding.stock,
-                shares=holding.shares,
-                currency=unit.currency,
-                cost=None if holding.buy_price is None else holding.shares * holding.buy_price / unit.parts,
-                price=None if holding.close is None else Decimal(repr(holding.close)) / unit.parts,
-                price_date=holding.close_date,
-                is_stale=freshness.is_stale(holding.stock),
-                closed_since=freshness.closed_since(holding.stock),
-                is_updating=holding.updating,
-                error=holding.last_error or "",
-            )
-        )
-    return [
-        Statement(portfolio, sorted(positions.get(portfolio.pk, []), key=_worth, reverse=True))
-        for portfolio in Portfolio.objects.filter(user=user)
-    ]
+        positions.setdefault(holding.portfolio_id, []).append(_position(holding, freshness, rates, currency))
+    return [_statement(portfolio, positions.get(portfolio.pk, []), currency, sort) for portfolio in portfolios]
 
 
-def last_error(fetches: QuerySet[Job]) -> Subquery:
-    """Why the newest ended fetch failed, or fell back to the last good bars; or empty."""
-    return Subquery(
-        fetches.filter(finished_at__isnull=False)
-        .order_by("-created_at")
-        .annotate(why_old=Case(When(result__source=CACHED, then=KT("result__reason")), default="error"))
-        .values("why_old")[:1]
+def _preferences(portfolios: Sequence[Portfolio]) -> Preferences:
+    """The preferences of the owner, which are loaded with the portfolios."""
+    return getattr(portfolios[0].user, "preferences", Preferences()) if portfolios else Preferences()
+
+
+def _position(holding: Any, freshness: Freshness, rates: Rates, base: str) -> Position:
+    stock: Stock = holding.stock
+    unit = major_unit(stock.currency)
+    fetch = Fetch.read(holding.fetch)
+    return Position(
+        holding=holding.pk,
+        stock=stock,
+        shares=holding.shares,
+        currency=unit.currency,
+        cost=None if holding.buy_price is None else holding.shares * holding.buy_price / unit.parts,
+        price=_price(holding.close, unit.parts),
+        previous=_price(holding.previous, unit.parts),
+        price_date=holding.close_date,
+        rate=rates.convert(Decimal(1), unit.currency, base),
+        closed_since=freshness.closed_since(stock),
+        due_at=freshness.due_at(stock),
+        badge=badge_of(stock, holding.close_date, fetch, freshness),
+        fetch=fetch,
     )
+
+
+def _price(close: float | None, parts: int) -> Decimal | None:
+    return None if close is None else Decimal(repr(close)) / parts
+
+
+def _statement(portfolio: Portfolio, positions: Iterable[Position], currency: str, sort: str) -> Statement:
+    ordered = sorted(positions, key=SORTS[sort], reverse=sort != "stock")
+    summary = Summary.of(ordered, currency)
+    weighed = [replace(position, weight=summary.share_of(position)) for position in ordered]
+    return Statement(portfolio, weighed, summary)
+
+
+def _known_first(share: Decimal | None) -> tuple[bool, Decimal]:
+    return (share is not None, share or Decimal(0))
+
+
+def _size_of(position: Position) -> Decimal:
+    return (position.cost or Decimal(0)) if position.value is None else position.value
 
 
 def held_stocks(user: User) -> list[Stock]:
@@ -168,10 +204,7 @@ def _size(stock: Any) -> float:
     return size / major_unit(stock.currency).parts
 
 
-def latest_bar(field: str, *, stock: str) -> Subquery:
-    """A field of a stock's newest trusted bar."""
-    return Subquery(PriceBar.objects.trusted().filter(stock=OuterRef(stock)).order_by("-date").values(field)[:1])
-
-
-def _worth(position: Position) -> Decimal:
-    return (position.cost or Decimal(0)) if position.value is None else position.value
+def latest_bar(field: str, *, stock: str, place: int = 0) -> Subquery:
+    """A field of a stock's newest trusted bar, or of the bar `place` places before it."""
+    bars = PriceBar.objects.trusted().filter(stock=OuterRef(stock)).order_by("-date")
+    return Subquery(bars.values(field)[place : place + 1])

@@ -15,8 +15,8 @@ from market.freshness import Freshness
 from market.jobs.watchlist import watched_symbols
 from market.models import Analysis, NewsItem, Stock
 from market.news import newest_news
+from portfolio.badges import Badge, Fetch, badge_of, newest_fetch
 from portfolio.fundamentals import Group, groups_of
-from portfolio.holdings import last_error
 from portfolio.models import Holding
 from tasks.models import Job
 
@@ -53,17 +53,16 @@ class StockPage:
     """A stock as shown on its page.
 
     `held` and `cost` add up the user's holdings, 0 without any; `cost` is None if a holding has no buy price, and
-    `value` is None for an unknown price. `analyses` holds the newest analysis of each kind. `error`: why the last
-    fetch failed.
+    `value` is None for an unknown price. `analyses` holds the newest analysis of each kind. `fetch`: the newest
+    ordinary fetch.
     """
 
     stock: Stock
     quote: Quote | None
-    is_stale: bool
+    badge: Badge
     closed_since: datetime | None
-    is_fetching: bool
+    fetch: Fetch | None
     is_analysing: bool
-    error: str
     held: Decimal
     cost: Decimal | None
     analyses: dict[str, Analysis]
@@ -73,7 +72,7 @@ class StockPage:
     @property
     def is_updating(self) -> bool:
         """Whether a fetch or an analysis of the stock is active."""
-        return self.is_fetching or self.is_analysing
+        return self.is_analysing or (self.fetch is not None and self.fetch.is_active)
 
     @property
     def fundamentals(self) -> list[Group]:
@@ -111,27 +110,23 @@ def stock_page(stock: Stock, user: User) -> StockPage:
     """All data of the page, in a fixed number of queries."""
     now = timezone.now()
     jobs = Job.objects.filter(symbol=stock.symbol)
-    fetches = jobs.filter(job_type=Job.Type.STOCK_FETCH)
     analyses = jobs.filter(job_type__in=(Job.Type.STOCK_ANALYSIS, Job.Type.STOCK_RESEARCH))
     found: Any = (
         Stock.objects.filter(pk=stock.pk)
-        .annotate(
-            fetching=Exists(fetches.active()), analysing=Exists(analyses.active()), last_error=last_error(fetches)
-        )
+        .annotate(analysing=Exists(analyses.active()), fetch=newest_fetch("symbol"))
         .get()
     )
-    freshness = Freshness.of([found], now)
+    freshness, fetch, quote = Freshness.of([found], now), Fetch.read(found.fetch), _quote(found)
     held = Holding.objects.filter(portfolio__user=user, stock=stock).aggregate(
         held=Sum("shares"), paid=Sum(F("shares") * F("buy_price")), costless=Count("pk", filter=Q(buy_price=None))
     )
     return StockPage(
         stock=found,
-        quote=_quote(found),
-        is_stale=freshness.is_stale(found),
+        quote=quote,
+        badge=badge_of(found, quote.date if quote else None, fetch, freshness),
         closed_since=freshness.closed_since(found),
-        is_fetching=found.fetching,
+        fetch=fetch,
         is_analysing=found.analysing,
-        error=found.last_error or "",
         held=held["held"] or Decimal(0),
         cost=None if held["costless"] else (held["paid"] or Decimal(0)) / major_unit(found.currency).parts,
         analyses={one.kind: one for one in Analysis.objects.newest([found])},

@@ -3,6 +3,7 @@ from django.urls import path
 from portfolio import stock_views, views
 from portfolio.editing import views as editing
 from portfolio.imports.views import import_page
+from portfolio.value_views import history
 
 urlpatterns = [
     path("", views.portfolio, name="portfolio"),
@@ -10,6 +11,7 @@ urlpatterns = [
     path("portfolios/new/", editing.new_portfolio, name="new_portfolio"),
     path("portfolios/<int:pk>/rename/", editing.rename_portfolio, name="rename_portfolio"),
     path("portfolios/<int:pk>/delete/", editing.delete_portfolio, name="delete_portfolio"),
+    path("portfolios/<int:pk>/history/", history, name="history"),
     path("portfolios/<int:pk>/add/", editing.new_holding, name="new_holding"),
     path("holdings/<int:pk>/", editing.edit_holding, name="edit_holding"),
     path("holdings/<int:pk>/delete/", editing.delete_holding, name="delete_holding"),

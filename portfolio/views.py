@@ -1,15 +1,15 @@
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from portfolio.exports import download, export_own, export_values
-from portfolio.holdings import statements, stocks_of
+from portfolio.holdings import BY_VALUE, SORTS, statements, stocks_of
 from portfolio.models import Holding, Portfolio
 from portfolio.refreshing import refresh_prices
+from portfolio.visit import visit_of
 from stockqueue.signed_in import signed_in
 
 
@@ -18,7 +18,7 @@ from stockqueue.signed_in import signed_in
 @require_GET
 def portfolio(request: HttpRequest) -> HttpResponse:
     """The user's holdings, each with price, value and freshness."""
-    return render(request, "portfolio/portfolio.html", _holdings_of(signed_in(request)))
+    return render(request, "portfolio/portfolio.html", _holdings_of(request))
 
 
 @login_required
@@ -26,7 +26,7 @@ def portfolio(request: HttpRequest) -> HttpResponse:
 @require_GET
 def holdings(request: HttpRequest) -> HttpResponse:
     """The tables alone; the page reloads the tables while prices are being fetched."""
-    return render(request, "portfolio/holdings.html", _holdings_of(signed_in(request)))
+    return render(request, "portfolio/holdings.html", _holdings_of(request))
 
 
 @login_required
@@ -54,6 +54,13 @@ def export_with_values(request: HttpRequest) -> HttpResponse:
     return download("values.csv", export_values(Holding.objects.filter(portfolio__user=signed_in(request))))
 
 
-def _holdings_of(user: User) -> dict[str, object]:
-    shown = statements(user)
-    return {"statements": shown, "is_updating": any(statement.is_updating for statement in shown)}
+def _holdings_of(request: HttpRequest) -> dict[str, object]:
+    sort = request.GET.get("sort", BY_VALUE)
+    shown = statements(signed_in(request), sort if sort in SORTS else BY_VALUE)
+    fetches = {one.stock.pk: one.fetch for statement in shown for one in statement.positions if one.fetch}
+    return {
+        "statements": shown,
+        "sort": sort if sort in SORTS else BY_VALUE,
+        "is_updating": any(statement.is_updating for statement in shown),
+        "visit": visit_of(request.session, fetches.values()),
+    }

@@ -8,7 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import CharField, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Concat
 from django.utils import timezone
 
 from market.jobs.backfill import Mode, first_source
@@ -65,6 +66,12 @@ def fetch_requests(stocks: Iterable[Stock], user: User, since: datetime) -> list
     lately = Q(job__finished_at=None) | Q(job__finished_at__gte=since)
     asked = JobRequest.objects.filter(lately, user=user, trigger=Job.Trigger.USER_REQUEST, created_at__gt=since)
     return list(asked.filter(job__unique_key__in=keys).select_related("job").order_by("created_at"))
+
+
+def ordinary_fetches(symbol: OuterRef) -> QuerySet[Job]:
+    """The fetches of a stock without a range of days, for a subquery."""
+    key = Concat(Value(f"{Job.Type.STOCK_FETCH}:"), symbol, output_field=CharField())
+    return Job.objects.filter(symbol=symbol, unique_key=key)
 
 
 def request_analyses(

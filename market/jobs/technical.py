@@ -9,14 +9,13 @@ from market.analysis.technical.analyse import ENOUGH_BARS, analyse
 from market.analysis.technical.rule import VERSION
 from market.jobs.analysis_base import find_stock, last_analysis, result_of, unchanged
 from market.jobs.backfill import Mode
+from market.jobs.histories import HISTORY
 from market.jobs.requests import request_fetches
 from market.models import Analysis, Stock
 from market.prices.gaps import missing_days
 from tasks.models import Job
 from tasks.running.handlers import JobError, JobResult, JobSnoozed, Store
 
-HISTORY = timedelta(days=735)
-"""The history to fetch of a stock with too few bars: about 504 sessions."""
 ANSWER_HOLDS = timedelta(days=7)
 """The time before another fetch for a stock whose fetched history has too few bars."""
 LONGEST_WAIT = timedelta(hours=1)

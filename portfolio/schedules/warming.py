@@ -23,6 +23,7 @@ from market.sources import prepare_quotes
 from market.sources.base import SourceError
 from market.sources.budget import spending
 from portfolio.models import Holding, PortfolioPriority
+from portfolio.references import benchmarks_in_use, find_references, rates_in_use
 from tasks.enqueue import EnqueueResult
 from tasks.models import Job
 
@@ -42,6 +43,7 @@ def fetch_warm() -> EnqueueResult:
     now, size, ahead = timezone.now(), quote_size(), time_ahead()
     if not settings.JOB_PROCESSOR.stock_jobs.warm.enabled or not ahead:
         return EnqueueResult()
+    find_references(rates_in_use())
     going_stale = GoingStale(now, ahead, Stock.objects.order_by().values_list("exchange", flat=True).distinct())
     found = [stock for stock in _wanted(going_stale.in_sql()) if going_stale.includes(stock)]
     chosen = fill_batches(found, going_stale.is_urgent, size, requests_left("prices", Job.Queue.BACKGROUND_FETCH))
@@ -107,9 +109,10 @@ def fill_batches(
 
 
 def kept_stocks() -> QuerySet[Stock]:
-    """The stocks that active users hold, and the stocks of `market.watchlist`; parked stocks included."""
+    """The stocks that active users hold, their references, and the watchlist's stocks; parked stocks included."""
     held = Holding.objects.filter(stock=OuterRef("pk"), portfolio__user__is_active=True)
-    return Stock.objects.filter(Q(Exists(held)) | Q(symbol__in=watched_symbols()))
+    others = {*watched_symbols(), *rates_in_use(), *benchmarks_in_use()}
+    return Stock.objects.filter(Q(Exists(held)) | Q(symbol__in=others))
 
 
 def _wanted(state: Any) -> list[Any]:

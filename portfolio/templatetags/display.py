@@ -5,6 +5,8 @@ from decimal import Decimal
 
 from django import template
 from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import mark_safe
 from django.utils.timesince import timesince
 
 register = template.Library()
@@ -18,6 +20,12 @@ def money(amount: Decimal, currency: str) -> str:
     number = _plain(abs(amount))
     minus, sign = "-" if amount < 0 else "", _SIGNS.get(currency)
     return f"{minus}{sign}{number}" if sign else f"{minus}{number} {currency}".strip()
+
+
+@register.filter
+def in_currency(amount: float, currency: str) -> str:
+    """`money` of a number with a fraction."""
+    return money(Decimal(repr(amount)), currency)
 
 
 def _plain(amount: Decimal) -> str:
@@ -40,6 +48,24 @@ def percent(part: float) -> str:
 
 
 @register.filter
+def percent_1(part: float) -> str:
+    """`35.2 %` of 0.352."""
+    return f"{part:.1%}".replace("%", "\xa0%")
+
+
+@register.filter
+def width(part: float) -> str:
+    """`35.2` of 0.352, for a picture that is 100 wide."""
+    return f"{100 * part:.1f}"
+
+
+@register.filter
+def change(part: Decimal | float) -> str:
+    """`+3.25 %` of 0.0325."""
+    return f"{part:+.2%}".replace("%", "\xa0%")
+
+
+@register.filter
 def words(name: str) -> str:
     """`sma 20` for `sma_20`."""
     return name.replace("_", " ")
@@ -57,6 +83,20 @@ def direction(amount: Decimal | float | None) -> str:
 def shares(count: Decimal) -> str:
     """`10`, `0.5`: no zeros at the end."""
     return f"{count.normalize():,f}"
+
+
+@register.simple_tag(takes_context=True)
+def sortable(context: template.Context, name: str, label: str) -> str:
+    """The heading of a column that a click sorts by; the largest is first, except among names."""
+    chosen = context.get("sort") == name
+    order = ("ascending" if name == "stock" else "descending") if chosen else ""
+    return format_html(
+        '<th scope="col"{}{}><a href="?sort={}">{}</a></th>',
+        "" if name == "stock" else mark_safe(' class="number"'),
+        format_html(' aria-sort="{}"', order) if order else "",
+        name,
+        label,
+    )
 
 
 @register.filter

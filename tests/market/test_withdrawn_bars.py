@@ -55,12 +55,12 @@ def test_a_bar_of_a_holiday_goes_when_the_source_takes_it_back(
     assert phantom[-1].date == day
     yahoo.server.serve("PHA", phantom, **listing)
     fetch("PHA")
-    assert day in stored_days(Stock.objects.get())
+    assert day in stored_days(Stock.objects.get(symbol="PHA"))
     moment = travel(now)
     later = daily_bars("PHA", 30, until=moment.date())
     yahoo.server.serve("PHA", without(later, day), **listing)
     fetch("PHA")
-    assert day not in stored_days(Stock.objects.get())
+    assert day not in stored_days(Stock.objects.get(symbol="PHA"))
 
 
 @pytest.mark.parametrize(("exchange", "zone"), [("NMS", "America/New_York"), ("KUW", "Asia/Kuwait")])
@@ -173,7 +173,7 @@ def test_a_split_between_two_fetches_a_month_apart_adjusts_the_whole_history(
     yahoo.server.serve("MLS", split, splits={date(2026, 11, 10): (ratio, 1)}, **listing)
     fetch("MLS")
     run_all("MLS")
-    stored = list(Stock.objects.get().bars.order_by("date").values_list("date", "close"))
+    stored = list(Stock.objects.get(symbol="MLS").bars.order_by("date").values_list("date", "close"))
     assert stored == [(bar.date, bar.close) for bar in split]
 
 

@@ -9,7 +9,7 @@ from market.currency import major_unit
 from market.models import PriceBar, Stock
 from portfolio.factors import value_portfolios
 from portfolio.holdings import held_stocks, statements
-from portfolio.models import Holding, Portfolio
+from portfolio.models import Holding, Portfolio, Preferences
 from portfolio.templatetags.display import money
 
 pytestmark = pytest.mark.django_db
@@ -56,12 +56,26 @@ def test_positions_and_totals_are_in_major_units(portfolio, user):
         "C": (Decimal("2.5"), "USD"),
         "D.TA": (Decimal(90), "ILS"),
     }
-    totals = {total.currency: (total.value, total.gain) for total in statement.totals}
-    assert totals == {
-        "GBP": (Decimal(50), Decimal(15)),
-        "USD": (Decimal(25), Decimal(5)),
-        "ILS": (Decimal(900), Decimal(-100)),
-    }
+    assert statement.summary.value == Decimal(25)
+    assert statement.summary.unconverted == ["GBP", "ILS"]
+
+
+def test_the_total_is_in_the_base_currency_at_the_newest_rates(portfolio, user):
+    for symbol, rate in (("GBP=X", 0.8), ("ILS=X", 4.0)):
+        pair = Stock.objects.create(symbol=symbol, currency=symbol[:3])
+        PriceBar.objects.create(stock=pair, date=date(2026, 11, 27), close=rate)
+    (statement,) = statements(user)
+    # 50 pounds are 62.50 dollars, 900 shekels are 225.
+    assert statement.summary.value == Decimal("312.5")
+    assert statement.summary.gain == Decimal("18.75") + 5 - 25
+    assert [(one.label, one.value) for one in statement.summary.by_currency] == [
+        ("ILS", Decimal(225)),
+        ("GBP", Decimal("62.5")),
+        ("USD", Decimal(25)),
+    ]
+    Preferences.objects.create(user=user, base_currency="GBP")
+    (statement,) = statements(user)
+    assert (statement.summary.currency, statement.summary.value) == ("GBP", Decimal(250))
 
 
 def test_the_largest_holding_and_the_value_count_major_units(portfolio, user):
@@ -75,7 +89,8 @@ def test_pages_show_major_units(portfolio, user, client):
     client.force_login(user)
     page = client.get("/").content.decode()
     assert "£2.00" in page
-    assert "£50.00" in page
+    assert "£30.00" in page
+    assert "Without the stocks in GBP, ILS: the exchange rate is not known yet." in page
     assert "900.00 ILS" in page
     assert "GBp" not in page
     stock_page = client.get("/stocks/A.L/").content.decode()

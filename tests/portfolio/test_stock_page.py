@@ -94,7 +94,7 @@ def test_a_stock_without_news_says_why_there_is_no_recommendation(user, hold, pa
 def test_a_stock_without_prices_and_analyses_says_so(user, hold, page):
     hold(user, "NEWCO")
     shown = page("NEWCO")
-    for text in ("No price yet.", "Not analysed yet.", "None yet.", ">stale<"):
+    for text in ("No price yet.", "Not analysed yet.", "None yet.", ">not fetched yet<"):
         assert text in shown
 
 

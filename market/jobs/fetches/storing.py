@@ -1,11 +1,12 @@
 """Stores the answers of sources, and puts the changes into the results of jobs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
 
+from market.exchange_rates import DOLLAR, rate_symbols
 from market.freshness import Freshness
 from market.jobs.backfill import Mode
 from market.jobs.fetches.parameters import FetchParameters
@@ -30,7 +31,16 @@ def store(histories: Sequence[History], parameters: FetchParameters) -> list[Sto
         if one.outdated_from:
             stock = Stock.objects.get(symbol=history.symbol)
             request_fetches([stock], Job.Trigger.MAINTENANCE, start=one.outdated_from, mode=Mode.REPLACE)
+    _request_rates(history for history, one in zip(histories, stored, strict=True) if one.latest_before is None)
     return stored
+
+
+def _request_rates(first_answers: Iterable[History]) -> None:
+    """Enqueue the exchange rates of the currencies that are now in use, unless they were fetched before."""
+    symbols = rate_symbols({DOLLAR, *(history.currency for history in first_answers)})
+    if symbols:
+        rates = Stock.objects.find_or_create(symbols)
+        request_fetches([rate for rate in rates if rate.checked_at is None], Job.Trigger.SCHEDULED_UPDATE)
 
 
 def fetched(history: History, stored: Stored) -> JobResult:

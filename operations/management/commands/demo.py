@@ -144,7 +144,7 @@ class Command(BaseCommand):
                 f"{position.shares.normalize():f}",
                 "" if position.price is None else money(position.price, position.stock.currency),
                 "" if position.value is None else money(position.value, position.stock.currency),
-                "stale" if position.is_stale else "fresh",
+                position.badge.text,
                 position.price_date,
                 position.stock.source or position.error,
             ]

@@ -1,0 +1,54 @@
+"""What the last login found: how many prices were ready, and how soon the others were."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.contrib.sessions.backends.base import SessionBase
+
+from portfolio.badges import Fetch
+from stockqueue.wording import describe_duration
+
+_KEY = "login"
+_REQUESTED_WITHIN = timedelta(seconds=5)
+"""A fetch that was requested later has other reasons than the login."""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """The prices of a login: `fetching` of them are still on their way, and `took` is the time until the last one."""
+
+    stocks: int
+    ready: int
+    fetching: int
+    took: timedelta | None
+
+    def __str__(self) -> str:
+        ready = f"{self.ready} of {self.stocks} prices were ready before you came"
+        if self.fetching:
+            return f"{ready}; {self.fetching} {'is' if self.fetching == 1 else 'are'} being fetched."
+        if self.took is not None:
+            return f"{ready}; all were fresh {describe_duration(self.took)} after you logged in."
+        return f"{ready}."
+
+
+def remember_login(session: SessionBase, at: datetime, stocks: int, stale: int) -> None:
+    """Keep what a login found, for the pages of the session."""
+    session[_KEY] = {"at": at.isoformat(), "stocks": stocks, "stale": stale}
+
+
+def visit_of(session: SessionBase, fetches: Iterable[Fetch]) -> Visit | None:
+    """The prices of the session's login. `fetches`: the newest ordinary fetch of each stock.
+
+    None without a login, and once a stock was fetched for another reason.
+    """
+    login = session.get(_KEY)
+    if not login or not login["stocks"]:
+        return None
+    at = datetime.fromisoformat(login["at"])
+    since = [fetch for fetch in fetches if fetch.finished_at is None or fetch.finished_at > at]
+    if any(fetch.created_at > at + _REQUESTED_WITHIN for fetch in since):
+        return None
+    ended = [fetch.finished_at for fetch in since if fetch.finished_at is not None]
+    took = max(ended) - at if login["stale"] and ended else None
+    return Visit(login["stocks"], login["stocks"] - login["stale"], len(since) - len(ended), took)
