@@ -5,7 +5,6 @@ circuit breaker stops all attempts for a while.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -17,6 +16,7 @@ from kombu import pools
 from kombu.connection import Connection
 from kombu.exceptions import KombuError
 
+from stockqueue.circuit_breaker import CircuitBreaker
 from tasks import job_types
 from tasks.models import Job
 from tasks.priority import broker_priority
@@ -39,39 +39,6 @@ _CONFIRM_TIMEOUT = 0.25
 _RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 _REDIS_OPTIONS = {"socket_timeout": 0.25, "socket_connect_timeout": 0.25} | _RETRY
 _AMQP_OPTIONS = {"confirm_publish": True, "read_timeout": 0.2, "write_timeout": 0.2} | _RETRY
-
-
-class CircuitBreaker:
-    """Remembers a failure for all threads of a process. After `pause` seconds, one thread tries again."""
-
-    def __init__(self, pause: float) -> None:
-        self._pause = pause
-        self._lock = threading.Lock()
-        self._closed_until: float | None = None
-
-    def allows(self) -> bool:
-        """Whether to try now. After a failure, a single caller per pause may try, until a caller reports success."""
-        with self._lock:
-            now = time.monotonic()
-            if self._closed_until is not None and now < self._closed_until:
-                return False
-            if self._closed_until is not None:
-                self._closed_until = now + self._pause
-            return True
-
-    def fail(self) -> None:
-        with self._lock:
-            self._closed_until = time.monotonic() + self._pause
-
-    def succeed(self) -> None:
-        with self._lock:
-            self._closed_until = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the last attempt failed."""
-        with self._lock:
-            return self._closed_until is not None
 
 
 breaker = CircuitBreaker(PAUSE_AFTER_FAILURE)
