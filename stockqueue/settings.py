@@ -18,6 +18,7 @@ from kombu.entity import Exchange, Queue
 
 from stockqueue.config import ConfigError, load_config
 from stockqueue.config.addresses import broker_url, email_settings, mqtt_address
+from stockqueue.config.cache_settings import cache_settings
 from stockqueue.config.llm_address import llm_server
 from stockqueue.logs import logging_settings
 from stockqueue.private_files import make_private, restrict_umask
@@ -85,6 +86,7 @@ try:
         _required("DJANGO_ALLOWED_HOSTS", "a comma-separated list of this site's host names")
         ALLOWED_HOSTS = _words("DJANGO_ALLOWED_HOSTS")
     CELERY_BROKER_URL = broker_url(JOB_PROCESSOR.queue, os.environ, VAR)
+    CACHES = cache_settings(JOB_PROCESSOR, CELERY_BROKER_URL, VAR)
     MQTT = mqtt_address(JOB_PROCESSOR.queue.mqtt, os.environ)
     LLM = llm_server(
         JOB_PROCESSOR.integration.apis.openai,

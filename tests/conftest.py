@@ -15,6 +15,7 @@ import pytest
 import yaml
 from celery import current_app
 from django.contrib.auth.models import User
+from django.core.cache import caches
 from django.db import connection
 from django.utils import timezone
 from django.utils.module_loading import import_string
@@ -25,6 +26,7 @@ from market.sources import configured_sources
 from operations.local.child_processes import spawn, stop, wait_until
 from operations.local.mqtt_subscriber import Subscriber
 from portfolio.models import Holding, Portfolio
+from stockqueue import cache
 from stockqueue.config import load_config
 from stockqueue.config.addresses import MqttAddress
 from stockqueue.config.llm_address import LlmServer
@@ -90,6 +92,13 @@ def quick_logins(settings: Any) -> None:
 def real_hashes(quick_logins: None, settings: Any) -> None:
     """Passwords are stored as the web server stores them."""
     settings.PASSWORD_HASHERS = PASSWORD_HASHERS
+
+
+@pytest.fixture(autouse=True)
+def empty_cache() -> None:
+    """Nothing is cached by earlier tests, and no cache is left alone because it failed in an earlier test."""
+    cache._known.clear()
+    caches["default"].clear()
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stockqueue.config.values import IGNORED, Anything, Count, Retries, Section, Text, Timeout
+from stockqueue.config.values import IGNORED, Anything, Count, Retries, Seconds, Section, Text, Timeout
 
 RetryCount = Annotated[
     Retries | None,
@@ -60,14 +60,24 @@ class Apis(Section):
     openai: OpenAI = OpenAI()
 
 
+class Cache(Section):
+    """The cache of search answers, chart data and value histories."""
+
+    redis_enabled: bool = False
+    """Whether the cache is in Redis: the broker for jobs, or the server of queue.redis if the broker is RabbitMQ."""
+    file_cache_path: Text = "cache"
+    """Folder of the cache without Redis, and while Redis is away; relative to STOCKQUEUE_VAR."""
+    default_ttl: Seconds = 3600
+    """Seconds that a cached answer may be used."""
+
+
 class Integration(Section):
     """External servers, and the rollout."""
 
     apis: Apis = Apis()
     rollout_percent: Annotated[int, Field(ge=0, le=100)] = 100
     """Percentage of users whose jobs go through the queues; jobs of other users are processed directly."""
-    cache: Anything = None
-    """Ignored: fetched data is kept in the database."""
+    cache: Cache = Cache()
     web_ui: Anything = None
     """Ignored: the predecessor's pages are not part of this program."""
     python: Anything = None

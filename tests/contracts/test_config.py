@@ -50,6 +50,7 @@ def test_the_predecessors_defaults_are_ours():
         "portfolio.freshness_schedule",
         "logging.file",
         "integration.apis.openai.model",
+        "integration.cache.file_cache_path",
         "integration.apis.yahoo_finance.retry_count",
         "queue.priority_queues.foreground.topic_prefix",
         "queue.priority_queues.background_fetch.topic_prefix",
@@ -68,7 +69,6 @@ def test_what_the_predecessors_file_sets_in_vain_is_said_once():
     assert config.ignored == (
         "job_processor.database",
         "job_processor.integration.apis.yahoo_finance.retry_count",
-        "job_processor.integration.cache",
         "job_processor.integration.python",
         "job_processor.integration.web_ui",
         "job_processor.monitoring.port",
