@@ -8,7 +8,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from market.analysis.technical.chart import chart
+from market.analysis.technical.chart import cached_chart
 from market.models import Stock
 from market.symbols import InvalidSymbol, parse_symbol
 from portfolio.refreshing import refresh_prices
@@ -43,7 +43,7 @@ def stock_figures(request: HttpRequest, symbol: str) -> HttpResponse:
 @require_GET
 def stock_chart(request: HttpRequest, symbol: str) -> HttpResponse:
     """The data of the chart: columns of bars and indicators, as JSON."""
-    return JsonResponse(chart(_find(request, symbol)))
+    return JsonResponse(cached_chart(_find(request, symbol)))
 
 
 @login_required

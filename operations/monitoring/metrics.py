@@ -1,7 +1,7 @@
 """The metrics of `/metrics`, collected on request. docs/operations.md has a row for each metric.
 
-Every figure comes from the database, so that all web servers give the same answer. All metrics are gauges: the process
-counts nothing.
+Every figure comes from the database, or from the cache about the cache, so that all web servers give the same answer.
+All metrics are gauges: the process counts nothing.
 """
 
 from collections import Counter
@@ -28,6 +28,7 @@ from operations.monitoring.query_plans import plain_plans
 from operations.monitoring.ratios import age, share
 from operations.monitoring.statistics import ActiveJobs
 from operations.monitoring.workers import Workforce, signs_of_life, workforce
+from stockqueue import cache
 from tasks.models import Job, Worker
 
 SCHEMA = "stockqueue.metrics/1"
@@ -64,6 +65,7 @@ class JobMetrics(Collector):
         yield from _stocks(self._now)
         yield from _sources()
         yield _calendars(self._now)
+        yield from _cache()
         meaning = "Jobs that wait because the broker refused them after their admission."
         yield _one("refused_jobs", meaning, Job.objects.refused().count())
         yield from _outbox(self._now)
@@ -214,6 +216,17 @@ def _sources() -> Iterator[Metric]:
     until = {source: usage.pause_until.timestamp() if usage.pause_until else 0 for source, usage in usages.items()}
     meaning = "Time until which a source is paused after too many requests; 0 if it is not paused."
     yield _gauge("source_cooldown_end_timestamp_seconds", meaning, until, ["source"])
+
+
+def _cache() -> Iterator[Metric]:
+    uses = cache.uses_of_last_hour() or {}
+    yield _gauge("cache_requests", "Requests to the cache in the last hour, by result.", uses, ["kind", "result"])
+    ratios = {(kind,): share(uses.get((kind, "hits"), 0), _all_uses(uses, kind)) for kind in map(str, cache.Kind)}
+    yield _gauge("cache_hit_ratio", "Share of the hits among these requests.", ratios, ["kind"])
+
+
+def _all_uses(uses: Mapping[tuple[str, str], int], kind: str) -> int:
+    return sum(count for (of_kind, _result), count in uses.items() if of_kind == kind)
 
 
 def _outbox(now: datetime) -> Iterator[Metric]:

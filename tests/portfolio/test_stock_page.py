@@ -226,3 +226,21 @@ def test_a_stock_without_prices_has_an_empty_chart(client, user, hold):
     hold(user, "NEWCO")
     client.force_login(user)
     assert set(map(len, client.get("/stocks/NEWCO/chart/").json().values())) == {0}
+
+
+def test_a_chart_is_computed_again_only_after_its_bars_changed(client, user, hold):
+    stock = stored("AAPL", 300)
+    stock.bars_changed_at = timezone.now()
+    stock.save()
+    hold(user, "AAPL")
+    client.force_login(user)
+    first = client.get("/stocks/AAPL/chart/").json()
+    bar = stock.bars.latest("date")
+    bar.close = 2 * bar.close
+    bar.adj_close = bar.close
+    bar.save()
+    with CaptureQueriesContext(connection) as queries:
+        assert client.get("/stocks/AAPL/chart/").json() == first
+    assert not any("pricebar" in query["sql"] for query in queries)
+    Stock.objects.filter(pk=stock.pk).update(bars_changed_at=timezone.now())
+    assert client.get("/stocks/AAPL/chart/").json() != first

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from market.models import Stock, TradingSession
 from mqtt_bridge.leadership import Lease
 from portfolio.models import Login
+from stockqueue import cache
 from tasks.models import JobRequest
 from tests.support.jobs import new_job
 from tests.support.servers import find_server
@@ -52,6 +53,8 @@ def fill(user: User, hold: Any) -> None:
     )
     Lease().acquire()
     PeriodicTask.objects.update(last_run_at=now)
+    for kind in cache.Kind:
+        cache.cached(kind, ["AAPL"], lambda: 1)
 
 
 def told(client: Client) -> Told:

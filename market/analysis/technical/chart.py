@@ -8,11 +8,19 @@ from typing import Any
 from market.analysis.technical.analyse import HISTORY_BARS
 from market.currency import major_unit
 from market.models import Stock
+from stockqueue.cache import Kind, cached
 
 DRAWN = ("sma_20", "sma_50", "sma_200", "rsi_14", "macd", "macd_signal", "macd_histogram")
 _WITHOUT_UNIT = ("rsi_14",)
 SETTLING_BARS = 250
 """Bars to read before the drawn ones, so that every drawn bar has all its indicators."""
+
+
+def cached_chart(stock: Stock) -> dict[str, list[Any]]:
+    """The same as `chart`, from the cache until the bars change."""
+    if stock.bars_changed_at is None:  # nobody knows when bars of an earlier version changed
+        return chart(stock)
+    return cached(Kind.CHART, [stock.symbol, stock.bars_changed_at, stock.currency], lambda: chart(stock))
 
 
 def chart(stock: Stock) -> dict[str, list[Any]]:
