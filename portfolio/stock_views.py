@@ -42,8 +42,9 @@ def stock_figures(request: HttpRequest, symbol: str) -> HttpResponse:
 @never_cache
 @require_GET
 def stock_chart(request: HttpRequest, symbol: str) -> HttpResponse:
-    """The data of the chart: columns of bars and indicators, as JSON."""
-    return JsonResponse(cached_chart(_find(request, symbol)))
+    """The data of the chart: columns of bars and indicators, as JSON. With `?all=1`, all stored bars."""
+    found = _find(request, symbol)
+    return JsonResponse(cached_chart(found, None) if request.GET.get("all") else cached_chart(found))
 
 
 @login_required

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby
+from typing import Any
 
 from django.db import connection
 
@@ -15,6 +16,7 @@ from market.currency import major_unit
 from market.exchange_rates import DOLLAR, rate_symbol, rate_symbols
 from market.models import PriceBar, Stock
 from portfolio.models import Holding, Portfolio
+from stockqueue.cache import Kind, cached
 
 RANGES: Mapping[str, timedelta | None] = {
     "1m": timedelta(days=31),
@@ -48,6 +50,23 @@ class ValueHistory:
     days: Sequence[date]
     values: Sequence[float]
     unconverted: Sequence[str]
+
+    def as_json(self) -> dict[str, Any]:
+        return {**vars(self), "days": [day.isoformat() for day in self.days]}
+
+
+def cached_history(portfolio: Portfolio, currency: str, since: date) -> ValueHistory:
+    """The same as `value_history`, from the cache until a bar, a rate or a holding changes."""
+    held = list(
+        portfolio.holdings.order_by("stock").values_list(
+            "stock__symbol", "shares", "stock__currency", "stock__bars_changed_at"
+        )
+    )
+    symbols = rate_symbols({currency, *(one[2] for one in held if one[2])})
+    rates = list(Stock.objects.filter(symbol__in=symbols).values_list("symbol", "bars_changed_at"))
+    key = [portfolio.pk, currency, since, held, sorted(rates)]
+    found = cached(Kind.VALUE_HISTORY, key, lambda: value_history(portfolio, currency, since).as_json())
+    return ValueHistory(**{**found, "days": [date.fromisoformat(day) for day in found["days"]]})
 
 
 def value_history(portfolio: Portfolio, currency: str, since: date) -> ValueHistory:

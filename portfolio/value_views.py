@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET
 from portfolio.models import Portfolio
 from portfolio.references import preferences_of, request_history
 from portfolio.value_chart import HEIGHT, WIDTH, draw
-from portfolio.value_history import RANGES, closes_since, value_history
+from portfolio.value_history import RANGES, cached_history, closes_since
 from stockqueue.signed_in import signed_in
 
 DEFAULT_RANGE = "1y"
@@ -30,7 +30,7 @@ def history(request: HttpRequest, pk: int) -> HttpResponse:
         raise Http404(f"The range {chosen[:20]!r} is not one of {', '.join(RANGES)}.")
     preferences, now = preferences_of(user), timezone.now()
     since = _first_day(chosen, now)
-    values = value_history(portfolio, preferences.currency, since)
+    values = cached_history(portfolio, preferences.currency, since)
     context = {
         "portfolio": portfolio,
         "chart": draw(values, closes_since(preferences.benchmark, since)),

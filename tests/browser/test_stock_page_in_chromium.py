@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from market.analysis.technical.analyse import analyse
 from market.models import PriceBar, Stock
 from tests.conftest import WORKER
-from tests.support.chromium import is_too_wide
+from tests.support.chromium import is_too_wide, violations
 from tests.support.prices import LAST_SESSION, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,10 +26,28 @@ def test_the_chart_has_four_panes_and_fits_a_phone(browse, user, hold, dark):
     assert not is_too_wide(page)
 
 
+def test_the_ranges_of_the_chart_work_by_keyboard_and_max_shows_all_stored_days(browse, user, hold):
+    hold(user, "AAPL")
+    stored("AAPL", 900)
+    page = browse(user, "/stocks/AAPL/")
+    state = page.locator("#chart-state")
+    expect(state).to_contain_text("504 days until")
+    expect(page.get_by_role("button", name="6M")).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="1M").press("Enter")
+    expect(page.get_by_role("button", name="1M")).to_have_attribute("aria-pressed", "true")
+    first, last = page.evaluate("document.getElementById('chart').layout.xaxis.range.map((day) => Date.parse(day))")
+    assert (last - first) / 86_400_000 <= 32
+    page.get_by_role("button", name="Max").press("Enter")
+    expect(state).to_contain_text("900 days until")
+    assert violations(page) == []
+
+
 def test_a_stock_without_prices_says_that_there_is_nothing_to_draw(browse, user, hold):
     hold(user, "NEWCO")
     page = browse(user, "/stocks/NEWCO/")
     expect(page.locator("#chart-state")).to_have_text("No prices yet.")
+    expect(page.locator("#chart")).to_be_hidden()
+    expect(page.get_by_role("button", name="1M")).to_be_hidden()
 
 
 def newest_day() -> date:

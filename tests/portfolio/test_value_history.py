@@ -9,7 +9,7 @@ from django.utils import timezone
 from market.models import PriceBar, Stock
 from portfolio.models import Holding, Portfolio, Preferences
 from portfolio.value_chart import HEIGHT, POINTS, draw
-from portfolio.value_history import ValueHistory, value_history
+from portfolio.value_history import ValueHistory, cached_history, value_history
 from tasks.models import Job
 
 pytestmark = pytest.mark.django_db
@@ -140,6 +140,20 @@ def test_the_histories_of_references_are_fetched_once(portfolio, show):
 
 def test_a_portfolio_without_prices_says_so(show):
     assert "No prices of these days are stored yet" in show()
+
+
+def test_a_history_is_computed_once_until_a_share_or_a_price_changes(portfolio, django_assert_num_queries):
+    stock = priced("AAPL", "USD", on(1, 2))
+    held(portfolio, stock)
+    computed = cached_history(portfolio, "USD", MONDAY)
+    assert computed == value_history(portfolio, "USD", MONDAY)
+    with django_assert_num_queries(1):  # the shares, and the times of the last changes
+        assert cached_history(portfolio, "USD", MONDAY) == computed
+    Holding.objects.update(shares=20)
+    assert list(cached_history(portfolio, "USD", MONDAY).values) == [20, 40]
+    PriceBar.objects.filter(stock=stock, close=2).update(close=3)
+    Stock.objects.update(bars_changed_at=timezone.now())
+    assert list(cached_history(portfolio, "USD", MONDAY).values) == [20, 60]
 
 
 @pytest.mark.usefixtures("show")

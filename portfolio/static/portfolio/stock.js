@@ -5,6 +5,9 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
   let drawn = null; // the version of the prices that are drawn
   let columns = null;
+  let months = 6; // the range of days that is shown; 0: all stored days
+  let query = ""; // the shorter ranges are in the first answer
+  const ranges = document.querySelector(".ranges");
 
   function style(name) {
     return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -53,7 +56,7 @@
       xaxis: {
         type: "date", anchor: "y4", gridcolor: grid, rangeslider: { visible: false },
         rangebreaks: trades ? [] : [{ bounds: ["sat", "mon"] }],
-        range: columns.date.length > 130 ? [columns.date.at(-130), columns.date.at(-1)] : undefined,
+        range: shown(),
       },
       yaxis: axis("Price", [0.5, 1]), yaxis2: axis("Volume", [0.36, 0.48]),
       yaxis3: { ...axis("RSI", [0.2, 0.33]), range: [0, 100], tickvals: [30, 50, 70] }, yaxis4: axis("MACD", [0, 0.17]),
@@ -61,23 +64,32 @@
     };
   }
 
+  function shown() {
+    const last = columns.date.at(-1);
+    const first = new Date(last);
+    first.setUTCMonth(first.getUTCMonth() - months);
+    return months ? [first.toISOString().slice(0, 10), last] : [columns.date[0], last];
+  }
+
   function draw() {
     if (columns === null) return;
+    chart.hidden = ranges.hidden = columns.date.length === 0;
     if (columns.date.length === 0) {
       Plotly.purge(chart);
       state.textContent = "No prices yet.";
       return;
     }
+    for (const button of ranges.children) button.setAttribute("aria-pressed", Number(button.dataset.months) === months);
     Plotly.react(chart, traces(), layout(), { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] });
     state.textContent = `${columns.date.length} days until ${columns.date.at(-1)}, adjusted for splits and dividends. Drag to zoom, double-click for all.`;
   }
 
   async function load() {
-    const version = document.getElementById("figures").dataset.version;
+    const version = document.getElementById("figures").dataset.version + query;
     if (version === drawn) return;
     drawn = version;
     try {
-      const answer = await fetch(chart.dataset.address, { headers: { Accept: "application/json" } });
+      const answer = await fetch(chart.dataset.address + query, { headers: { Accept: "application/json" } });
       if (!answer.ok || answer.redirected) throw new Error(String(answer.status));
       columns = await answer.json();
       draw();
@@ -87,6 +99,13 @@
     }
   }
 
+  ranges.addEventListener("click", (event) => {
+    if (event.target.dataset.months === undefined) return;
+    months = Number(event.target.dataset.months);
+    if (months === 0) query = "?all=1";
+    draw();
+    load();
+  });
   document.body.addEventListener("htmx:afterSettle", load);
   dark.addEventListener("change", draw);
   load();
