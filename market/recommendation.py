@@ -35,9 +35,12 @@ class Contribution(NamedTuple):
 
 
 class Recommendation(NamedTuple):
-    """An action with its reasons; `confidence` is 0 (undecided) to 1 (all signals agree)."""
+    """An action with its reasons; `confidence` is 0 (undecided) to 1 (all signals agree).
 
-    action: Action
+    `action` is None, and `confidence` 0, if too little is known for a recommendation.
+    """
+
+    action: Action | None
     confidence: float
     contributions: tuple[Contribution, ...]
     version: str
@@ -61,22 +64,28 @@ class Signal(NamedTuple, Generic[Subject]):
 
 
 def weigh(subject: Subject, signals: Iterable[Signal[Subject]], version: str) -> Recommendation:
-    """Add up the signals. An unknown value counts as a vote against the recommendation, whether BUY, HOLD or SELL.
+    """Add up the signals, and recommend what no value of an unknown signal could change; otherwise nothing.
 
-    So a missing value never raises the confidence, and never turns HOLD into BUY or SELL. The confidence of BUY and
-    SELL is 0 at the threshold and 1 for unanimous signals; the confidence of HOLD is 0 at the threshold and 1 in the
-    middle.
+    An unknown value counts as a vote against the recommendation, so it never raises the confidence. The confidence of
+    BUY and SELL is 0 at the threshold and 1 for unanimous signals; the confidence of HOLD is 0 at the threshold and 1
+    in the middle.
     """
     contributions = tuple(_contribution(signal, subject) for signal in signals)
     at_least = math.fsum(one.weight * (-1 if one.vote is None else one.vote) for one in contributions)
     at_most = math.fsum(one.weight * (1 if one.vote is None else one.vote) for one in contributions)
-    if at_least >= THRESHOLD:
-        action, confidence = Action.BUY, (at_least - THRESHOLD) / (1 - THRESHOLD)
-    elif at_most <= -THRESHOLD:
-        action, confidence = Action.SELL, (-at_most - THRESHOLD) / (1 - THRESHOLD)
-    else:
-        action, confidence = Action.HOLD, 1 - max(at_most, -at_least) / THRESHOLD
+    action, confidence = _judge(at_least, at_most)
     return Recommendation(action, round(min(max(confidence, 0.0), 1.0), 4), contributions, version)
+
+
+def _judge(at_least: float, at_most: float) -> tuple[Action | None, float]:
+    """The action and its confidence for a sum of votes between two bounds."""
+    if at_least >= THRESHOLD:
+        return Action.BUY, (at_least - THRESHOLD) / (1 - THRESHOLD)
+    if at_most <= -THRESHOLD:
+        return Action.SELL, (-at_most - THRESHOLD) / (1 - THRESHOLD)
+    if max(at_most, -at_least) < THRESHOLD:
+        return Action.HOLD, 1 - max(at_most, -at_least) / THRESHOLD
+    return None, 0.0
 
 
 def _contribution(signal: Signal[Subject], subject: Subject) -> Contribution:

@@ -17,7 +17,7 @@ from market.sources.base import NotOffered, SourceError, SymbolNotFound
 from tasks.models import Job
 from tasks.running.handlers import JobError, JobResult, Store
 
-NOTHING_TO_JUDGE = "the values that the rule needs are unknown"
+NOTHING_TO_JUDGE = "too few of the signals are known for a recommendation"
 
 
 def research_fundamentals(job: Job, now: datetime) -> Store | JobResult:

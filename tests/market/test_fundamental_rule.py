@@ -53,9 +53,9 @@ NOTHING_KNOWN = Fundamentals(market_cap=1e12)
 
 
 def grade(found: Fundamentals) -> float:
-    """-1 for a sure SELL to 1 for a sure BUY; 0 for HOLD."""
+    """-2 for a sure SELL to 2 for a sure BUY; 0 for HOLD, and without a recommendation."""
     action, confidence, *_ = recommend_by_fundamentals(found)
-    return {Action.BUY: 1 + confidence, Action.HOLD: 0, Action.SELL: -1 - confidence}[action]
+    return {Action.BUY: 1 + confidence, Action.HOLD: 0, None: 0, Action.SELL: -1 - confidence}[action]
 
 
 def vote(found: Fundamentals, name: str) -> float | None:
@@ -79,9 +79,13 @@ def test_the_confidence_is_the_sum_of_the_votes_beyond_the_threshold():
     )
 
 
-def test_to_hold_what_is_in_the_middle_is_certain_and_where_nothing_is_known_a_guess():
+def test_to_hold_what_is_in_the_middle_is_certain():
     assert recommend_by_fundamentals(MIDDLING)[:2] == (Action.HOLD, 1.0)
-    assert recommend_by_fundamentals(NOTHING_KNOWN)[:2] == (Action.HOLD, 0.0)
+
+
+@pytest.mark.parametrize("found", [NOTHING_KNOWN, Fundamentals(trailing_pe=20.0), Fundamentals(profit_margin=0.5)])
+def test_too_little_known_recommends_nothing(found):
+    assert recommend_by_fundamentals(found)[:2] == (None, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +184,7 @@ def test_each_signal_gives_its_reason_in_words(found, reasons):
 @given(any_fundamentals)
 def test_confidence_and_votes_keep_their_bounds(found):
     action, confidence, contributions, _version = recommend_by_fundamentals(found)
-    assert action in Action
+    assert action is None or action in Action
     assert 0 <= confidence <= 1
     assert all(one.vote is None or -1 <= one.vote <= 1 for one in contributions)
     assert math.fsum(one.weight for one in contributions) == pytest.approx(1)
@@ -197,7 +201,7 @@ def test_one_value_less_never_makes_it_surer_and_never_turns_hold_into_something
         found = found._replace(trailing_eps=None)
     before, after = recommend_by_fundamentals(found), recommend_by_fundamentals(found._replace(**{name: None}))
     assert after.confidence <= before.confidence
-    assert after.action in (before.action, Action.HOLD)
+    assert after.action in (before.action, None)
 
 
 @given(

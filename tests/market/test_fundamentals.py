@@ -429,7 +429,7 @@ def test_what_is_not_known_is_null_in_its_values(stock):
     analyse_fundamentals(stock, Fundamentals(trailing_pe=12.5), NOW).save()
     found = Analysis.objects.get()
     assert {name for name, value in found.values.items() if value} == {"trailing_pe"}
-    assert (found.recommendation, found.confidence) == ("HOLD", 0.0)
+    assert (found.recommendation, found.confidence) == ("", None)
 
 
 def test_where_a_source_has_none_there_is_no_recommendation(stock):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from market.analysis.technical.indicators import NEEDED, Indicators
 from market.analysis.technical.rule import VERSION
 from market.analysis.technical.rule import recommend_by_indicators as recommend
-from market.recommendation import Action
+from market.recommendation import THRESHOLD, Action
 
 prices = st.floats(0.01, 1e6)
 some_prices = st.none() | prices
@@ -51,9 +51,9 @@ NOTHING_KNOWN = Indicators(date(2026, 3, 2), 1, 100.0)
 
 
 def grade(found: Indicators) -> float:
-    """-1 for a sure SELL to 1 for a sure BUY; 0 for HOLD."""
+    """-2 for a sure SELL to 2 for a sure BUY; 0 for HOLD, and without a recommendation."""
     action, confidence, *_ = recommend(found)
-    return {Action.BUY: 1 + confidence, Action.HOLD: 0, Action.SELL: -1 - confidence}[action]
+    return {Action.BUY: 1 + confidence, Action.HOLD: 0, None: 0, Action.SELL: -1 - confidence}[action]
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,28 @@ def test_the_confidence_of_a_rise_is_the_sum_of_its_votes_beyond_the_threshold()
     assert recommend(RISING).confidence == pytest.approx((votes - 0.25) / 0.75, abs=1e-4)
 
 
-def test_to_hold_what_does_not_move_is_certain_and_where_nothing_is_known_a_guess():
+def test_to_hold_what_does_not_move_is_certain():
     assert recommend(known())[:2] == (Action.HOLD, 1.0)
-    assert recommend(NOTHING_KNOWN)[:2] == (Action.HOLD, 0.0)
+
+
+@pytest.mark.parametrize("found", [NOTHING_KNOWN, NOTHING_KNOWN._replace(rsi_14=50.0), known(sma_200=None)])
+def test_too_little_known_recommends_nothing(found):
+    assert recommend(found)[:2] == (None, 0.0)
+
+
+@given(indicators())
+def test_no_value_of_an_unknown_signal_could_change_a_recommendation(found):
+    contributions = recommend(found).contributions
+    known_votes = math.fsum(one.weight * one.vote for one in contributions if one.vote is not None)
+    unknown = math.fsum(one.weight for one in contributions if one.vote is None)
+    answers = {_action_of(known_votes - unknown), _action_of(known_votes + unknown)}
+    assert recommend(found).action == (answers.pop() if len(answers) == 1 else None)
+
+
+def _action_of(score: float) -> Action:
+    if abs(score) >= THRESHOLD:
+        return Action.BUY if score > 0 else Action.SELL
+    return Action.HOLD
 
 
 def test_each_signal_shows_its_value_its_vote_and_a_sentence():
@@ -101,7 +120,7 @@ def test_a_price_that_is_not_above_0_says_nothing_of_averages():
 @given(indicators())
 def test_confidence_and_votes_keep_their_bounds(found):
     action, confidence, contributions, _version = recommend(found)
-    assert action in Action
+    assert action is None or action in Action
     assert 0 <= confidence <= 1
     assert all(one.vote is None or -1 <= one.vote <= 1 for one in contributions)
     assert math.fsum(one.weight for one in contributions) == pytest.approx(1)
@@ -113,10 +132,10 @@ def test_the_same_indicators_give_the_same_answer(found):
 
 
 @given(indicators(), st.sampled_from(list(NEEDED)))
-def test_one_value_less_never_makes_it_surer_and_never_turns_hold_into_something_else(found, name):
+def test_one_value_less_never_makes_it_surer_and_never_turns_it_into_another(found, name):
     before, after = recommend(found), recommend(found._replace(**{name: None}))
     assert after.confidence <= before.confidence
-    assert after.action in (before.action, Action.HOLD)
+    assert after.action in (before.action, None)
 
 
 @given(indicators(), st.floats(-1e4, 1e4), st.floats(0, 1e4))

@@ -48,7 +48,7 @@ def test_a_snapshot_of_fundamentals_is_kept_with_what_they_speak_for(stock):
     found = Analysis.objects.get()
     assert (job.job_type, job.subtype, job.queue) == ("stock_research", "fundamental", "background_analysis")
     assert (job.status, job.outcome) == ("completed", "updated"), job.error
-    assert (found.kind, found.version, found.data_as_of) == ("fundamental", "fundamental/1", TODAY)
+    assert (found.kind, found.version, found.data_as_of) == ("fundamental", "fundamental/2", TODAY)
     assert found.values["trailing_pe"] == 12.5
     assert found.values["debt_to_equity"] == 0.6
     assert found.values["most_recent_quarter"] == "2026-09-30"
@@ -60,7 +60,7 @@ def test_a_snapshot_of_fundamentals_is_kept_with_what_they_speak_for(stock):
         "recommendation": "BUY",
         "confidence": None,
         "data_as_of": str(TODAY),
-        "version": "fundamental/1",
+        "version": "fundamental/2",
         "values": len(found.values),
     }
 
@@ -114,10 +114,10 @@ def test_of_what_the_rule_knows_nothing_it_recommends_nothing(stock, yahoo, page
     job = run_once(request(stock))
     found = Analysis.objects.get()
     assert (job.outcome, result_of(job)["recommendation"]) == ("partial", "")
-    assert result_of(job)["reason"] == "the values that the rule needs are unknown"
+    assert result_of(job)["reason"] == "too few of the signals are known for a recommendation"
     assert (found.recommendation, found.confidence, found.contributions) == ("", None, [])
     shown = page()
-    assert "No recommendation: the values that the rule needs are unknown." in shown
+    assert "No recommendation: too few of the signals are known." in shown
     assert "2.0 trillion" in shown
 
 
@@ -331,7 +331,7 @@ def test_the_page_shows_fundamentals_with_their_reasons_and_their_date(page, sto
     for text in (
         *("Valuation", "Margins", "Growth in a year", "Debt", "Dividends"),
         *("180.0 billion USD", "12.50", "16.0\xa0%", "+8.0\xa0%", "0.60", "2026-10-12"),
-        *("Technology, Consumer Electronics", f"as of {TODAY}, statements until 2026-09-30", "fundamental/1"),
+        *("Technology, Consumer Electronics", f"as of {TODAY}, statements until 2026-09-30", "fundamental/2"),
         *("A year&#x27;s earnings are 8.0% of the price", "Not investment advice."),
     ):
         assert text in shown

@@ -246,7 +246,7 @@ def test_after_cache_ttl_it_is_done_again(yahoo, stock):
 
 
 def test_a_technical_analysis_is_none_of_the_news(yahoo, stock):
-    Analysis.objects.create(stock=stock, kind=Kind.TECHNICAL, version="technical/1")
+    Analysis.objects.create(stock=stock, kind=Kind.TECHNICAL, version="technical/2")
     assert run_once(request(stock)).outcome == "partial"
 
 

@@ -45,7 +45,7 @@ def test_it_shows_price_change_position_and_analysis(user, hold, page):
         "You hold 10, worth",
         f"{10 * newest:,.2f}",
         analysis.recommendation,
-        f"of {analysis.bars} bars until {LAST_SESSION}, by the rule technical/1",
+        f"of {analysis.bars} bars until {LAST_SESSION}, by the rule technical/2",
         analysis.contributions[0]["reason"],
         "Not investment advice",
     ):
@@ -114,7 +114,7 @@ def test_the_recommendations_so_far_are_listed_newest_first(user, hold, page):
     for days, action in enumerate(("SELL", "BUY")):
         at = timezone.now() - timedelta(days=5 - days)
         Analysis.objects.create(
-            stock=stock, kind="technical", recommendation=action, confidence=0.5, version="technical/1", created_at=at
+            stock=stock, kind="technical", recommendation=action, confidence=0.5, version="technical/2", created_at=at
         )
     history = page("AAPL").partition("Recommendation history")[2]
     assert 0 < history.index(">BUY<") < history.index(">SELL<")

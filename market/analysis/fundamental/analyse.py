@@ -8,7 +8,7 @@ from market.sources.base import Fundamentals
 
 
 def analyse_fundamentals(stock: Stock, found: Fundamentals | None, now: datetime) -> Analysis:
-    """Analyse the fundamentals of a stock at `now`, without saving; without a known signal, recommend nothing.
+    """Analyse the fundamentals of a stock at `now`, without saving. Too few known signals recommend nothing.
 
     `values` holds the fundamentals by name, dates as ISO texts. Without data from the source, `values` is empty.
     """
@@ -20,7 +20,8 @@ def analyse_fundamentals(stock: Stock, found: Fundamentals | None, now: datetime
         analysis.values = {
             name: value.isoformat() if isinstance(value, date) else value for name, value in found._asdict().items()
         }
-        if any(one.vote is not None for one in recommended.contributions):
+        if recommended.action:
             analysis.recommendation, analysis.confidence = recommended.action, recommended.confidence
+        if any(one.vote is not None for one in recommended.contributions):
             analysis.contributions = [one._asdict() for one in recommended.contributions]
     return analysis

@@ -13,13 +13,14 @@ Each signal votes from -1 (sell) to 1 (buy), in proportion to its distance from 
 
 The earnings yield is 1 / P/E. Unlike the P/E, the yield does not jump when a small profit becomes a loss. A company
 with a loss has no P/E; its yield counts as 0, which votes fully for selling. A debt to equity below 0 means that
-losses have consumed the equity, and counts as not known. The votes are added up and judged as in `technical/1`
-(`recommendation.weigh`): BUY from 0.25 on, SELL from -0.25 down. An unknown value counts as a vote against the result.
+losses have consumed the equity, and counts as not known. The votes are added up and judged as in `technical/2`
+(`recommendation.weigh`): BUY from 0.25 on, SELL from -0.25 down. An unknown value counts as a vote against the result;
+if it could change the result, there is none.
 
 So a higher margin, return or growth never speaks for selling, and neither does a lower P/E above 0; more debt never
 speaks for buying. The limits are the same for all sectors: a bank, whose debt is its trade, often lacks the debt
-figure and gets HOLD more often. Only ratios and fractions count. Free cash flow over market value is left out, because
-the two are in different currencies if a company does not report in the currency of its share.
+figure and gets a recommendation less often. Only ratios and fractions count. Free cash flow over market value is left
+out, because the two are in different currencies if a company does not report in the currency of its share.
 
 The rule was not tested to predict anything, and triggers no trades.
 """
@@ -29,7 +30,7 @@ from collections.abc import Callable
 from market.recommendation import Recommendation, Signal, weigh
 from market.sources.base import Fundamentals
 
-VERSION = "fundamental/1"
+VERSION = "fundamental/2"
 """Changes whenever the same fundamentals may lead to another recommendation."""
 
 

@@ -32,7 +32,7 @@ def analyse_by_rule(
     if news:
         found = recommend_by_headlines([(item.title, item.sentiment) for item in news])
         analysis.values |= {"score": score_of([item.sentiment for item in news])}
-        analysis.recommendation, analysis.confidence = found.action, found.confidence
+        analysis.recommendation, analysis.confidence = found.action or "", found.confidence
         analysis.contributions = [one._asdict() for one in found.contributions]
     return analysis
 

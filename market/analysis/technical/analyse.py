@@ -31,8 +31,8 @@ def analyse(stock: Stock) -> Analysis | None:
         bars=found.bars,
         bars_changed_at=stock.bars_changed_at,
         values={"close": found.close} | found.values(),
-        recommendation=recommended.action,
-        confidence=recommended.confidence,
+        recommendation=recommended.action or "",
+        confidence=recommended.confidence if recommended.action else None,
         contributions=[one._asdict() for one in recommended.contributions],
         version=recommended.version,
     )

@@ -8,7 +8,7 @@ from market.recommendation import Recommendation, Signal, weigh
 if TYPE_CHECKING:
     from market.analysis.technical.indicators import Indicators
 
-VERSION = "technical/1"
+VERSION = "technical/2"
 """Changes whenever the same indicators may lead to another recommendation."""
 
 
