@@ -69,6 +69,13 @@ DEFAULTS = [
         description="Mail users whose long-running requests have ended.",
     ),
     DefaultSchedule(
+        name="Mails to users",
+        task="stockqueue.send_mails",
+        interval=timedelta(minutes=1),
+        expires=timedelta(minutes=1),
+        description="Send mails that could not be sent at once.",
+    ),
+    DefaultSchedule(
         name="Portfolio values",
         task="stockqueue.value_portfolios",
         interval=timedelta(hours=1),

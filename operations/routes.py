@@ -11,6 +11,7 @@ _SCHEDULED = {
     "stockqueue.scheduled_portfolio_update": (Job.Queue.BACKGROUND_FETCH, Job.Trigger.SCHEDULED_UPDATE),
     "stockqueue.market_data": (Job.Queue.BACKGROUND_FETCH, Job.Trigger.SCHEDULED_UPDATE),
     "stockqueue.warm": (Job.Queue.BACKGROUND_FETCH, Job.Trigger.SCHEDULED_UPDATE),
+    "stockqueue.send_mails": (Job.Queue.BACKGROUND_FETCH, Job.Trigger.USER_REQUEST),
     "stockqueue.settle": (Job.Queue.BACKGROUND_FETCH, Job.Trigger.MAINTENANCE),
     "stockqueue.value_portfolios": (Job.Queue.BACKGROUND_ANALYSIS, Job.Trigger.MAINTENANCE),
     "stockqueue.tell_ended_groups": (Job.Queue.BACKGROUND_ANALYSIS, Job.Trigger.MAINTENANCE),

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.contrib.auth.signals import user_logged_in
 
 
@@ -8,9 +9,13 @@ class PortfolioConfig(AppConfig):
 
     def ready(self) -> None:
         # Models are not loaded before ready().
+        from portfolio.mails import hand_over_due, old_mails
         from portfolio.retention import old_logins
         from portfolio.signals import fetch_what_is_stale
-        from tasks.upkeep import retention
+        from tasks.upkeep import retention, sweeper
 
         retention.also_delete("logins", old_logins, by="at")
+        retention.also_delete("mails", old_mails, by="created_at")
+        if settings.JOB_PROCESSOR.queue.backend == "direct":
+            sweeper.add_chore(hand_over_due)
         user_logged_in.connect(fetch_what_is_stale, dispatch_uid="portfolio.fetch_what_is_stale")

@@ -3,7 +3,7 @@
 from celery import Task, shared_task
 from django.utils import timezone
 
-from portfolio import factors
+from portfolio import factors, mails
 from portfolio.fetching import fetch_scheduled
 from portfolio.schedules.settling import fetch_settle
 from portfolio.schedules.warming import fetch_warm, keep_ready
@@ -38,3 +38,9 @@ def value_portfolios() -> None:
     """Value all portfolios again, and delete logins too old to count. Idempotent."""
     factors.value_portfolios()
     factors.forget_old_logins(timezone.now())
+
+
+@shared_task(name=mails.TASK, ignore_result=True)
+def send_mails() -> int:
+    """Send the mails to users that are due."""
+    return mails.send_mails()

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from market.models import Analysis, Stock
 from market.symbols import SymbolField
@@ -204,3 +205,24 @@ class LoginDay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} {self.date}"
+
+
+class OutgoingMail(models.Model):
+    """A mail to a user that is not sent yet. `portfolio.mails` deletes it when it is sent or given up.
+
+    `attempts`: attempts begun so far. `next_at`: the time of the next attempt.
+    """
+
+    to = models.EmailField()
+    subject = models.CharField(max_length=200)
+    body = models.TextField()
+    created_at = models.DateTimeField(default=timezone.now)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    next_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        default_permissions = ()
+        ordering = ["next_at"]
+
+    def __str__(self) -> str:
+        return f"mail {self.pk}"

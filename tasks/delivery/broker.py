@@ -55,11 +55,11 @@ def publish(jobs: Sequence[Job], *, within: float) -> list[UUID]:
     return [job.pk for job in jobs[:sent]]
 
 
-def publish_task(name: str, argument: object, *, queue: str, priority: int, expires: float) -> bool:
+def publish_task(name: str, *arguments: object, queue: str, priority: int, expires: float) -> bool:
     """Send a message that is for no job, valid for `expires` seconds. Return whether the broker accepted it."""
     message = {
         "name": name,
-        "args": [argument],
+        "args": list(arguments),
         "queue": queue,
         "priority": broker_priority(priority, amqp=is_amqp()),
         "expires": expires,

@@ -1,0 +1,125 @@
+"""The outbox of mails to users: a mail is stored with the caller's changes, and sent outside the request.
+
+A sent mail is deleted at once, because its text may hold a secret, such as a link for a new password. No text and no
+subject is logged.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from smtplib import SMTPDataError, SMTPRecipientsRefused
+
+from django.conf import settings
+from django.core.mail import EmailMessage, get_connection
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from portfolio.models import OutgoingMail
+from tasks.delivery import broker, direct
+from tasks.models import Job
+from tasks.priority import BANDS
+
+logger = logging.getLogger(__name__)
+
+TASK = "stockqueue.send_mails"
+QUEUE = Job.Queue.BACKGROUND_FETCH
+"""A mail server that hangs must not keep the workers of `foreground` from users who wait for prices."""
+PAUSES = [timedelta(minutes=minutes) for minutes in (2, 5, 15, 60, 240)]
+"""The time before each next attempt. The first pause is longer than an attempt takes, so no two attempts overlap."""
+KEPT = timedelta(days=1)
+"""The cleanup deletes older mails. They are left only if nothing has sent mails for that long."""
+EXPIRES = 60.0
+"""Seconds that the message to a worker is valid. Afterwards the schedule sends the mail."""
+MAILS_PER_RUN = 50
+LONGEST_SUBJECT = 200
+_ABOUT_A_MAIL = (SMTPRecipientsRefused, SMTPDataError, ValueError)
+"""Errors that say nothing about other mails. ValueError: an address that no mail can have."""
+
+
+def queue_mail(to: Sequence[str], subject: str, body: str) -> None:
+    """Store a mail to each address in the caller's transaction. It is sent soon after the commit, or not at all.
+
+    An address does not see the others. The caller is neither delayed nor failed by a mail server or broker.
+    """
+    line = " ".join(subject.split())[:LONGEST_SUBJECT]  # a line break could add headers
+    OutgoingMail.objects.bulk_create(OutgoingMail(to=address, subject=line, body=body) for address in to)
+    transaction.on_commit(hand_over, robust=True)
+
+
+def hand_over() -> bool:
+    """Let a worker, or else this process, send what is due. If neither can, the schedule sends it."""
+    here = partial(direct.process_in_background, send_mails)
+    if settings.JOB_PROCESSOR.queue.backend == "direct" and direct.may_stand_in():
+        return here()
+    return broker.publish_task(TASK, queue=QUEUE, priority=BANDS[QUEUE][0], expires=EXPIRES) or here()
+
+
+def hand_over_due() -> None:
+    """The same, if a mail is due. Direct processing has no schedules, and calls this function in each sweep."""
+    if _due().exists():
+        hand_over()
+
+
+def send_mails() -> int:
+    """Send the due mails; return how many were sent. Safe to run twice at once.
+
+    A failure that is not about a single mail ends the run: other mails would wait for an unavailable server, too.
+    """
+    try:
+        return _send_due()
+    except (InterfaceError, OperationalError) as error:
+        logger.warning("could not read the outbox of mails: %s", str(error).partition("\n")[0])
+        connection.close()
+        return 0
+
+
+def old_mails(_before: datetime) -> QuerySet[OutgoingMail]:
+    """Mails that nothing has sent for long, independent of the age limit for jobs."""
+    return OutgoingMail.objects.filter(created_at__lt=timezone.now() - KEPT)
+
+
+def _due() -> QuerySet[OutgoingMail]:
+    return OutgoingMail.objects.filter(next_at__lte=timezone.now()).order_by("next_at", "pk")
+
+
+def _send_due() -> int:
+    sent = 0
+    for mail in _due()[:MAILS_PER_RUN]:
+        if not _claim(mail):
+            continue
+        try:
+            EmailMessage(mail.subject, mail.body, None, [mail.to], connection=get_connection()).send()
+        except (OSError, ValueError) as error:
+            _note_failure(mail, error)
+            if not isinstance(error, _ABOUT_A_MAIL):
+                break
+        else:
+            mail.delete()
+            sent += 1
+    return sent
+
+
+def _claim(mail: OutgoingMail) -> bool:
+    """Reserve the next attempt for this process. Return False if another process has it."""
+    pause = PAUSES[min(mail.attempts, len(PAUSES) - 1)]
+    mine = OutgoingMail.objects.filter(pk=mail.pk, attempts=mail.attempts)
+    return mine.update(attempts=mail.attempts + 1, next_at=timezone.now() + pause) == 1
+
+
+def _note_failure(mail: OutgoingMail, error: Exception) -> None:
+    """Log the failure of a claimed mail. The last failure deletes the mail."""
+    attempt, attempts = mail.attempts + 1, len(PAUSES) + 1
+    logger.error("mail %s: attempt %d of %d failed: %s", mail.pk, attempt, attempts, _describe(error))
+    if attempt == attempts:
+        logger.error("mail %s was given up", mail.pk)
+        mail.delete()
+
+
+def _describe(error: Exception) -> str:
+    """The error without the recipient."""
+    if isinstance(error, SMTPRecipientsRefused):
+        codes = ", ".join(str(code) for code, _ in error.recipients.values())
+        return f"the mail server refused the recipient ({codes})"
+    return str(error) if isinstance(error, OSError) else type(error).__name__
