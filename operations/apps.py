@@ -1,5 +1,5 @@
 from django.apps import AppConfig, apps
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_delete, post_migrate
 
 from operations import checks  # noqa: F401  (registers the checks)
 from operations.default_schedules import add_missing_schedules
@@ -11,12 +11,16 @@ class OperationsConfig(AppConfig):
 
     def ready(self) -> None:
         # Models are not loaded before ready().
+        from django.contrib.auth.models import User
+
         from mqtt_bridge import alert_announcements, statistics
         from operations.monitoring.alert_delivery import Watch, mark_published
         from operations.monitoring.mqtt_statistics import collect_figures
         from operations.monitoring.readings import expired
+        from operations.security.lockout import forget_deleted
         from tasks.upkeep import retention
 
+        post_delete.connect(forget_deleted, sender=User, dispatch_uid="operations.forget_deleted")
         statistics.configure(collect_figures)
         alert_announcements.configure(Watch().due, mark_published)
         retention.also_delete("readings", expired, by="minute")

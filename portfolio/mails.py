@@ -11,11 +11,13 @@ from functools import partial
 from smtplib import SMTPDataError, SMTPRecipientsRefused
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.mail import EmailMessage, get_connection
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from portfolio.accounts import letters
 from portfolio.models import OutgoingMail
 from tasks.delivery import broker, direct
 from tasks.models import Job
@@ -45,6 +47,12 @@ def queue_mail(to: Sequence[str], subject: str, body: str) -> None:
     """
     line = " ".join(subject.split())[:LONGEST_SUBJECT]  # a line break could add headers
     OutgoingMail.objects.bulk_create(OutgoingMail(to=address, subject=line, body=body) for address in to)
+    transaction.on_commit(hand_over, robust=True)
+
+
+def queue_letter(letter: OutgoingMail.Letter, to: str, site: str, user: User | None = None) -> None:
+    """The same for a mail that `accounts.letters` writes when it is sent. `site`: where its links lead."""
+    OutgoingMail.objects.create(letter=letter, to=to, site=site, user=user)
     transaction.on_commit(hand_over, robust=True)
 
 
@@ -86,11 +94,11 @@ def _due() -> QuerySet[OutgoingMail]:
 
 def _send_due() -> int:
     sent = 0
-    for mail in _due()[:MAILS_PER_RUN]:
+    for mail in _due().select_related("user")[:MAILS_PER_RUN]:
         if not _claim(mail):
             continue
         try:
-            EmailMessage(mail.subject, mail.body, None, [mail.to], connection=get_connection()).send()
+            get_connection().send_messages(_messages(mail))
         except (OSError, ValueError) as error:
             _note_failure(mail, error)
             if not isinstance(error, _ABOUT_A_MAIL):
@@ -99,6 +107,10 @@ def _send_due() -> int:
             mail.delete()
             sent += 1
     return sent
+
+
+def _messages(mail: OutgoingMail) -> list[EmailMessage]:
+    return [EmailMessage(text.subject, text.body, None, [text.to]) for text in letters.write(mail)]
 
 
 def _claim(mail: OutgoingMail) -> bool:

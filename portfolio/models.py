@@ -1,6 +1,7 @@
 from decimal import Decimal
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
@@ -102,11 +103,44 @@ class Preferences(models.Model):
     def __str__(self) -> str:
         return f"Preferences of {self.user}"
 
+    @classmethod
+    def of(cls, user: User) -> "Preferences":
+        """The user's preferences; the defaults, not stored, if the user has none."""
+        found: Preferences | None = getattr(user, "preferences", None)
+        return found or cls(user=user)
+
     @property
     def currency(self) -> str:
         """The currency of totals."""
         configured: str = settings.JOB_PROCESSOR.portfolio.base_currency
         return self.base_currency or configured
+
+
+class SignUp(models.Model):
+    """A sign-up whose address is not confirmed yet. Its user is inactive, and is deleted if nobody confirms."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="sign_up")
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"Sign-up of {self.user}"
+
+
+class Attempt(models.Model):
+    """A request that `portfolio.accounts.throttle` counts. `digest`: of the limit and of what it counts by."""
+
+    digest = models.CharField(max_length=64)
+    at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        default_permissions = ()
+        indexes = [models.Index(fields=["digest", "at"], name="attempts_of_a_limit")]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S}"
 
 
 class AssignedSymbol(models.Model):
@@ -210,10 +244,20 @@ class LoginDay(models.Model):
 class OutgoingMail(models.Model):
     """A mail to a user that is not sent yet. `portfolio.mails` deletes it when it is sent or given up.
 
-    `attempts`: attempts begun so far. `next_at`: the time of the next attempt.
+    A text has its `subject` and `body`. Another letter is written when it is sent, with links to `site`, for `user` or
+    else for the accounts with the address `to`. `attempts`: attempts begun so far. `next_at`: the next attempt's time.
     """
 
+    class Letter(models.TextChoices):
+        TEXT = "text"
+        PASSWORD_RESET = "password_reset"  # noqa: S105  (a name)
+        SIGN_UP = "sign_up"
+        ADDRESS = "address"
+
     to = models.EmailField()
+    letter = models.CharField(max_length=20, choices=Letter, default=Letter.TEXT)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="+")
+    site = models.CharField(max_length=300, blank=True)
     subject = models.CharField(max_length=200)
     body = models.TextField()
     created_at = models.DateTimeField(default=timezone.now)

@@ -96,6 +96,7 @@ try:
     # The number of proxies in front of the web server; each adds an address to X-Forwarded-For.
     PROXIES = _count("STOCKQUEUE_PROXIES")
     globals().update(email_settings(os.environ, debug=DEBUG))
+    SENDS_MAIL = bool(os.environ.get("EMAIL_URL"))
     try:
         DATABASES = {
             "default": dj_database_url.parse(os.environ.get("DATABASE_URL") or f"sqlite:///{VAR}/stockqueue.sqlite3")
@@ -151,6 +152,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "axes.middleware.AxesMiddleware",
+    "portfolio.time_zone.TimeZoneMiddleware",
 ]
 
 # The admin's theme evaluates expressions of its attributes, which no strict policy allows.
@@ -219,7 +221,7 @@ PASSWORD_HASHERS = [
 ]
 AUTHENTICATION_BACKENDS = ["operations.security.lockout.LockoutBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_HANDLER = "operations.security.lockout.LockoutHandler"
-AXES_CLIENT_IP_CALLABLE = "operations.security.lockout.client_address"
+AXES_CLIENT_IP_CALLABLE = "stockqueue.client_address.client_address"
 AXES_LOCKOUT_CALLABLE = "operations.security.lockout.refuse"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"], "ip_address"]
 AXES_FAILURE_LIMIT = 5

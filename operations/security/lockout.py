@@ -3,7 +3,6 @@
 django-axes counts in the database, shared by all web processes. Without earlier failures, a login takes one query.
 """
 
-import ipaddress
 import logging
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -93,6 +92,11 @@ def forget(username: str | None, address: str | None) -> None:
     AccessAttempt.objects.filter(username=username, ip_address=address).delete()
 
 
+def forget_deleted(sender: type[User], instance: User, **_more: Any) -> None:
+    """Delete the failed logins of a user who was deleted: they hold the name."""
+    AccessAttempt.objects.filter(username=instance.get_username()).delete()
+
+
 def refuse(request: Any, response: HttpResponse | None, credentials: dict[str, Any] | None) -> HttpResponse:
     """The posted login page, with the remaining wait; status 429."""
     wait: timedelta = request.standing.last_at + settings.AXES_COOLOFF_TIME - request.axes_attempt_time
@@ -111,27 +115,6 @@ def refuse(request: Any, response: HttpResponse | None, credentials: dict[str, A
     response.status_code = HTTPStatus.TOO_MANY_REQUESTS
     response["Retry-After"] = str(ceil(wait.total_seconds()))
     return response
-
-
-def client_address(request: HttpRequest) -> str | None:
-    """The key for counting failures: an IPv4 address, or the /64 of an IPv6 address, which a single customer owns.
-
-    `X-Forwarded-For` counts only if STOCKQUEUE_PROXIES gives the number of proxies that add to it: any client can send
-    the header. None without an address, as on a Unix socket.
-    """
-    text = request.META.get("REMOTE_ADDR", "")
-    hops = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-    if 0 < settings.PROXIES <= len(hops):
-        text = hops[-settings.PROXIES].strip()
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((address.packed, 64), strict=False).network_address)
 
 
 def _is_too_long(username: str | None) -> bool:

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from operations.security.lockout import client_address
+from stockqueue.client_address import client_address
 from tests.stockqueue.test_start import run
 
 PAGES = ("/accounts/login/", "/admin/login/")
