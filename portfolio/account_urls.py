@@ -5,7 +5,6 @@ The admin's pages of the same names come first among the templates, and cannot b
 
 from django.contrib.auth import views
 from django.urls import path
-from django.views.generic import TemplateView
 
 from portfolio.accounts import deletion, preferences, sign_up
 from portfolio.accounts.login import LoginView
@@ -15,7 +14,7 @@ urlpatterns = [
     path("login/", LoginView.as_view(), name="login"),
     path("logout/", views.LogoutView.as_view(), name="logout"),
     path("sign_up/", sign_up.sign_up, name="sign_up"),
-    path("sign_up/sent/", TemplateView.as_view(template_name="accounts/sign_up_sent.html"), name="sign_up_sent"),
+    path("sign_up/sent/", sign_up.sent, name="sign_up_sent"),
     path("sign_up/confirm/<str:token>/", sign_up.confirm, name="confirm_sign_up"),
     path("preferences/", preferences.preferences, name="preferences"),
     path("address/", preferences.address, name="change_address"),

@@ -57,7 +57,7 @@ def queue_letter(letter: OutgoingMail.Letter, to: str, site: str, user: User | N
 
 
 def hand_over() -> bool:
-    """Let a worker, or else this process, send what is due. If neither can, the schedule sends it."""
+    """Let a worker, or else this process, send the due mails. If neither can, the schedule sends the mails."""
     here = partial(direct.process_in_background, send_mails)
     if settings.JOB_PROCESSOR.queue.backend == "direct" and direct.may_stand_in():
         return here()

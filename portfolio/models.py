@@ -257,7 +257,7 @@ class OutgoingMail(models.Model):
     to = models.EmailField()
     letter = models.CharField(max_length=20, choices=Letter, default=Letter.TEXT)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="+")
-    site = models.CharField(max_length=300, blank=True)
+    site = models.TextField(blank=True)
     subject = models.CharField(max_length=200)
     body = models.TextField()
     created_at = models.DateTimeField(default=timezone.now)

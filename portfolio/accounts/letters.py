@@ -1,4 +1,4 @@
-"""The texts of mails about accounts. They are written when they are sent, so that no secret link is ever stored.
+"""The texts of mails about accounts. A text is written when it is sent, so no secret link is ever stored.
 
 The look-up of an address happens here too, outside the request: a page answers at the same time for every address.
 """

@@ -22,7 +22,7 @@ def site_of(request: HttpRequest) -> str:
 
 
 def accounts_with(address: str) -> QuerySet[User]:
-    """The accounts whose address this is, except sign-ups that are not confirmed."""
+    """The accounts with the address, except unconfirmed accounts."""
     return User.objects.exclude(UNCONFIRMED).filter(email__iexact=address)
 
 

@@ -38,7 +38,7 @@ def is_open() -> bool:
 
 
 def _for_visitors(view: _View) -> _View:
-    """A page that exists where the sign-up is open. Who is logged in goes to the portfolio."""
+    """A page for visitors, not found if the sign-up is closed. Users who are logged in go to the portfolio."""
 
     @wraps(view)
     def page(request: HttpRequest, *args: str, **kwargs: str) -> HttpResponse:
@@ -61,6 +61,11 @@ def sign_up(request: HttpRequest) -> HttpResponse:
         if form.is_valid():
             return _create(request, form)
     return render(request, _PAGE, {"form": form})
+
+
+@_for_visitors
+def sent(request: HttpRequest) -> HttpResponse:
+    return render(request, "accounts/sign_up_sent.html")
 
 
 @_for_visitors

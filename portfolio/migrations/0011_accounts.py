@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='outgoingmail',
             name='site',
-            field=models.CharField(blank=True, max_length=300),
+            field=models.TextField(blank=True),
         ),
         migrations.AddField(
             model_name='outgoingmail',

@@ -39,9 +39,9 @@ def test_pages_before_the_login_break_no_rule_of_accessibility(browse, user, is_
 @pytest.mark.parametrize(("width", "dark"), LOOKS)
 def test_pages_of_an_account_break_no_rule_of_accessibility(browse, user, hold, width, dark):
     hold(user, "AAPL")
-    User.objects.filter(pk=user.pk).update(email=f"{'a' * 60}@example.com", is_staff=True)
+    user.username, user.email, user.is_staff = "n" * 150, f"{'a' * 60}@example.com", True
+    user.save()
     page = browse(user, "/accounts/preferences/", width=width, dark=dark)
-    user.refresh_from_db()
     confirm = f"address/confirm/{address_token(user, 'new@example.com')}/"
     for address in ("preferences/", "address/", "delete/", confirm, "address/confirm/x/"):
         page.goto(f"/accounts/{address}")

@@ -5,9 +5,11 @@ from smtplib import SMTPRecipientsRefused
 
 import pytest
 import time_machine
+from django.contrib.auth.models import User
 from django.core import mail as django_mail
 from django.core.mail.backends.locmem import EmailBackend
 from django.db import transaction
+from django.test import Client
 from django.utils import timezone
 
 from operations.default_schedules import DEFAULTS
@@ -18,8 +20,10 @@ from portfolio.mails import PAUSES, hand_over_due, queue_mail, send_mails
 from portfolio.models import OutgoingMail
 from tasks.delivery import direct
 from tasks.upkeep.retention import clean_up, cutoff
+from tests.conftest import output_of
 from tests.operations.test_schedules import messages
 from tests.support.promptly import promptly
+from tests.support.standins.mail_server import MailServer
 
 ALL = len(PAUSES) + 1
 
@@ -162,3 +166,23 @@ def test_a_sweep_of_direct_processing_sends_what_was_left(configure, direct_proc
     hand_over_due()
     assert direct.wait_until_idle(30)
     assert len(mailoutbox) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_sends_the_mail_of_a_request_to_the_mail_server(new_redis, point_to, start, settings):
+    settings.SENDS_MAIL = True
+    User.objects.create_user("owner", "owner@example.com", "secret")
+    point_to(new_redis.url)
+    worker = ("-m", "celery", "-A", "stockqueue", "worker", "-Q", "background_fetch", "-c", "1")
+    with (
+        MailServer() as server,
+        start(*worker, ready="ready.", CELERY_BROKER_URL=new_redis.url, EMAIL_URL=server.url) as process,
+    ):
+        Client().post("/accounts/password_reset/", {"email": "owner@example.com"})
+        wait_until(lambda: bool(server.mails) and not OutgoingMail.objects.exists(), "the mail", process=process)
+        output = output_of(process)
+    (mail,) = server.mails
+    assert (mail["To"], mail["Subject"]) == ("owner@example.com", "New password for testserver")
+    assert "http://testserver/accounts/reset/" in mail.get_content()
+    assert "/accounts/reset/" not in output
+    assert "owner@example.com" not in output

@@ -174,7 +174,7 @@ def test_a_link_counts_for_its_user_alone_and_for_a_day(client, owner, sends_mai
         assert "belongs to another account" in other.post(link).content.decode()
     with time_machine.travel("2026-03-03 12:01Z"):
         client.force_login(owner)
-        assert "it is too old" in client.post(link).content.decode()
+        assert "is too old" in client.post(link).content.decode()
     assert User.objects.get(pk=owner.pk).email == "owner@example.com"
 
 

@@ -54,7 +54,8 @@ def logs_in(name: str = "anna") -> bool:
 def test_a_closed_site_has_no_sign_up(configure, client):
     configure(**{"portfolio.sign_up": "closed"})
     assert sign_up().status_code == client.get("/accounts/sign_up/").status_code == 404
-    assert client.get("/accounts/sign_up/confirm/x/").status_code == 404
+    for page in ("sent/", "confirm/x/"):
+        assert client.get(f"/accounts/sign_up/{page}").status_code == 404
     assert "/accounts/sign_up/" not in client.get("/accounts/login/").content.decode()
     assert not User.objects.exists()
 
