@@ -1,6 +1,6 @@
 """The currencies that totals may be in: those of the exchanges that Yahoo Finance lists, with ISO 4217's names.
 
-Yahoo has the rate of each as `EURUSD=X`. Its exchanges: https://help.yahoo.com/kb/SLN2310.html
+Yahoo has the rate of each as `EUR=X`. Its exchanges: https://help.yahoo.com/kb/SLN2310.html
 """
 
 CURRENCIES = {

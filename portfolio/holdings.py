@@ -110,7 +110,7 @@ def statements(user: User, sort: str = BY_VALUE) -> list[Statement]:
     """The user's portfolios with all data of their page, in five queries at most. `sort` is a name of SORTS."""
     now = timezone.now()
     portfolios = list(Portfolio.objects.filter(user=user).select_related("user__preferences"))
-    currency = _preferences(portfolios).currency
+    currency = _preferences(user, portfolios).currency
     holdings = list(
         Holding.objects.filter(portfolio__user=user)
         .select_related("stock")
@@ -129,9 +129,11 @@ def statements(user: User, sort: str = BY_VALUE) -> list[Statement]:
     return [_statement(portfolio, positions.get(portfolio.pk, []), currency, sort) for portfolio in portfolios]
 
 
-def _preferences(portfolios: Sequence[Portfolio]) -> Preferences:
-    """The preferences of the owner, which are loaded with the portfolios."""
-    return getattr(portfolios[0].user, "preferences", Preferences()) if portfolios else Preferences()
+def _preferences(user: User, portfolios: Sequence[Portfolio]) -> Preferences:
+    """The preferences that are loaded with the portfolios, kept at the user for the rest of the request."""
+    if portfolios:
+        user.preferences = getattr(portfolios[0].user, "preferences", None) or Preferences(user=user)
+    return Preferences.of(user)
 
 
 def _position(holding: Any, freshness: Freshness, rates: Rates, base: str) -> Position:

@@ -13,15 +13,10 @@ from market.models import Stock
 from portfolio.models import DEFAULT_BENCHMARK, Holding, Portfolio, Preferences
 
 
-def preferences_of(user: User) -> Preferences:
-    """The user's preferences; the defaults for a user who has stored none."""
-    return Preferences.objects.filter(user=user).first() or Preferences(user=user)
-
-
 def rates_for(held: Iterable[Stock], user: User) -> list[Stock]:
     """The exchange rates between the currencies of the stocks and the user's base currency. Creates missing ones."""
     currencies = {stock.currency for stock in held if stock.currency}
-    return find_references(rate_symbols([*currencies, preferences_of(user).currency])) if currencies else []
+    return find_references(rate_symbols([*currencies, Preferences.of(user).currency])) if currencies else []
 
 
 def find_references(symbols: list[str]) -> list[Stock]:

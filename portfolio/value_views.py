@@ -9,8 +9,8 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from portfolio.models import Portfolio
-from portfolio.references import preferences_of, request_history
+from portfolio.models import Portfolio, Preferences
+from portfolio.references import request_history
 from portfolio.value_chart import HEIGHT, WIDTH, draw
 from portfolio.value_history import RANGES, cached_history, closes_since
 from stockqueue.signed_in import signed_in
@@ -28,7 +28,7 @@ def history(request: HttpRequest, pk: int) -> HttpResponse:
     chosen = request.GET.get("range", DEFAULT_RANGE)
     if chosen not in RANGES:
         raise Http404(f"The range {chosen[:20]!r} is not one of {', '.join(RANGES)}.")
-    preferences, now = preferences_of(user), timezone.now()
+    preferences, now = Preferences.of(user), timezone.now()
     since = _first_day(chosen, now)
     values = cached_history(portfolio, preferences.currency, since)
     context = {

@@ -112,15 +112,13 @@ def test_times_are_in_the_time_zone_of_the_owner(client, owner, hold):
     assert timezone.get_current_timezone_name() == "UTC"
 
 
-def test_the_time_zone_takes_one_query_of_a_page_with_times_and_none_of_others(client, owner, hold):
+@pytest.mark.parametrize(("address", "expected"), [("/portfolios/import/", 0), ("/stocks/AAPL/", 1), ("/", 1)])
+def test_preferences_take_at_most_one_query_of_a_page(client, owner, hold, address, expected):
     hold(owner, "AAPL")
-    queries_of = {}
-    for checked in (None, timezone.now()):
-        Stock.objects.update(checked_at=checked)
-        with CaptureQueriesContext(connection) as queries:
-            client.get("/")
-        queries_of[checked is not None] = sum("portfolio_preferences" in query["sql"] for query in queries)
-    assert queries_of == {False: 0, True: 1}
+    Stock.objects.update(checked_at=timezone.now())
+    with CaptureQueriesContext(connection) as queries:
+        client.get(address)
+    assert sum("portfolio_preferences" in query["sql"] for query in queries) == expected
 
 
 def test_the_admin_and_visitors_have_utc(rf, admin_client, admin_user):
