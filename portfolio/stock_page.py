@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Count, Exists, F, OuterRef, Q, Sum
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
 from django.utils import timezone
 
 from market.currency import major_unit
@@ -99,11 +99,15 @@ def find_stock(symbol: str, user: User) -> Stock | None:
 
     Other users do not learn that somebody holds the stock.
     """
-    stocks = Stock.objects.filter(symbol=symbol)
-    if not user.has_perm("market.view_stock"):
-        held = Holding.objects.filter(portfolio__user=user, stock=OuterRef("pk"))
-        stocks = stocks.filter(Exists(held) | Q(symbol__in=watched_symbols()))
-    return stocks.first()
+    return visible_stocks(user).filter(symbol=symbol).first()
+
+
+def visible_stocks(user: User) -> QuerySet[Stock]:
+    """The stocks that the user may see, as in `find_stock`."""
+    if user.has_perm("market.view_stock"):
+        return Stock.objects.all()
+    held = Holding.objects.filter(portfolio__user=user, stock=OuterRef("pk"))
+    return Stock.objects.filter(Exists(held) | Q(symbol__in=watched_symbols()))
 
 
 def stock_page(stock: Stock, user: User) -> StockPage:

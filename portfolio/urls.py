@@ -4,6 +4,7 @@ from portfolio import stock_views, views
 from portfolio.editing import views as editing
 from portfolio.imports.views import import_page
 from portfolio.value_views import history
+from portfolio.search import views as search
 
 urlpatterns = [
     path("", views.portfolio, name="portfolio"),
@@ -18,6 +19,8 @@ urlpatterns = [
     path("portfolios/import/", import_page, name="import"),
     path("portfolios/export/holdings.csv", views.export_holdings, name="export"),
     path("portfolios/export/values.csv", views.export_with_values, name="export_values"),
+    path("search/", search.search_page, name="search"),
+    path("search/numbers/", search.number_matches, name="number_matches"),
     path("refresh/", views.refresh, name="refresh"),
     path("stocks/<str:symbol>/", stock_views.stock, name="stock"),
     path("stocks/<str:symbol>/figures/", stock_views.stock_figures, name="stock_figures"),

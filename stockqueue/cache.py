@@ -52,10 +52,11 @@ def cached(kind: Kind, key: Sequence[object], compute: Callable[[], _Value], ttl
     return value
 
 
-def get(kind: Kind, key: Sequence[object]) -> Any:
-    """The cached answer of a key; None if there is none. Counts a hit or a miss."""
+def get(kind: Kind, key: Sequence[object], *, counts: bool = True) -> Any:
+    """The cached answer of a key; None if there is none. Counts a hit or a miss, if `counts`."""
     found = _find(_name(kind, key))
-    _count(kind, "misses" if found is None else "hits")
+    if counts:
+        _count(kind, "misses" if found is None else "hits")
     return found
 
 

@@ -37,7 +37,7 @@ _SOURCES = {
 }
 
 _OFFERED = {
-    "yahoo_finance": ("prices", "quotes", "news", "fundamentals"),
+    "yahoo_finance": ("prices", "quotes", "news", "fundamentals", "search"),
     "alpha_vantage": ("prices",),
     "sample": ("prices",),
 }

@@ -191,11 +191,16 @@ class FundamentalsSource(Protocol):
 
 
 class Listed(NamedTuple):
-    """A symbol that a source lists, with the name of its company or fund, and the source's code of its exchange."""
+    """A symbol that a source lists, with the name of its company or fund, and the source's code of its exchange.
+
+    `market` and `kind` are for people: `NASDAQ`, and `Equity` or `ETF`; empty if unknown.
+    """
 
     symbol: str
     name: str
     exchange: str
+    market: str = ""
+    kind: str = ""
 
 
 @runtime_checkable

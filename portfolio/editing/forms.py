@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib.auth.models import User
+from django.urls import reverse_lazy
 
 from market.foreign_symbols import translate_symbol
 from market.models import Stock
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     _FormOfHolding = forms.ModelForm[Holding]
 else:
     _FormOfPortfolio = _FormOfHolding = forms.ModelForm
+
+
+HELD_ALREADY = "{} is in this portfolio already; edit that holding."
 
 
 class PortfolioForm(_FormOfPortfolio):
@@ -54,10 +58,24 @@ class NewHoldingForm(HoldingForm):
 
     symbol = forms.CharField(
         max_length=2 * LONGEST_SYMBOL,
-        help_text="As Yahoo Finance writes it: AAPL, BRK-B, VOD.L, SAP.DE. NASDAQ:AAPL and BRK/B are understood, too.",
-        widget=forms.TextInput({"autocomplete": "off", "autocapitalize": "characters", "spellcheck": "false"}),
+        help_text="As Yahoo Finance writes it: AAPL, BRK-B, VOD.L, SAP.DE. NASDAQ:AAPL and BRK/B are understood, too. "
+        "Part of a name, or an ISIN, is searched for.",
+        widget=forms.TextInput(
+            {
+                "autocomplete": "off",
+                "autocapitalize": "characters",
+                "spellcheck": "false",
+                "data-search": True,
+                "hx-get": reverse_lazy("search"),
+                "hx-trigger": "input changed delay:250ms",
+                "hx-sync": "this:replace",
+                "hx-target": "#matches",
+            }
+        ),
     )
     field_order = ("symbol", "shares", "buy_price")
+    text_to_search = ""
+    """A number in place of a symbol; the page searches for its symbols at once."""
 
     def __init__(self, *args: Any, portfolio: Portfolio, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -66,13 +84,16 @@ class NewHoldingForm(HoldingForm):
     def clean_symbol(self) -> str:
         text = self.cleaned_data["symbol"]
         if kind := number_kind(text):
-            raise forms.ValidationError(f"{text} is {kind}, not a symbol; write the symbol, such as AAPL.")
+            self.text_to_search = text
+            raise forms.ValidationError(
+                f"{text} is {kind}, not a symbol; choose one of the found symbols, or write the symbol, such as AAPL."
+            )
         try:
             symbol = translate_symbol(text)
         except InvalidSymbol as error:
             raise forms.ValidationError(str(error)) from None
         if self.instance.portfolio.holdings.filter(stock__symbol=symbol).exists():
-            raise forms.ValidationError(f"{symbol} is in this portfolio already; edit that holding.")
+            raise forms.ValidationError(HELD_ALREADY.format(symbol))
         return symbol
 
     def save(self, commit: bool = True) -> Holding:

@@ -8,14 +8,15 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from portfolio.editing.forms import HoldingForm, NewHoldingForm, PortfolioForm
+from market.symbols import LONGEST_SYMBOL
+from portfolio.editing.forms import HELD_ALREADY, HoldingForm, NewHoldingForm, PortfolioForm
 from portfolio.fetching import fetch_new_stocks
 from portfolio.models import Holding, Portfolio
 from stockqueue.signed_in import signed_in
@@ -50,12 +51,26 @@ def delete_portfolio(request: HttpRequest, pk: int) -> HttpResponse:
 def new_holding(request: HttpRequest, pk: int) -> HttpResponse:
     """Add a stock to a portfolio. A stock that was never fetched is fetched at once."""
     portfolio = _portfolio(request, pk)
-    form = NewHoldingForm(request.POST or None, portfolio=portfolio)
-    with transaction.atomic():
-        answer = _edit(request, form, f"Add a stock to {portfolio.name}", "Add", "Added {}.")
-        if form.is_valid():
-            fetch_new_stocks([form.instance.stock], signed_in(request))
-    return answer
+    initial = {"symbol": request.GET.get("symbol", "")[: 2 * LONGEST_SYMBOL]}
+    form = NewHoldingForm(request.POST or None, portfolio=portfolio, initial=initial)
+    if form.is_valid() and _add(request, form):
+        return redirect("portfolio")
+    context = {"form": form, "title": f"Add a stock to {portfolio.name}", "button": "Add", "portfolio": portfolio}
+    return render(request, "portfolio/new_holding.html", context)
+
+
+def _add(request: HttpRequest, form: NewHoldingForm) -> bool:
+    """Store the holding and fetch its stock. False if another request has just added the stock."""
+    try:
+        with transaction.atomic():
+            holding = form.save()
+            fetch_new_stocks([holding.stock], signed_in(request))
+    except IntegrityError:
+        _portfolio(request, form.instance.portfolio_id)  # it may have been deleted meanwhile
+        form.add_error("symbol", HELD_ALREADY.format(form.cleaned_data["symbol"]))
+        return False
+    messages.success(request, f"Added {holding}.")
+    return True
 
 
 @_page

@@ -1,7 +1,7 @@
 """The content of a file about a portfolio, as it was understood."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 
@@ -15,7 +15,7 @@ class FilePosition:
     """Shares of a stock, and their average cost: None if the file has none. `line` is the line in the file.
 
     A position without a `symbol` has a security's `number`, such as an ISIN, or the `name` alone. `account`: the
-    file's name of the account; may be empty.
+    file's name of the account; may be empty. `currency`: of the price, as the file names it.
     """
 
     symbol: str
@@ -25,6 +25,7 @@ class FilePosition:
     number: str = ""
     name: str = ""
     account: str = ""
+    currency: str = field(default="", compare=False)
 
     @property
     def key(self) -> str:

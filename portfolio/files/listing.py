@@ -72,6 +72,7 @@ def identify(row: Row, shares: Decimal, price: Decimal | None, notes: Lines) -> 
         number=number,
         name=row.text(Column.NAME)[:200],
         account=(row.text(Column.PORTFOLIO) or row.text(Column.ACCOUNT))[:100] or row.account,
+        currency=row.text(Column.CURRENCY)[:8].upper(),
     )
 
 

@@ -111,7 +111,16 @@ def process_in_background(work: Callable[[], object]) -> bool:
 
     The work has to report its own errors: nobody sees its exceptions.
     """
-    taken = may_stand_in() and _background.take(work)
+    return _take(_background, work)
+
+
+def process_for_user(work: Callable[[], object]) -> bool:
+    """Do work other than jobs that a user waits for, in a thread of this process. Otherwise like the background's."""
+    return _take(_foreground, work)
+
+
+def _take(lane: _Lane, work: Callable[[], object]) -> bool:
+    taken = may_stand_in() and lane.take(work)
     if taken:
         keep()
     return taken

@@ -19,5 +19,9 @@ def _read(entry: dict[str, Any]) -> Listed | None:
     except InvalidSymbol:
         return None
     return Listed(
-        symbol, text_of(entry.get("longname") or entry.get("shortname"), 200), text_of(entry.get("exchange"), 40)
+        symbol,
+        text_of(entry.get("longname") or entry.get("shortname"), 200),
+        text_of(entry.get("exchange"), 40),
+        text_of(entry.get("exchDisp"), 40),
+        text_of(entry.get("typeDisp"), 40),
     )

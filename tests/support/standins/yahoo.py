@@ -183,6 +183,7 @@ class YahooStandIn:
         timezone: str = "America/New_York",
         name: str = "",
         instrument: str = "EQUITY",
+        isin: str = "",
         splits: Mapping[datetime.date, tuple[int, int]] | None = None,
         dividends: Mapping[datetime.date, float] | None = None,
     ) -> None:
@@ -192,7 +193,7 @@ class YahooStandIn:
         """
         ordered = tuple(sorted(bars, key=lambda bar: bar.date))
         self._listings[symbol] = Listing(
-            symbol, ordered, currency, exchange, timezone, name, instrument, splits or {}, dividends or {}
+            symbol, ordered, currency, exchange, timezone, name, instrument, isin, splits or {}, dividends or {}
         )
 
     def serve_news(self, symbol: str, articles: Sequence[Mapping[str, Any]]) -> None:

@@ -59,6 +59,7 @@ class Listing:
     timezone: str = "America/New_York"
     name: str = ""
     instrument: str = "EQUITY"
+    isin: str = ""
     splits: Mapping[datetime.date, tuple[int, int]] = field(default_factory=dict)
     dividends: Mapping[datetime.date, float] = field(default_factory=dict)
 

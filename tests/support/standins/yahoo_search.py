@@ -8,9 +8,14 @@ from tests.support.standins.yahoo_chart import Listing
 
 
 def search_body(listings: Iterable[Listing], params: Mapping[str, str]) -> dict[str, Any]:
-    """The listings with every word of the query in their names, as many as asked for."""
-    words = _words(params.get("q", ""))
-    found = [listing for listing in listings if words and words <= _words(listing.name)]
+    """The listings with every word of the query in their names, or with its symbol or ISIN; as many as asked for."""
+    query = params.get("q", "")
+    words = _words(query)
+    found = [
+        listing
+        for listing in listings
+        if (words and words <= _words(listing.name)) or query.upper() in (listing.symbol, listing.isin)
+    ]
     quotes = [_entry(listing) for listing in found[: int(params.get("quotesCount", 7))]]
     return {
         "explains": [],
@@ -33,6 +38,8 @@ def _entry(listing: Listing) -> dict[str, Any]:
         "shortname": listing.name,
         "longname": listing.name,
         "quoteType": listing.instrument,
+        "typeDisp": listing.instrument.capitalize(),
+        "exchDisp": {"NMS": "NASDAQ", "GER": "XETRA", "LSE": "London"}.get(listing.exchange, listing.exchange),
         "symbol": listing.symbol,
         "index": "quotes",
         "score": 20_000.0,
