@@ -1,6 +1,6 @@
 """The owner's import: a file, its preview, and questions about the file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods
 
 from market.symbols import InvalidSymbol, parse_symbol
 from portfolio.fetching import fetch_new_stocks
-from portfolio.files.content import FileContent
+from portfolio.files.content import FileContent, FilePosition
 from portfolio.files.reading import UnknownColumns, read_file
 from portfolio.files.refused import ImportRefused
 from portfolio.files.tables import names_in
@@ -23,6 +23,7 @@ from portfolio.imports.assigned import CHOICES, NotAssignable, assign_columns, a
 from portfolio.imports.changes import ImportedFile, plan_import, with_known_symbols
 from portfolio.imports.preview import change_groups
 from portfolio.imports.uploads import FileForm, Upload, import_confirmed, seal, unseal
+from portfolio.search.numbers import MOST_NUMBERS, NumberMatches, NumberQuestions
 from stockqueue.signed_in import signed_in
 
 LINES_SHOWN = 200
@@ -58,7 +59,8 @@ def _answer(request: HttpRequest, upload: Upload, confirmed: str) -> HttpRespons
     except ImportRefused as refused:
         return _refuse(request, upload, refused.problems)
     wrong = _keep_symbols(request, user, content)
-    unresolved = with_known_symbols(content, user).unresolved
+    # A stock in several accounts is one question.
+    unresolved = list({one.key: one for one in reversed(with_known_symbols(content, user).unresolved)}.values())[::-1]
     planned: ImportedFile | None = None
     try:
         planned = plan_import(content, user, upload.portfolio)
@@ -69,10 +71,13 @@ def _answer(request: HttpRequest, upload: Upload, confirmed: str) -> HttpRespons
         if _import(request, upload, content, confirmed):
             return redirect("portfolio")
         messages.warning(request, "The portfolio has changed since the preview. This is the new preview.")
+    numbers = NumberQuestions.ask(enumerate(unresolved[:LINES_SHOWN], 1), user)
     context = {
         "upload": upload,
         "planned": planned,
-        "unresolved": [(one, wrong.get(one.key, "")) for one in unresolved[:LINES_SHOWN]],
+        "unresolved": _questions(unresolved[:LINES_SHOWN], wrong, numbers),
+        "numbers": numbers,
+        "not_looked_up": max(0, sum(bool(one.number) for one in unresolved) - MOST_NUMBERS),
         "groups": change_groups(planned, LINES_SHOWN) if planned else [],
         "sealed": seal(upload, planned, user),
     }
@@ -128,12 +133,23 @@ def _refuse(request: HttpRequest, upload: Upload, problems: Sequence[str]) -> Ht
     return render(request, "portfolio/import.html", context)
 
 
+def _questions(
+    positions: Sequence[FilePosition], wrong: Mapping[str, str], numbers: NumberQuestions
+) -> list[tuple[FilePosition, str, NumberMatches | None]]:
+    """The positions without a symbol, each with the error of a wrong symbol, and what was found for its number."""
+    return [(one, wrong.get(one.key, ""), numbers.by_place.get(place)) for place, one in enumerate(positions, 1)]
+
+
 def _keep_symbols(request: HttpRequest, user: User, content: FileContent) -> dict[str, str]:
-    """Keep the symbols that the user has typed for numbers in the file. Returns the error of each wrong symbol."""
+    """Keep the symbols that the user has typed or chosen for numbers in the file; a typed symbol wins.
+
+    Returns the error of each wrong symbol.
+    """
     symbols: dict[str, str] = {}
     wrong: dict[str, str] = {}
     for key in {position.key for position in content.unresolved}:
-        if text := request.POST.get(f"symbol-{key}", "").strip():
+        typed, chosen = (request.POST.get(f"{name}-{key}", "").strip() for name in ("symbol", "found"))
+        if text := typed or chosen:
             try:
                 symbols[key] = parse_symbol(text)
             except InvalidSymbol as error:
