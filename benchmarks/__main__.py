@@ -29,6 +29,7 @@ NAMES = (
     "bridge",
     "analysis",
     "operations",
+    "cache",
 )
 DATABASES = ("sqlite", "postgresql")
 ON_RABBITMQ = ("dispatch",)

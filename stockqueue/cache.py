@@ -123,7 +123,13 @@ def _counter(kind: Kind, result: str, part: int) -> str:
 
 
 def _add_one(name: str, ttl: float) -> int | None:
-    return _write(lambda cache: 1 if cache.add(name, 1, ttl) else cache.incr(name))
+    def add(cache: BaseCache) -> int:
+        try:
+            return cache.incr(name)
+        except ValueError:  # no number yet
+            return 1 if cache.add(name, 1, ttl) else cache.incr(name)
+
+    return _write(add)
 
 
 def _find(name: str) -> Any:

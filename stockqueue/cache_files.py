@@ -57,12 +57,16 @@ class FileCache(BaseCache):
         """Add to a stored number, which keeps its expiry. ValueError without a number."""
         file = self._file(key, version)
         try:
-            with locked(file.parent):
-                value = _read(file)
+            with locked(file.parent), file.open("r+b", buffering=0) as opened:
+                until = os.fstat(opened.fileno()).st_mtime
+                value = load(opened.read()) if until > time.time() else None
                 if type(value) is not int:
                     raise ValueError(f"no number is stored as {key!r}")
-                with _written(file, dump(value + delta), file.stat().st_mtime) as new:
-                    os.replace(new, file)
+                # In place, because a new file for each hit would cost more than many hits save.
+                opened.seek(0)
+                opened.write(dump(value + delta))
+                opened.truncate()
+                os.utime(opened.fileno(), (until, until))
                 return value + delta
         except FileNotFoundError:
             raise ValueError(f"nothing is stored as {key!r}") from None

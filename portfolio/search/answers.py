@@ -27,10 +27,6 @@ class Answer:
     next_question: int
 
     @property
-    def is_complete(self) -> bool:
-        return not self.next_question
-
-    @property
     def summary(self) -> str:
         """The state of the search, for people."""
         count = f"{len(self.matches)} match{'' if len(self.matches) == 1 else 'es'}"
