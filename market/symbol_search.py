@@ -15,7 +15,15 @@ from django.conf import settings
 from market.currency import major_unit, usual_currency
 from market.jobs.limits import share_of
 from market.sources import limiting, search_by_name
-from market.sources.base import Listed, RateLimited, SourceBusy, SourceError
+from market.sources.base import (
+    Listed,
+    RateLimited,
+    SourceBusy,
+    SourceDown,
+    SourceError,
+    SourceTimeout,
+    SourceUnreachable,
+)
 from market.sources.budget import limit_of, spending
 from market.text import clean_text
 from stockqueue import cache
@@ -38,6 +46,8 @@ MOST_MATCHES = 10
 SHARE = 0.5
 """The share of a source's rate limit that all searches together may use in a minute."""
 MINUTE = 60
+_PAUSE = ("pause", "unreachable")
+"""The key of a short pause for all queries, so that a hanging source does not keep workers from their fetches."""
 
 UNREACHABLE = "Yahoo cannot be reached at the moment; only known symbols are shown."
 BUSY = "The rate limit of Yahoo is reached; only known symbols are shown. Try again in a minute."
@@ -113,6 +123,8 @@ def search_source(query: str) -> None:
     except SourceError as error:
         logger.info("search for %r: %s", query, error)
         problem = BUSY if isinstance(error, SourceBusy | RateLimited) else UNREACHABLE
+        if isinstance(error, SourceUnreachable | SourceTimeout | SourceDown):
+            cache.put(Kind.SEARCH, _PAUSE, 1, PROBLEM_LASTS)
         cache.put(Kind.SEARCH, [query], {"matches": [], "problem": problem}, PROBLEM_LASTS)
     else:
         cache.put(Kind.SEARCH, [query], {"matches": listed, "problem": ""})
@@ -122,6 +134,8 @@ def search_source(query: str) -> None:
 
 def _refuse(user_id: int, allowance: Allowance, source: str) -> str:
     """The reason why the user may not cause a search now; empty if there is none."""
+    if cache.get(Kind.SEARCH, _PAUSE, counts=False):
+        return UNREACHABLE
     minute = int(time.time()) // MINUTE
     own = cache.count_up(Kind.SEARCH, [allowance.purpose, user_id, minute], 2 * MINUTE) or 0
     if own > allowance.a_minute:

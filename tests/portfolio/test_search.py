@@ -166,6 +166,15 @@ def test_a_yahoo_that_is_away_is_told_and_not_asked_again_at_once(look, user, ho
     assert len(searches()) == count
 
 
+def test_a_yahoo_that_hangs_holds_a_worker_up_once(look, yahoo, searches, monkeypatch):
+    monkeypatch.setattr("market.sources.yahoo.source.SEARCH_TIMEOUT", 0.3)
+    yahoo.misbehave("timeout", SEARCH)
+    look("apple")
+    assert UNREACHABLE in look("apple")
+    assert UNREACHABLE in look("microsoft")
+    assert "microsoft" not in searches()
+
+
 def test_a_refusal_pauses_the_source_and_is_told(look, yahoo, searches):
     yahoo.misbehave("rate_limited", SEARCH)
     look("apple")

@@ -48,6 +48,8 @@ QUOTES = "https://query1.finance.yahoo.com/v7/finance/quote?"
 SEARCH = "https://query2.finance.yahoo.com/v1/finance/search?"
 MOST_LISTED = 20
 """The most symbols that a search returns."""
+SEARCH_TIMEOUT = 8.0
+"""Seconds for a search: the page of the person who typed asks no longer, and the worker has fetches to do."""
 
 # yfinance forces its DeprecationWarnings to be shown. Users cannot fix the warnings about its use of pandas, and every
 # answer would log them.
@@ -144,8 +146,9 @@ class YahooFinance:
 
     def _search(self, name: str) -> list[Listed]:
         params = {"q": name, "quotesCount": MOST_LISTED, "newsCount": 0, "listsCount": 0}
-        with self._naming_errors("a search"):
-            return read_listed(YfData(session=self._session).get_raw_json(SEARCH, params=params, timeout=self._limit))
+        limit = min(self._limit, SEARCH_TIMEOUT)
+        with self._naming_errors("a search", limit):
+            return read_listed(YfData(session=self._session).get_raw_json(SEARCH, params=params, timeout=limit))
 
     def _renew_crumb(self) -> None:
         with self._naming_errors("a crumb"):
@@ -169,8 +172,8 @@ class YahooFinance:
         return found
 
     @contextmanager
-    def _naming_errors(self, symbol: str) -> Iterator[None]:
-        """Turn the exceptions of yfinance in the block into SourceError."""
+    def _naming_errors(self, symbol: str, limit: float | None = None) -> Iterator[None]:
+        """Turn the exceptions of yfinance in the block into SourceError. `limit`: seconds of a request, if shorter."""
         try:
             yield
         except YFPricesMissingError:
@@ -180,7 +183,8 @@ class YahooFinance:
         except YFRateLimitError:
             raise RateLimited(f"{LABEL} refused {symbol}: too many requests (429)") from None
         except http.Timeout:
-            raise SourceTimeout(f"{LABEL} did not answer for {symbol} in time (at most {self._limit:g} s)") from None
+            seconds = f"{limit or self._limit:g} s"
+            raise SourceTimeout(f"{LABEL} did not answer for {symbol} in time (at most {seconds})") from None
         except http.RequestException as error:
             raise SourceUnreachable(f"{LABEL} could not be reached for {symbol}: {reason_of(error)}") from None
         except YFException as error:
