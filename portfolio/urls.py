@@ -3,8 +3,8 @@ from django.urls import path
 from portfolio import stock_views, views
 from portfolio.editing import views as editing
 from portfolio.imports.views import import_page
-from portfolio.value_views import history
 from portfolio.search import views as search
+from portfolio.value_views import history
 
 urlpatterns = [
     path("", views.portfolio, name="portfolio"),
