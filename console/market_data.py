@@ -11,7 +11,7 @@ from unfold.admin import ModelAdmin
 from console.kit.keyset import KeysetList, Lookups, Path, values_of
 from console.kit.read_only import ReadOnly
 from console.kit.selection import selected_rows
-from market.models import Analysis, BarDecision, LlmDay, NewsItem, PriceBar, SourceState, Stock
+from market.models import Analysis, BarDecision, LlmDay, NewsItem, PriceBar, SourceState, Stock, StockSplit
 from market.prices.decisions import decide, revoke
 from market.sources.budget import usage_of
 from market.symbols import InvalidSymbol, parse_symbol
@@ -92,6 +92,15 @@ class PriceBarAdmin(OfStocks):
             decide(bar, kind, request.user.get_username())
         names = name_some([f"{bar.stock} on {bar.date}" for bar in selected], SHOWN)
         self.message_user(request, f"{kind.label}: {names}.", messages.SUCCESS)
+
+
+@admin.register(StockSplit)
+class StockSplitAdmin(ReadOnly, ModelAdmin):
+    """Splits as the source tells them, and whether holdings are adjusted to them."""
+
+    list_display = ("stock", "date", "ratio", "followed_at", "withdrawn_at")
+    list_select_related = ("stock",)
+    search_fields = ("stock__symbol",)
 
 
 @admin.register(BarDecision)

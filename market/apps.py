@@ -10,9 +10,11 @@ class MarketConfig(AppConfig):
         from market.jobs.limits import LIMITS
         from market.jobs.table import JOB_TYPES, LEGACY_NAMES
         from market.retention import old_analyses
+        from market.splits import go_on
         from tasks import job_types, limits
-        from tasks.upkeep import retention
+        from tasks.upkeep import retention, sweeper
 
         job_types.register(JOB_TYPES, aliases=LEGACY_NAMES)
         limits.register(LIMITS)
         retention.also_delete("analyses", old_analyses, by="created_at")
+        sweeper.add_chore(go_on)

@@ -2,7 +2,7 @@
 
 from celery import Task, shared_task
 
-from market import symbol_search
+from market import splits, symbol_search
 from market.jobs.watchlist import fetch_watchlist
 from tasks.upkeep.schedule_slots import run_once_a_slot
 
@@ -17,3 +17,9 @@ def market_data(task: Task) -> str:
 def search_symbols(query: str) -> None:
     """Search for symbols at a source, and put the answer into the cache."""
     symbol_search.search_source(query)
+
+
+@shared_task(name=splits.TASK, ignore_result=True)
+def follow_splits(_nothing: None = None) -> None:
+    """Adjust what people hold to new splits."""
+    splits.follow_splits()

@@ -151,6 +151,41 @@ class PriceBar(models.Model):
         return f"{self.stock} {self.date}"
 
 
+class StockSplit(models.Model):
+    """A split of a stock, as a source tells it: each `denominator` shares became `numerator` on `date`.
+
+    A split that the source tells no more stays as a row, withdrawn. `market.splits` writes the rows, and rooms that
+    keep numbers of shares or prices follow each row and each withdrawal once.
+    """
+
+    stock = models.ForeignKey(Stock, on_delete=models.CASCADE, related_name="splits")
+    date = models.DateField(help_text="First day after the split, at the exchange.")
+    numerator = models.PositiveIntegerField(help_text="New shares.")
+    denominator = models.PositiveIntegerField(help_text="Old shares.")
+    missing_since = models.DateTimeField(null=True, blank=True, help_text="Time of the first chart without the split.")
+    withdrawn_at = models.DateTimeField(null=True, blank=True, help_text="Time when the source had withdrawn it.")
+    followed_at = models.DateTimeField(
+        null=True, blank=True, help_text="Time when the last holding was adjusted to the split or its withdrawal."
+    )
+
+    class Meta:
+        default_permissions = ("view",)
+        ordering = ["-date", "-id"]
+        indexes = [models.Index(fields=["date"], condition=Q(followed_at=None), name="splits_to_follow")]
+        constraints = [
+            models.UniqueConstraint(fields=["stock", "date", "numerator", "denominator"], name="one_row_a_split"),
+            models.CheckConstraint(condition=Q(numerator__gt=0, denominator__gt=0), name="split_above_zero"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stock} {self.ratio} {self.date}"
+
+    @property
+    def ratio(self) -> str:
+        """`4:1`."""
+        return f"{self.numerator}:{self.denominator}"
+
+
 class BarDecision(models.Model):
     """A person's decision about a stock's bar of a day. Fetches respect it until it is revoked."""
 

@@ -14,6 +14,7 @@ from market.prices.decisions import NOT_WRITTEN, Decided, decisions_of
 from market.prices.suspicion import Close, suspicious_days
 from market.prices.volatility import RETURNS, realised_volatility
 from market.sources.base import AS_TRADED, Bar, History
+from market.splits import note_splits
 from market.sql import market_sql
 from market.sql.base import BarRow
 from market.text import clean_text
@@ -121,6 +122,7 @@ def store_histories(
         for (stock, history), one in zip(answers, stored, strict=True):
             _note_answer(stock, history, checked_at)
             stock.last_bar_on = one.latest_after
+        note_splits(answers, reaches_now=checked_at is not None)
         market_sql().update_stocks([stock for stock, _ in answers])
         return stored
 

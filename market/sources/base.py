@@ -18,6 +18,14 @@ class Bar(NamedTuple):
     volume: int | None
 
 
+class Split(NamedTuple):
+    """A split: on `date`, each `denominator` shares became `numerator` shares. Whole numbers above 0."""
+
+    date: date
+    numerator: int
+    denominator: int
+
+
 @dataclass(frozen=True)
 class History:
     """A source's answer for a symbol: bars in date order, and facts about the instrument."""
@@ -36,6 +44,8 @@ class History:
     """Whether a quote did not continue the stored bars, so that the chart was fetched."""
     actions: tuple[date, ...] = ()
     """The first days of splits and without a right to a dividend, which adjust all earlier bars."""
+    splits: tuple[Split, ...] | None = None
+    """The splits since the first bar, announced splits included; None if the source does not tell."""
     begins: date | None = None
     """The first day of the instrument at its exchange, if the source tells."""
 

@@ -22,6 +22,7 @@ from market.sources.budget import clock, pause_after
 from market.sources.http import SourceSession, retry_after
 from market.sources.yahoo.charts import DAILY, granularity_of, mend_chart
 from market.sources.yahoo.crumb import SharedCrumb, is_crumb
+from market.sources.yahoo.splits import note_splits
 
 LABEL = "Yahoo Finance"
 
@@ -195,7 +196,8 @@ def _check_chart(symbol: str, response: Response) -> None:
         raise no_data(symbol)
     if (granularity := granularity_of(answer)) != DAILY:
         raise MalformedAnswer(f"{LABEL} sent rows of {granularity} for {symbol} in place of days")
-    if mend_chart(answer):
+    has_splits = note_splits(answer)
+    if mend_chart(answer) or has_splits:
         response.content = json.dumps(answer).encode()
 
 

@@ -40,6 +40,7 @@ from market.sources.yahoo.news import read_articles
 from market.sources.yahoo.quotes import read_quotes
 from market.sources.yahoo.search import read_listed
 from market.sources.yahoo.session import LABEL, YahooSession, no_data, no_fundamentals, no_prices
+from market.sources.yahoo.splits import noted_splits
 from market.sources.yahoo.summary import MODULES, read_summary
 
 PROBE = "https://query1.finance.yahoo.com/v8/finance/chart/AAPL?range=1d&interval=1d"
@@ -121,7 +122,7 @@ class YahooFinance:
             frame = frame.loc[str(start) : end and str(end)]
             about: dict[str, Any] = ticker.history_metadata
             bars = read_bars(frame)
-            splits, dividends = splits_of(frame), dividend_days(frame)
+            actions = {*splits_of(frame), *dividend_days(frame)}
         if not bars:
             raise no_prices(symbol)
         return History(
@@ -131,7 +132,8 @@ class YahooFinance:
             name=str(about.get("longName") or about.get("shortName") or ""),
             exchange=str(about.get("exchangeName") or ""),
             currency=str(about.get("currency") or ""),
-            actions=tuple(sorted({*splits, *dividends})),
+            actions=tuple(sorted(actions)),
+            splits=noted_splits(about, bars[0].date),
             begins=day_of(about.get("firstTradeDate")),
         )
 
