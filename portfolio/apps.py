@@ -9,16 +9,19 @@ class PortfolioConfig(AppConfig):
 
     def ready(self) -> None:
         # Models are not loaded before ready().
+        from market import splits
         from portfolio.accounts.links import old_sign_ups
         from portfolio.mails import hand_over_due, old_mails
         from portfolio.retention import expired_sessions, old_logins
         from portfolio.signals import fetch_what_is_stale
+        from portfolio.splits.adjusting import adjust_holdings
         from tasks.upkeep import retention, sweeper
 
         retention.also_delete("logins", old_logins, by="at")
         retention.also_delete("mails", old_mails, by="created_at")
         retention.also_delete("sign_ups", old_sign_ups, by="date_joined")
         retention.also_delete("sessions", expired_sessions, by="expire_date")
+        splits.follow(adjust_holdings)
         if settings.JOB_PROCESSOR.queue.backend == "direct":
             sweeper.add_chore(hand_over_due)
         user_logged_in.connect(fetch_what_is_stale, dispatch_uid="portfolio.fetch_what_is_stale")

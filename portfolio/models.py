@@ -1,13 +1,15 @@
 from decimal import Decimal
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
-from market.models import Analysis, Stock
+from market.models import Analysis, Stock, StockSplit
 from market.symbols import SymbolField
 
 
@@ -47,7 +49,11 @@ class HoldingManager(models.Manager["Holding"]):
 
 
 class Holding(models.Model):
-    """Shares of a stock. `buy_price` is the price of a share in the stock's currency; None means unknown."""
+    """Shares of a stock. `buy_price` is the price of a share in the stock's currency; None means unknown.
+
+    `as_of` is the time that both numbers refer to: the last change by a person, or the last split that they were
+    adjusted to. Only later splits adjust them.
+    """
 
     portfolio = models.ForeignKey(Portfolio, on_delete=models.CASCADE, related_name="holdings")
     stock = models.ForeignKey(Stock, on_delete=models.PROTECT, related_name="holdings")
@@ -62,6 +68,7 @@ class Holding(models.Model):
         validators=[MinValueValidator(Decimal(0))],
         help_text="Price paid for one share, in the stock's currency; empty if unknown.",
     )
+    as_of = models.DateTimeField(default=timezone.now, db_default=Now(), editable=False)
 
     objects = HoldingManager()
 
@@ -76,8 +83,54 @@ class Holding(models.Model):
     def __str__(self) -> str:
         return f"{self.shares.normalize():f} {self.stock}"
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store the holding. Changed numbers refer to the present."""
+        if self.pk is not None:
+            same = Holding.objects.filter(pk=self.pk, shares=self.shares, buy_price=self.buy_price)
+            self.as_of = self.as_of if same.exists() else timezone.now()
+        super().save(*args, **kwargs)
+
     def natural_key(self) -> tuple[str, str, str]:
         return (*self.portfolio.natural_key(), self.stock.symbol)
+
+
+class HoldingSplit(models.Model):
+    """The effect of a split on a holding, with the holding's numbers before and after. Its owner sees a note of it.
+
+    A split is applied to a holding at most once: after the owner's undo, it is not applied again.
+    """
+
+    class State(models.TextChoices):
+        ADJUSTED = "adjusted"
+        """The holding was adjusted."""
+        UNDONE = "undone"
+        """The owner has restored the numbers before."""
+        SAME_DAY = "same day"
+        """Left as it was: entered on the day of the split, before the split was known."""
+        UNFIT = "unfit"
+        """Left as it was: the adjusted numbers would be too small or too large."""
+        WITHDRAWN = "withdrawn"
+        """The source has withdrawn the split, and the numbers before are restored."""
+        EDITED = "edited"
+        """The source has withdrawn the split, and the holding is left as it was, because it has changed since."""
+
+    holding = models.ForeignKey(Holding, on_delete=models.CASCADE, related_name="splits", db_index=False)
+    split = models.ForeignKey(StockSplit, on_delete=models.CASCADE, related_name="holdings")
+    state = models.CharField(max_length=9, choices=State)
+    shares_before = models.DecimalField(max_digits=22, decimal_places=8)
+    price_before = models.DecimalField(max_digits=22, decimal_places=8, null=True)
+    as_of_before = models.DateTimeField()
+    shares_after = models.DecimalField(max_digits=22, decimal_places=8)
+    price_after = models.DecimalField(max_digits=22, decimal_places=8, null=True)
+    is_dismissed = models.BooleanField(default=False)
+
+    class Meta:
+        default_permissions = ()
+        ordering = ["-split__date", "-id"]
+        constraints = [models.UniqueConstraint(fields=["holding", "split"], name="one_effect_a_split")]
+
+    def __str__(self) -> str:
+        return f"{self.holding} {self.split.ratio} {self.split.date}: {self.state}"
 
 
 DEFAULT_BENCHMARK = "^GSPC"

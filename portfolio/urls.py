@@ -4,6 +4,7 @@ from portfolio import stock_views, views
 from portfolio.editing import views as editing
 from portfolio.imports.views import import_page
 from portfolio.search import views as search
+from portfolio.splits import views as splits
 from portfolio.value_views import history
 
 urlpatterns = [
@@ -21,6 +22,9 @@ urlpatterns = [
     path("portfolios/export/values.csv", views.export_with_values, name="export_values"),
     path("search/", search.search_page, name="search"),
     path("search/numbers/", search.number_matches, name="number_matches"),
+    path("splits/<int:pk>/undo/", splits.undo, name="undo_split"),
+    path("splits/<int:pk>/adjust/", splits.adjust, name="adjust_to_split"),
+    path("splits/<int:pk>/dismiss/", splits.dismiss, name="dismiss_split"),
     path("refresh/", views.refresh, name="refresh"),
     path("stocks/<str:symbol>/", stock_views.stock, name="stock"),
     path("stocks/<str:symbol>/figures/", stock_views.stock_figures, name="stock_figures"),

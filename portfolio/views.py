@@ -9,6 +9,7 @@ from portfolio.exports import download, export_own, export_values
 from portfolio.holdings import BY_VALUE, SORTS, statements, stocks_of
 from portfolio.models import Holding, Portfolio
 from portfolio.refreshing import refresh_prices
+from portfolio.splits.notes import is_adjusting, split_notes
 from portfolio.visit import visit_of
 from stockqueue.signed_in import signed_in
 
@@ -61,6 +62,7 @@ def _holdings_of(request: HttpRequest) -> dict[str, object]:
     return {
         "statements": shown,
         "sort": sort if sort in SORTS else BY_VALUE,
-        "is_updating": any(statement.is_updating for statement in shown),
+        "is_updating": any(statement.is_updating for statement in shown) or is_adjusting(signed_in(request)),
+        "splits": split_notes(signed_in(request)),
         "visit": visit_of(request.session, fetches.values()),
     }

@@ -171,7 +171,7 @@ def _import(part: _Part, user: User) -> Imported:
         ),
         update_conflicts=True,
         unique_fields=["portfolio", "stock"],
-        update_fields=["shares", "buy_price"],
+        update_fields=["shares", "buy_price", "as_of"],
     )
     if changes.gone:
         portfolio.holdings.filter(stock__symbol__in=changes.gone).delete()

@@ -1,0 +1,464 @@
+"""A split adjusts the holdings that were entered before its day, once, with a note to their owners and an undo."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+import time_machine
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from market import splits
+from market.jobs.requests import request_fetches
+from market.models import Stock, StockSplit
+from portfolio.models import Holding, HoldingSplit, Portfolio
+from portfolio.splits import adjusting
+from tasks.models import Job
+from tasks.running.execute import run_job
+from tests.support.prices import keep
+from tests.support.standins.yahoo import daily_bars
+
+pytestmark = pytest.mark.django_db
+
+DAY = date(2026, 3, 4)
+ENTERED = datetime(2026, 2, 2, 12, tzinfo=UTC)
+LATER = datetime(2026, 3, 5, 12, tzinfo=UTC)
+MIDNIGHT = datetime(2026, 3, 4, 5, tzinfo=UTC)
+"""The begin of DAY in New York."""
+
+
+@pytest.fixture(autouse=True)
+def without_pauses(monkeypatch) -> None:
+    monkeypatch.setattr(splits, "PAUSE_BETWEEN_BATCHES", 0)
+
+
+@pytest.fixture
+def stock(db) -> Stock:
+    return Stock.objects.create(symbol="AAPL", exchange="NMS", currency="USD")
+
+
+@pytest.fixture
+def own(user, stock) -> Callable[..., Holding]:
+    """own(shares, price, entered): the user's holding of the stock, entered at a time."""
+
+    def own(shares: str = "10", price: str | None = "400", entered: datetime = ENTERED) -> Holding:
+        portfolio, _ = Portfolio.objects.get_or_create(user=user, name="Main")
+        return Holding.objects.create(
+            portfolio=portfolio, stock=stock, shares=Decimal(shares), buy_price=price, as_of=entered
+        )
+
+    return own
+
+
+@pytest.fixture
+def owner(client, user) -> Client:
+    client.force_login(user)
+    return client
+
+
+def split(numerator: int = 4, denominator: int = 1, day: date = DAY, at: datetime = LATER) -> StockSplit:
+    """A split that a source tells, followed by the portfolios."""
+    stock = Stock.objects.get(symbol="AAPL")
+    told = StockSplit.objects.create(stock=stock, date=day, numerator=numerator, denominator=denominator)
+    follow(at)
+    return told
+
+
+def withdraw(told: StockSplit, at: datetime = LATER) -> None:
+    StockSplit.objects.filter(pk=told.pk).update(withdrawn_at=at, followed_at=None)
+    follow(at)
+
+
+def follow(at: datetime = LATER) -> None:
+    with time_machine.travel(at, tick=False):
+        splits.follow_splits()
+
+
+def numbers() -> tuple[str, str]:
+    """The shares and the price of the only holding."""
+    holding = Holding.objects.get()
+    return shown(holding.shares), shown(holding.buy_price)
+
+
+def shown(number: Decimal | None) -> str:
+    return "unknown" if number is None else f"{number.normalize():f}"
+
+
+def text_of(client: Client, address: str = "/") -> str:
+    return " ".join(client.get(address).content.decode().replace("&#x27;", "'").split())
+
+
+def answer(client: Client, what: str, **fields: str) -> str:
+    """The user's answer to the only note; the page that follows."""
+    note = HoldingSplit.objects.get()
+    page = client.post(f"/splits/{note.pk}/{what}/", fields, follow=True)
+    assert page.status_code == 200
+    return " ".join(page.content.decode().split())
+
+
+# What a split does
+
+
+@pytest.mark.parametrize(
+    ("terms", "before", "after"),
+    [
+        ((4, 1), ("10", "400"), ("40", "100")),
+        ((3, 2), ("10", "100"), ("15", "66.66666667")),
+        ((1, 30), ("90", "1"), ("3", "30")),
+        ((1, 30), ("10", "1.5"), ("0.33333333", "45")),
+        ((1, 3), ("0.00000005", "1"), ("0.00000001", "3")),
+        ((103, 100), ("10", "10.3"), ("10.3", "10")),
+        ((4, 1), ("10", None), ("40", "unknown")),
+        ((2, 1), ("10", "0"), ("20", "0")),
+        ((2, 1), ("10", "0.00000001"), ("20", "0")),
+    ],
+)
+def test_shares_and_price_are_adjusted_to_a_split(own, terms, before, after):
+    own(*before)
+    split(*terms)
+    assert numbers() == after
+    assert Holding.objects.get().as_of == MIDNIGHT
+
+
+@pytest.mark.parametrize(
+    ("terms", "before"),
+    [((1, 30), ("0.00000005", "1")), ((10, 1), ("99999999999999", "1")), ((1, 10), ("10", "99999999999999"))],
+    ids=["too few", "too many", "too dear"],
+)
+def test_numbers_that_could_not_be_stored_are_left_and_said_to_be(own, owner, terms, before):
+    own(*before)
+    split(*terms)
+    assert numbers() == before
+    told = text_of(owner)
+    assert "were left as they are, because the number of shares or their price would be too small or too large" in told
+    assert "Dismiss" in told
+    assert "Undo" not in told
+
+
+def test_a_split_of_years_ago_adjusts_no_holding_of_today(own):
+    own(entered=LATER - timedelta(hours=1))
+    split(day=date(2020, 8, 31))
+    assert numbers() == ("10", "400")
+    assert not HoldingSplit.objects.exists()
+
+
+def test_a_holding_of_the_day_of_the_split_is_left_and_its_owner_is_asked(own, owner):
+    own(entered=MIDNIGHT)
+    split()
+    assert numbers() == ("10", "400")
+    told = text_of(owner)
+    assert "AAPL split 4:1 on 2026-03-04, the day on which you entered 10 shares at $400.00 in Main." in told
+    assert "Adjusted: you hold 40 AAPL now." in answer(owner, "adjust")
+    assert numbers() == ("40", "100")
+    assert "Undone: you hold 10 AAPL again" in answer(owner, "undo")
+    follow()
+    assert numbers() == ("10", "400")
+
+
+@pytest.mark.parametrize(
+    ("entered", "is_adjusted"),
+    [(MIDNIGHT - timedelta(seconds=1), True), (MIDNIGHT, False), (MIDNIGHT + timedelta(days=1), False)],
+    ids=str,
+)
+def test_the_day_of_a_split_is_the_exchanges(own, entered, is_adjusted):
+    own(entered=entered)
+    split()
+    assert numbers()[0] == ("40" if is_adjusted else "10")
+
+
+def test_an_announced_split_is_applied_on_its_day_and_not_before(own):
+    own()
+    split(at=MIDNIGHT - timedelta(seconds=1))
+    assert numbers() == ("10", "400")
+    follow(MIDNIGHT)
+    assert numbers() == ("40", "100")
+
+
+def test_a_split_is_applied_once(own):
+    own()
+    told = split()
+    for _ in range(2):
+        StockSplit.objects.update(followed_at=None)
+        follow()
+    assert numbers() == ("40", "100")
+    assert HoldingSplit.objects.count() == 1
+    assert told.holdings.get().state == "adjusted"
+
+
+def test_two_splits_are_applied_in_their_order(own):
+    own()
+    StockSplit.objects.create(stock=Stock.objects.get(), date=DAY + timedelta(days=1), numerator=1, denominator=2)
+    split()
+    assert numbers() == ("20", "200")
+    assert HoldingSplit.objects.count() == 2
+
+
+def test_holdings_of_other_stocks_stay(own, user, hold):
+    own()
+    hold(user, "MSFT")
+    Holding.objects.update(as_of=ENTERED)
+    split()
+    assert sorted(map(shown, Holding.objects.values_list("shares", flat=True))) == ["10", "40"]
+
+
+def test_a_chart_with_a_split_adjusts_the_holding(user, hold, yahoo):
+    hold(user, "AAPL")
+    Holding.objects.update(as_of=timezone.now() - timedelta(days=20), buy_price=400)
+    bars = daily_bars("AAPL", 25)
+    keep(Stock.objects.get(), bars[:-1])
+    yahoo.touched.append("AAPL")
+    after = [replace(bar, close=bar.close / 4, adj_close=bar.adj_close / 4) for bar in bars]
+    yahoo.server.serve("AAPL", after, splits={bars[-1].date: (4, 1)})
+    (job,) = request_fetches([Stock.objects.get()], Job.Trigger.SCHEDULED_UPDATE).created
+    run_job(job.pk, "worker")
+    splits.follow_splits()
+    assert numbers() == ("40", "100")
+
+
+def test_many_holders_take_batches_of_few_queries(stock, monkeypatch):
+    monkeypatch.setattr(adjusting, "BATCH", 50)
+    users = User.objects.bulk_create(User(username=f"holder{number}") for number in range(120))
+    portfolios = Portfolio.objects.bulk_create(Portfolio(user=user, name="Main") for user in users)
+    Holding.objects.bulk_create(
+        Holding(portfolio=portfolio, stock=stock, shares=10, buy_price=400, as_of=ENTERED) for portfolio in portfolios
+    )
+    with CaptureQueriesContext(connection) as queries:
+        told = split()
+    assert set(Holding.objects.values_list("shares", "buy_price")) == {(Decimal(40), Decimal(100))}
+    # Three batches of: the split, the holdings, two writes; savepoints, and the split's end.
+    statements = [one["sql"] for one in queries.captured_queries if "SAVEPOINT" not in one["sql"]]
+    assert len(statements) <= 1 + 3 * 5 + 3
+    with CaptureQueriesContext(connection) as queries:
+        withdraw(told)
+    assert set(Holding.objects.values_list("shares", "buy_price")) == {(Decimal(10), Decimal(400))}
+    assert len([one for one in queries.captured_queries if "SAVEPOINT" not in one["sql"]]) <= 1 + 3 * 8 + 3
+
+
+# What a holding's numbers refer to
+
+
+def test_an_edit_after_the_split_is_not_adjusted(own, owner):
+    holding = own()
+    with time_machine.travel(LATER, tick=False):
+        owner.force_login(holding.portfolio.user)
+        owner.post(f"/holdings/{holding.pk}/", {"shares": "41", "buy_price": "100"})
+    assert Holding.objects.get().as_of == LATER
+    split()
+    assert numbers() == ("41", "100")
+
+
+def test_saving_the_same_numbers_again_is_no_edit(own, owner):
+    holding = own()
+    owner.post(f"/holdings/{holding.pk}/", {"shares": "10", "buy_price": "400"})
+    assert Holding.objects.get().as_of == ENTERED
+
+
+def test_an_edit_in_the_admin_counts_as_well(own, client, admin_user):
+    holding = own()
+    client.force_login(admin_user)
+    form = {"portfolio": holding.portfolio_id, "stock": holding.stock_id, "shares": "12", "buy_price": "400"}
+    assert client.post(f"/admin/portfolio/holding/{holding.pk}/change/", form).status_code == 302
+    assert Holding.objects.get().as_of > ENTERED
+
+
+def test_an_import_counts_for_the_holdings_that_it_changes(own, user, write, run):
+    own()
+    other = Stock.objects.create(symbol="MSFT")
+    Holding.objects.create(portfolio=Portfolio.objects.get(), stock=other, shares=1, buy_price=1, as_of=ENTERED)
+    run(write("symbol,shares,buy_price\nAAPL,12,400\nMSFT,1,1\nIBM,1,1\n"))
+    known = dict(Holding.objects.values_list("stock__symbol", "as_of"))
+    assert known["MSFT"] == ENTERED
+    assert known["AAPL"] > ENTERED
+    assert known["IBM"] > ENTERED
+
+
+def test_loaded_data_is_of_the_day_on_which_it_is_loaded(settings):
+    settings.DEBUG = True
+    before = timezone.now()
+    call_command("loaddata", "demo", verbosity=0)
+    assert Holding.objects.order_by("as_of").values_list("as_of", flat=True)[0] >= before
+
+
+# Notes
+
+
+def test_the_owner_sees_a_note_on_both_pages(own, owner):
+    own()
+    split()
+    for address in ("/", "/holdings/", "/stocks/AAPL/", "/stocks/AAPL/figures/"):
+        told = text_of(owner, address)
+        assert "AAPL split 4:1 on 2026-03-04. Your 10 shares at $400.00 in Main became 40 shares at $100.00." in told
+        assert "Undo" in told
+
+
+@pytest.mark.parametrize(
+    ("currency", "price", "told"),
+    [("GBp", "400", "£4.00"), ("SEK", "400", "400.00 SEK"), ("USD", None, "an unknown price")],
+)
+def test_prices_of_a_note_are_in_major_units(own, owner, currency, price, told):
+    own(price=price)
+    Stock.objects.update(currency=currency)
+    split()
+    assert f"Your 10 shares at {told} in Main" in text_of(owner)
+
+
+def test_a_fraction_of_a_share_is_said_to_be_paid_in_cash_perhaps(own, owner):
+    own()
+    split(1, 30)
+    assert "became 0.33333333 shares at $12,000.00. If your broker has paid cash in place of the fraction" in text_of(
+        owner
+    )
+
+
+def test_a_dismissed_note_is_gone_and_the_numbers_stay(own, owner):
+    own()
+    split()
+    assert "split 4:1" not in answer(owner, "dismiss")
+    assert numbers() == ("40", "100")
+
+
+def test_an_undo_restores_the_numbers_and_the_split_is_not_applied_again(own, owner):
+    own()
+    split()
+    told = answer(owner, "undo")
+    assert "Undone: you hold 10 AAPL again" in told
+    assert "split 4:1 on" not in told
+    assert numbers() == ("10", "400")
+    StockSplit.objects.update(followed_at=None)
+    follow()
+    assert numbers() == ("10", "400")
+    assert "Nothing to undo" in answer(owner, "undo")
+
+
+def test_after_an_undo_a_corrected_ratio_is_not_applied_either(own, owner):
+    own()
+    told = split()
+    answer(owner, "undo")
+    withdraw(told)
+    split(5)
+    assert numbers() == ("10", "400")
+
+
+def test_splits_are_undone_from_the_last_one_on(own, owner):
+    own()
+    split()
+    split(2, 1, day=DAY + timedelta(days=1))
+    first, second = HoldingSplit.objects.order_by("split__date")
+    said = owner.post(f"/splits/{first.pk}/undo/", follow=True).content.decode()
+    assert "by an edit, an import or a later split, and was left as it is" in said
+    assert numbers() == ("80", "50")
+    for effect in (second, first):
+        owner.post(f"/splits/{effect.pk}/undo/")
+    assert numbers() == ("10", "400")
+
+
+def test_an_edited_holding_is_not_undone(own, owner):
+    holding = own()
+    split()
+    owner.post(f"/holdings/{holding.pk}/", {"shares": "39", "buy_price": "100"})
+    assert "AAPL has changed since the split" in answer(owner, "undo")
+    assert numbers() == ("39", "100")
+
+
+def test_an_edited_holding_of_the_splits_day_is_not_adjusted(own, owner):
+    holding = own(entered=MIDNIGHT)
+    split()
+    owner.post(f"/holdings/{holding.pk}/", {"shares": "39", "buy_price": "100"})
+    assert "AAPL cannot be adjusted any more" in answer(owner, "adjust")
+    assert numbers() == ("39", "100")
+
+
+@pytest.mark.parametrize("what", ["undo", "adjust", "dismiss"])
+def test_notes_of_others_are_not_found(own, client, django_user_model, what):
+    own()
+    split()
+    client.force_login(django_user_model.objects.create_superuser("other"))
+    assert "split 4:1" not in client.get("/").content.decode()
+    assert client.post(f"/splits/{HoldingSplit.objects.get().pk}/{what}/").status_code == 404
+    assert numbers() == ("40", "100")
+    assert not HoldingSplit.objects.get().is_dismissed
+
+
+def test_an_answer_is_a_post_with_a_token_of_a_user(own, user, client):
+    own()
+    split()
+    address = f"/splits/{HoldingSplit.objects.get().pk}/undo/"
+    assert client.post(address).headers["Location"].startswith("/accounts/login/")
+    client.force_login(user)
+    assert client.get(address).status_code == 405
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(user)
+    assert strict.post(address).status_code == 403
+    assert numbers() == ("40", "100")
+
+
+def test_an_answer_leads_back_to_its_page_and_nowhere_else(own, owner):
+    own()
+    split()
+    address = f"/splits/{HoldingSplit.objects.get().pk}/dismiss/"
+    for back, page in (("", "/"), ("AAPL", "/stocks/AAPL/"), ("//evil.example", "/"), ("https://evil.example", "/")):
+        assert owner.post(address, {"back": back}).headers["Location"] == page
+
+
+def test_the_page_keeps_looking_until_the_holding_is_adjusted(own, owner):
+    own()
+    StockSplit.objects.create(stock=Stock.objects.get(), date=DAY, numerator=4, denominator=1)
+    for address, poll in (("/", 'hx-get="/holdings/"'), ("/stocks/AAPL/", 'hx-get="/stocks/AAPL/figures/"')):
+        assert poll in text_of(owner, address)
+    follow()
+    for address in ("/", "/stocks/AAPL/"):
+        assert "hx-get" not in text_of(owner, address)
+
+
+# Corrections
+
+
+def test_a_withdrawn_split_is_taken_back_and_the_owner_is_told(own, owner):
+    own()
+    told = split()
+    answer(owner, "dismiss")
+    withdraw(told)
+    assert numbers() == ("10", "400")
+    said = text_of(owner)
+    assert "The split 4:1 of AAPL on 2026-03-04 was withdrawn by the source of the prices." in said
+    assert "You hold 10 shares at $400.00 in Main again." in said
+
+
+def test_a_withdrawn_split_leaves_an_edited_holding_and_says_so(own, owner):
+    holding = own()
+    told = split()
+    owner.post(f"/holdings/{holding.pk}/", {"shares": "39", "buy_price": "100"})
+    withdraw(told)
+    assert numbers() == ("39", "100")
+    assert "has changed since the split and was left as it is. Check its shares and price." in text_of(owner)
+
+
+def test_a_corrected_ratio_is_applied_to_the_numbers_before(own, owner):
+    own()
+    told = split()
+    withdraw(told)
+    split(5)
+    assert numbers() == ("50", "80")
+    assert "became 50 shares at $80.00" in text_of(owner)
+
+
+def test_a_withdrawn_split_that_is_told_again_is_applied_again(own):
+    own()
+    told = split()
+    withdraw(told)
+    StockSplit.objects.update(withdrawn_at=None, followed_at=None)
+    follow()
+    assert numbers() == ("40", "100")
+
+
+def test_the_question_about_a_withdrawn_split_is_gone(own, owner):
+    own(entered=MIDNIGHT)
+    withdraw(split())
+    assert "split" not in text_of(owner)
+    assert not HoldingSplit.objects.exists()
