@@ -1,8 +1,8 @@
-"""Splits of stocks: their rows, and the rooms that adjust numbers of shares and prices to them.
+"""Stores the splits of stocks, and has rooms adjust their numbers of shares and prices.
 
-A chart that shows a new split writes a row with the chart's bars. After the commit, a light message makes a worker
-follow the split: it calls the registered followers, one bounded batch in each transaction, until none has anything
-left. The sweeper sends the message again, also on the first day of a split that was announced before.
+A new split is stored in the transaction of the chart's bars. After the commit, a light message makes a worker follow
+the split: the worker calls the registered followers, a batch in each transaction, until no follower has rows left.
+The sweeper sends the message again, also on the first day of an announced split.
 """
 
 import logging
@@ -62,8 +62,8 @@ def days_of(split: StockSplit) -> tuple[datetime, datetime]:
 def note_splits(answers: Sequence[tuple[Stock, History]], *, reaches_now: bool) -> None:
     """Store the splits of charts, and withdraw splits that the source tells no more. The stocks are locked.
 
-    `reaches_now`: whether the charts have announced splits, too. One query, if nothing has changed; none for answers
-    that do not tell of splits.
+    `reaches_now`: whether the charts have announced splits, too. Takes one query if nothing has changed, and no query
+    for answers without information about splits.
     """
     told = [(stock, history) for stock, history in answers if history.splits is not None]
     if not told:
@@ -141,7 +141,7 @@ def go_on() -> None:
 
 
 def due_splits(now: datetime) -> list[StockSplit]:
-    """The splits that rooms have to follow now, at most one of a stock: withdrawn splits first, then the oldest."""
+    """The splits to follow now, at most one for each stock: a withdrawn split if there is any, or else the oldest."""
     # At the easternmost exchange, a day begins while it is the day before in UTC.
     latest: date = now.date() + timedelta(days=1)
     waiting = StockSplit.objects.filter(followed_at=None, date__lte=latest).select_related("stock")

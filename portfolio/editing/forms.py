@@ -9,6 +9,7 @@ from django.urls import reverse_lazy
 from market.foreign_symbols import translate_symbol
 from market.models import Stock
 from market.symbols import LONGEST_SYMBOL, InvalidSymbol, number_kind
+from portfolio.files.numbers import show_number
 from portfolio.models import Holding, Portfolio
 
 if TYPE_CHECKING:
@@ -100,3 +101,27 @@ class NewHoldingForm(HoldingForm):
         """Store the holding, and the stock if it is new."""
         (self.instance.stock,) = Stock.objects.find_or_create([self.cleaned_data["symbol"]])
         return super().save(commit)
+
+
+class EditedHoldingForm(HoldingForm):
+    """A holding that exists. The form notices if a split or another page has changed it since the form was opened."""
+
+    seen = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._stored = self.instance.as_of.isoformat()
+        self.fields["seen"].initial = self._stored
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        if self.data.get("seen") not in (None, "", self._stored):
+            self.data = dict(self.data.items()) | {
+                "seen": self._stored
+            }  # the same numbers again are an answer to the question
+            price = self.instance.buy_price
+            raise forms.ValidationError(
+                f"The holding has changed since you opened this form, perhaps by a split: it is {self.instance} at "
+                f"{'an unknown price' if price is None else show_number(price)} now. Check the numbers and save again."
+            )
+        return cleaned

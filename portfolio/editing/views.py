@@ -16,7 +16,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from market.symbols import LONGEST_SYMBOL
-from portfolio.editing.forms import HELD_ALREADY, HoldingForm, NewHoldingForm, PortfolioForm
+from portfolio.editing.forms import HELD_ALREADY, EditedHoldingForm, NewHoldingForm, PortfolioForm
 from portfolio.fetching import fetch_new_stocks
 from portfolio.models import Holding, Portfolio
 from stockqueue.signed_in import signed_in
@@ -76,7 +76,7 @@ def _add(request: HttpRequest, form: NewHoldingForm) -> bool:
 @_page
 def edit_holding(request: HttpRequest, pk: int) -> HttpResponse:
     holding = _holding(request, pk)
-    form = HoldingForm(request.POST or None, instance=holding)
+    form = EditedHoldingForm(request.POST or None, instance=holding)
     return _edit(request, form, f"{holding.stock} in {holding.portfolio}", "Save", "Changed: {}.", holding=holding)
 
 

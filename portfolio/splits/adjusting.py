@@ -16,9 +16,9 @@ State = HoldingSplit.State
 
 
 def adjust_holdings(split: StockSplit) -> bool:
-    """One batch of the holdings that a split or its withdrawal changes; whether more may be left.
+    """Adjust a batch of holdings to a split, or back if the split is withdrawn; whether more may be left.
 
-    Five queries at most. The split is locked, so that no other process works on its holdings.
+    Five queries at most. The caller has locked the split, so no other process adjusts its holdings.
     """
     return _adjust_back(split) if split.withdrawn_at else _adjust(split)
 
@@ -54,7 +54,7 @@ def _adjust(split: StockSplit) -> bool:
 
 
 def _effect_on(holding: Holding, split: StockSplit) -> HoldingSplit:
-    """The effect of a split on a holding; nothing is written. An effect that changes nothing has the same numbers."""
+    """The effect of a split on a holding; nothing is written. An unadjusted holding keeps its numbers."""
     before = Numbers(holding.shares, holding.buy_price)
     after = adjust(before, split)
     if holding.as_of >= days_of(split)[0]:

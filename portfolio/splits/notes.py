@@ -1,4 +1,4 @@
-"""The notes about splits that an owner sees."""
+"""Notes about splits, for the owners of the holdings."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -23,7 +23,7 @@ _UNKNOWN = "an unknown price"
 
 @dataclass(frozen=True)
 class SplitNote:
-    """The text of a note, and what its owner can do besides dismissing it."""
+    """A note: its text, and the answers that its owner can give."""
 
     pk: int
     symbol: str
@@ -99,7 +99,7 @@ def _show(effect: HoldingSplit, numbers: Numbers) -> str:
 
 
 def _fraction(effect: HoldingSplit) -> str:
-    """What to do about a fraction of a share that whole shares have become."""
+    """The advice about a fraction of a share; empty if no whole number of shares became a fraction."""
     if _is_whole(effect.shares_before) and not _is_whole(effect.shares_after):
         return " If your broker has paid cash in place of the fraction of a share, edit the holding."
     return ""

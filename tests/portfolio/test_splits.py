@@ -1,6 +1,7 @@
 """A split adjusts the holdings that were entered before its day, once, with a note to their owners and an undo."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -240,6 +241,28 @@ def test_many_holders_take_batches_of_few_queries(stock, monkeypatch):
     assert len([one for one in queries.captured_queries if "SAVEPOINT" not in one["sql"]]) <= 1 + 3 * 8 + 3
 
 
+@pytest.mark.django_db(transaction=True)
+def test_processes_that_follow_a_split_at_once_adjust_each_holding_once(stock, monkeypatch):
+    monkeypatch.setattr(adjusting, "BATCH", 10)
+    users = User.objects.bulk_create(User(username=f"holder{number}") for number in range(60))
+    portfolios = Portfolio.objects.bulk_create(Portfolio(user=user, name="Main") for user in users)
+    Holding.objects.bulk_create(
+        Holding(portfolio=portfolio, stock=stock, shares=10, buy_price=400, as_of=ENTERED) for portfolio in portfolios
+    )
+    StockSplit.objects.create(stock=stock, date=DAY, numerator=4, denominator=1)
+
+    def follow_here(_number: int) -> None:
+        splits.follow_splits()
+        connection.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(follow_here, range(4)))
+    splits.follow_splits()  # what a busy database has put off
+    assert set(Holding.objects.values_list("shares", "buy_price")) == {(Decimal(40), Decimal(100))}
+    assert HoldingSplit.objects.filter(state="adjusted").count() == 60
+    assert splits.due_splits(timezone.now()) == []
+
+
 # What a holding's numbers refer to
 
 
@@ -257,6 +280,20 @@ def test_saving_the_same_numbers_again_is_no_edit(own, owner):
     holding = own()
     owner.post(f"/holdings/{holding.pk}/", {"shares": "10", "buy_price": "400"})
     assert Holding.objects.get().as_of == ENTERED
+
+
+def test_a_form_that_was_opened_before_the_split_asks_once_more(own, owner):
+    holding = own()
+    address = f"/holdings/{holding.pk}/"
+    seen = owner.get(address).context["form"]["seen"].value()
+    split()
+    page = owner.post(address, {"shares": "12", "buy_price": "400", "seen": seen})
+    assert "perhaps by a split: it is 40 AAPL at 100 now." in page.content.decode()
+    assert 'value="12"' in page.content.decode()
+    assert numbers() == ("40", "100")
+    again = page.context["form"]["seen"].value()
+    assert owner.post(address, {"shares": "12", "buy_price": "400", "seen": again}).status_code == 302
+    assert numbers() == ("12", "400")
 
 
 def test_an_edit_in_the_admin_counts_as_well(own, client, admin_user):
