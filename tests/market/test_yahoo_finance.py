@@ -330,22 +330,3 @@ def test_twenty_threads_share_one_source(yahoo, yahoo_source):
         **{symbol: six_values(daily_bars(symbol, 25)) for symbol in known},
         **{symbol: f"Yahoo Finance has no data for {symbol}" for symbol in unknown},
     }
-
-
-@pytest.mark.parametrize("how", [None, "rate_limited", "server_error", "html", "malformed"])
-def test_yahoo_is_reachable_when_it_answers_at_all(yahoo, how):
-    yahoo.serve("AAPL")
-    if how:
-        yahoo.misbehave(how, "AAPL")
-
-    assert YahooFinance().why_unreachable() == ""
-    assert yahoo.asked_for() == ["AAPL"]
-
-
-def test_why_yahoo_is_unreachable_is_told(yahoo, settings, closed_port):
-    settings.YAHOO_PROXY = f"http://127.0.0.1:{closed_port}"
-
-    why = YahooFinance().why_unreachable()
-
-    assert why.startswith("Yahoo Finance could not be reached (")
-    assert "https://" not in why

@@ -28,7 +28,6 @@ from market.sources.base import (
     Quote,
     RateLimited,
     SourceDown,
-    SourceError,
     SourceTimeout,
     SourceUnreachable,
     Unlimited,
@@ -43,7 +42,6 @@ from market.sources.yahoo.session import LABEL, YahooSession, no_data, no_fundam
 from market.sources.yahoo.splits import noted_splits
 from market.sources.yahoo.summary import MODULES, read_summary
 
-PROBE = "https://query1.finance.yahoo.com/v8/finance/chart/AAPL?range=1d&interval=1d"
 SUMMARIES = "https://query2.finance.yahoo.com/v10/finance/quoteSummary/"
 QUOTES = "https://query1.finance.yahoo.com/v7/finance/quote?"
 SEARCH = "https://query2.finance.yahoo.com/v1/finance/search?"
@@ -202,16 +200,6 @@ class YahooFinance:
             raise
         except ValueError:
             raise no_data(symbol) from None
-
-    def why_unreachable(self) -> str:
-        """Why Yahoo gives no answer; empty for any answer, even a refusal."""
-        try:
-            self._session.get(PROBE)
-        except SourceError:
-            return ""
-        except http.RequestException as error:
-            return f"{LABEL} could not be reached ({reason_of(error)})"
-        return ""
 
     def _forget_memoised_answers(self) -> None:
         # yfinance keeps answers for ranges in the past for the life of the process, even bad answers. They change with

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from celery import current_app
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -18,11 +17,11 @@ from django.utils import timezone
 
 from market.calendar.sessions import BEHIND
 from market.models import Stock
-from market.sources.yahoo.source import YahooFinance
 from operations.local.child_processes import free_port, is_listening, spawn, stop, wait_until
 from operations.local.http_client import Browser
 from operations.local.mqtt_subscriber import Message, Subscriber
 from operations.local.process_plan import QUEUES, Deployment, log_file, plan
+from operations.local.samples import SAMPLE, YAHOO, YahooCheck, write_configuration
 from operations.local.text_table import format_table
 from portfolio.holdings import statements
 from portfolio.templatetags.display import money
@@ -95,17 +94,12 @@ class Command(BaseCommand):
 
     def _choose_sources(self) -> Path:
         """A configuration with Yahoo, if reachable, and the sample data as a fallback."""
-        unreachable = YahooFinance().why_unreachable()
+        unreachable = YahooCheck().why_unreachable()
         if unreachable:
-            self._say(f"{unreachable}: the prices below are invented samples.")
-        names = ["sample"] if unreachable else [YahooFinance.name, "sample"]
-        content = yaml.safe_load((settings.BASE_DIR / "job_processor.yml").read_text(encoding="utf-8"))
-        jobs = content["job_processor"].setdefault("stock_jobs", {})
-        jobs.setdefault("data_fetch", {})["sources"] = names
-        jobs.setdefault("analysis", {})["at_login"] = []
-        file: Path = settings.VAR / "job_processor.yml"
-        file.write_text(yaml.safe_dump(content), encoding="utf-8")
-        return file
+            self._say(f"Yahoo Finance could not be reached ({unreachable}): the prices below are invented samples.")
+        sources = [SAMPLE] if unreachable else [YAHOO, SAMPLE]
+        original = settings.BASE_DIR / "job_processor.yml"
+        return write_configuration(original, settings.VAR / "job_processor.yml", sources)
 
     def _log_in(self, browser: Browser, subscriber: Subscriber, situation: str) -> None:
         before = set(Job.objects.values_list("pk", flat=True))
