@@ -48,7 +48,7 @@ class _Change:
     """The changes that an answer makes to a stock. `known` holds the stored bars from the answer's first day on.
 
     `bars` holds the answer's writable bars; `written` counts the written bars. `decided`: what people have decided
-    about the stock's bars.
+    about the stock's bars. `ends_suspiciously`: whether the newest close is suspicious.
     """
 
     stock: Stock
@@ -58,6 +58,7 @@ class _Change:
     decided: Decided = field(default_factory=dict)
     outdated_from: date | None = None
     written: int = 0
+    ends_suspiciously: bool = False
 
     @property
     def kept(self) -> set[date]:
@@ -119,9 +120,10 @@ def store_histories(
         for change in changed:
             change.stock.bars_changed_at = timezone.now()
         stored = [change.told(before[change.stock.pk]) for change in changes]
-        for (stock, history), one in zip(answers, stored, strict=True):
-            _note_answer(stock, history, checked_at)
-            stock.last_bar_on = one.latest_after
+        for change, one in zip(changes, stored, strict=True):
+            _note_answer(change.stock, change.history, checked_at)
+            change.stock.needs_settling |= change.ends_suspiciously  # a later chart may tell a split
+            change.stock.last_bar_on = one.latest_after
         note_splits(answers, reaches_now=checked_at is not None)
         market_sql().update_stocks([stock for stock, _ in answers])
         return stored
@@ -333,6 +335,7 @@ def _judge_closes(changes: Sequence[_Change]) -> None:
     for change in changes:
         pk = change.stock.pk
         trusted = [close.price for close in closes[pk] if close.date not in suspicious[pk]]
+        change.ends_suspiciously = closes[pk][-1].date in suspicious[pk]
         change.stock.volatility = realised_volatility(trusted[-(RETURNS + 1) :])
 
 

@@ -241,6 +241,15 @@ def test_without_a_broker_this_process_follows_the_split(followed, direct_proces
     assert followed == ["4:1"]
 
 
+def test_a_jump_that_no_split_explains_is_a_reason_to_fetch_the_next_chart_as_well():
+    def bars(*closes: float) -> list[Bar]:
+        return [Bar(day, price, price, price, price, price, 1) for day, price in zip(DAYS, closes, strict=False)]
+
+    assert not store(bars=bars(100.0, 100.0)).needs_settling
+    assert store(bars=bars(100.0, 100.0, 25.0)).needs_settling
+    assert not store(bars=bars(100.0, 100.0, 25.0, 25.0)).needs_settling
+
+
 # Yahoo's answers
 
 
