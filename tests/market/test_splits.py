@@ -1,10 +1,7 @@
 """A chart's splits are stored once, corrected as the source corrects them, and followed by rooms from their day on."""
 
-import copy
-import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +12,6 @@ from market.jobs.requests import request_fetches
 from market.models import PriceBar, Stock, StockSplit
 from market.prices.store import store_history
 from market.sources.base import Bar, History, Split
-from market.sources.yahoo.splits import note_splits, noted_splits
 from tasks.models import Job
 from tasks.running.execute import run_job
 from tests.support.prices import keep, serve
@@ -23,12 +19,10 @@ from tests.support.standins.yahoo import daily_bars
 
 pytestmark = pytest.mark.django_db
 
-RECORDED = Path(__file__).resolve().parents[3] / "shared" / "yahoo-recorded"
 FRIDAY = date(2026, 3, 6)
 DAYS = [date(2026, 3, day) for day in (2, 3, 4, 5, 6)]
 FOUR = Split(DAYS[2], 4, 1)
 NOON = datetime(2026, 3, 6, 17, tzinfo=UTC)
-SOME_TIME = int(NOON.timestamp())
 
 
 def answer(*told: Split, **changes: Any) -> History:
@@ -248,73 +242,3 @@ def test_a_jump_that_no_split_explains_is_a_reason_to_fetch_the_next_chart_as_we
     assert not store(bars=bars(100.0, 100.0)).needs_settling
     assert store(bars=bars(100.0, 100.0, 25.0)).needs_settling
     assert not store(bars=bars(100.0, 100.0, 25.0, 25.0)).needs_settling
-
-
-# Yahoo's answers
-
-
-def chart(**events: Any) -> dict[str, Any]:
-    return {"chart": {"result": [{"meta": {"exchangeTimezoneName": "America/New_York"}, **events}]}}
-
-
-def read(*entries: Any) -> list[str]:
-    made = chart(events={"splits": {str(number): entry for number, entry in enumerate(entries)}})
-    assert note_splits(made)
-    facts = made["chart"]["result"][0]["meta"]
-    return [f"{one.numerator}:{one.denominator}" for one in noted_splits(facts, date(2026, 3, 1))]
-
-
-def entry(numerator: Any, denominator: Any, at: Any = SOME_TIME) -> dict[str, Any]:
-    return {"date": at, "numerator": numerator, "denominator": denominator, "splitRatio": "?"}
-
-
-@pytest.mark.parametrize(
-    ("terms", "told"),
-    [
-        ((4, 1), "4:1"),
-        ((4.0, 1.0), "4:1"),
-        ((1, 30), "1:30"),
-        ((3, 2), "3:2"),
-        ((1.5, 1), "3:2"),
-        ((103, 100), "103:100"),
-        ((1, 5_000), "1:5000"),
-    ],
-)
-def test_a_split_is_told_in_whole_shares(terms, told):
-    assert read(entry(*terms)) == [told]
-
-
-@pytest.mark.parametrize("terms", [(1_281, 1_000), (1.281, 1), (1_250, 1_000)], ids=str)
-def test_a_spin_off_is_no_split(terms):
-    assert read(entry(*terms)) == []
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        *(entry(*terms) for terms in ((0, 1), (1, 0), (-4, 1), (None, 1), ("4", "1"), (1, 1), (1e17, 1), (True, 1))),
-        *(entry(4, 1, at) for at in (None, "today", 1e17, float("nan"))),
-        *(None, [], "4:1", {}),
-    ],
-    ids=str,
-)
-def test_an_unreadable_split_is_left_out(broken):
-    assert read(broken, entry(2, 1)) == ["2:1"]
-
-
-@pytest.mark.parametrize(
-    "answered", [None, [], {}, {"chart": None}, chart(), chart(events=None), chart(events={"splits": [1]})], ids=str
-)
-def test_a_chart_without_splits_is_left_as_it_is(answered):
-    before = copy.deepcopy(answered)
-    assert not note_splits(answered)
-    assert answered == before
-
-
-@pytest.mark.skipif(not RECORDED.is_dir(), reason="no recorded answers beside this checkout")
-def test_the_split_of_a_recorded_chart_is_read():
-    recorded = json.loads((RECORDED / "chart-NVDA-split-2021-02-01-to-2022-01-31.json").read_text())["body"]
-    assert note_splits(recorded)
-    facts = recorded["chart"]["result"][0]["meta"]
-    assert noted_splits(facts, date(2021, 2, 1)) == (Split(date(2021, 7, 20), 4, 1),)
-    assert noted_splits(facts, date(2021, 7, 21)) == ()

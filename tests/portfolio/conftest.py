@@ -1,9 +1,17 @@
-"""Files for import_portfolio, and the command."""
+"""Files for import_portfolio, the command, and a holding of a stock that is split."""
 
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
 from io import StringIO
 
 import pytest
 from django.core.management import call_command
+
+from market import splits
+from market.models import Stock
+from portfolio.models import Holding, Portfolio
+from tests.support.splits import ENTERED
 
 
 @pytest.fixture
@@ -28,3 +36,28 @@ def run(user):
         return out.getvalue()
 
     return run
+
+
+@pytest.fixture
+def without_pauses(monkeypatch) -> None:
+    """Splits are followed without pauses."""
+    monkeypatch.setattr(splits, "PAUSE_BETWEEN_BATCHES", 0)
+
+
+@pytest.fixture
+def split_stock(without_pauses, db) -> Stock:
+    """A stock of New York, for splits."""
+    return Stock.objects.create(symbol="AAPL", exchange="NMS", currency="USD")
+
+
+@pytest.fixture
+def own(user, split_stock) -> Callable[..., Holding]:
+    """own(shares, price, entered): the user's holding of the stock, entered at a time."""
+
+    def own(shares: str = "10", price: str | None = "400", entered: datetime = ENTERED) -> Holding:
+        portfolio, _ = Portfolio.objects.get_or_create(user=user, name="Main")
+        return Holding.objects.create(
+            portfolio=portfolio, stock=split_stock, shares=Decimal(shares), buy_price=price, as_of=entered
+        )
+
+    return own

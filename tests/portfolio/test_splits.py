@@ -1,9 +1,8 @@
-"""A split adjusts the holdings that were entered before its day, once, with a note to their owners and an undo."""
+"""A split adjusts the holdings that were entered before its day, once."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
@@ -23,84 +22,28 @@ from portfolio.splits import adjusting
 from tasks.models import Job
 from tasks.running.execute import run_job
 from tests.support.prices import keep
+from tests.support.splits import (
+    DAY,
+    ENTERED,
+    LATER,
+    MIDNIGHT,
+    answer,
+    follow,
+    numbers,
+    shown,
+    split,
+    text_of,
+    withdraw,
+)
 from tests.support.standins.yahoo import daily_bars
 
 pytestmark = pytest.mark.django_db
-
-DAY = date(2026, 3, 4)
-ENTERED = datetime(2026, 2, 2, 12, tzinfo=UTC)
-LATER = datetime(2026, 3, 5, 12, tzinfo=UTC)
-MIDNIGHT = datetime(2026, 3, 4, 5, tzinfo=UTC)
-"""The begin of DAY in New York."""
-
-
-@pytest.fixture(autouse=True)
-def without_pauses(monkeypatch) -> None:
-    monkeypatch.setattr(splits, "PAUSE_BETWEEN_BATCHES", 0)
-
-
-@pytest.fixture
-def stock(db) -> Stock:
-    return Stock.objects.create(symbol="AAPL", exchange="NMS", currency="USD")
-
-
-@pytest.fixture
-def own(user, stock) -> Callable[..., Holding]:
-    """own(shares, price, entered): the user's holding of the stock, entered at a time."""
-
-    def own(shares: str = "10", price: str | None = "400", entered: datetime = ENTERED) -> Holding:
-        portfolio, _ = Portfolio.objects.get_or_create(user=user, name="Main")
-        return Holding.objects.create(
-            portfolio=portfolio, stock=stock, shares=Decimal(shares), buy_price=price, as_of=entered
-        )
-
-    return own
 
 
 @pytest.fixture
 def owner(client, user) -> Client:
     client.force_login(user)
     return client
-
-
-def split(numerator: int = 4, denominator: int = 1, day: date = DAY, at: datetime = LATER) -> StockSplit:
-    """A split that a source tells, followed by the portfolios."""
-    stock = Stock.objects.get(symbol="AAPL")
-    told = StockSplit.objects.create(stock=stock, date=day, numerator=numerator, denominator=denominator)
-    follow(at)
-    return told
-
-
-def withdraw(told: StockSplit, at: datetime = LATER) -> None:
-    StockSplit.objects.filter(pk=told.pk).update(withdrawn_at=at, followed_at=None)
-    follow(at)
-
-
-def follow(at: datetime = LATER) -> None:
-    with time_machine.travel(at, tick=False):
-        splits.follow_splits()
-
-
-def numbers() -> tuple[str, str]:
-    """The shares and the price of the only holding."""
-    holding = Holding.objects.get()
-    return shown(holding.shares), shown(holding.buy_price)
-
-
-def shown(number: Decimal | None) -> str:
-    return "unknown" if number is None else f"{number.normalize():f}"
-
-
-def text_of(client: Client, address: str = "/") -> str:
-    return " ".join(client.get(address).content.decode().replace("&#x27;", "'").split())
-
-
-def answer(client: Client, what: str, **fields: str) -> str:
-    """The user's answer to the only note; the page that follows."""
-    note = HoldingSplit.objects.get()
-    page = client.post(f"/splits/{note.pk}/{what}/", fields, follow=True)
-    assert page.status_code == 200
-    return " ".join(page.content.decode().split())
 
 
 # What a split does
@@ -222,12 +165,13 @@ def test_a_chart_with_a_split_adjusts_the_holding(user, hold, yahoo):
     assert numbers() == ("40", "100")
 
 
-def test_many_holders_take_batches_of_few_queries(stock, monkeypatch):
+def test_many_holders_take_batches_of_few_queries(split_stock, monkeypatch):
     monkeypatch.setattr(adjusting, "BATCH", 50)
     users = User.objects.bulk_create(User(username=f"holder{number}") for number in range(120))
     portfolios = Portfolio.objects.bulk_create(Portfolio(user=user, name="Main") for user in users)
     Holding.objects.bulk_create(
-        Holding(portfolio=portfolio, stock=stock, shares=10, buy_price=400, as_of=ENTERED) for portfolio in portfolios
+        Holding(portfolio=portfolio, stock=split_stock, shares=10, buy_price=400, as_of=ENTERED)
+        for portfolio in portfolios
     )
     with CaptureQueriesContext(connection) as queries:
         told = split()
@@ -242,14 +186,15 @@ def test_many_holders_take_batches_of_few_queries(stock, monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_processes_that_follow_a_split_at_once_adjust_each_holding_once(stock, monkeypatch):
+def test_processes_that_follow_a_split_at_once_adjust_each_holding_once(split_stock, monkeypatch):
     monkeypatch.setattr(adjusting, "BATCH", 10)
     users = User.objects.bulk_create(User(username=f"holder{number}") for number in range(60))
     portfolios = Portfolio.objects.bulk_create(Portfolio(user=user, name="Main") for user in users)
     Holding.objects.bulk_create(
-        Holding(portfolio=portfolio, stock=stock, shares=10, buy_price=400, as_of=ENTERED) for portfolio in portfolios
+        Holding(portfolio=portfolio, stock=split_stock, shares=10, buy_price=400, as_of=ENTERED)
+        for portfolio in portfolios
     )
-    StockSplit.objects.create(stock=stock, date=DAY, numerator=4, denominator=1)
+    StockSplit.objects.create(stock=split_stock, date=DAY, numerator=4, denominator=1)
 
     def follow_here(_number: int) -> None:
         splits.follow_splits()
@@ -320,182 +265,3 @@ def test_loaded_data_is_of_the_day_on_which_it_is_loaded(settings):
     before = timezone.now()
     call_command("loaddata", "demo", verbosity=0)
     assert Holding.objects.order_by("as_of").values_list("as_of", flat=True)[0] >= before
-
-
-# Notes
-
-
-def test_the_owner_sees_a_note_on_both_pages(own, owner):
-    own()
-    split()
-    for address in ("/", "/holdings/", "/stocks/AAPL/", "/stocks/AAPL/figures/"):
-        told = text_of(owner, address)
-        assert "AAPL split 4:1 on 2026-03-04. Your 10 shares at $400.00 in Main became 40 shares at $100.00." in told
-        assert "Undo" in told
-
-
-@pytest.mark.parametrize(
-    ("currency", "price", "told"),
-    [("GBp", "400", "£4.00"), ("SEK", "400", "400.00 SEK"), ("USD", None, "an unknown price")],
-)
-def test_prices_of_a_note_are_in_major_units(own, owner, currency, price, told):
-    own(price=price)
-    Stock.objects.update(currency=currency)
-    split()
-    assert f"Your 10 shares at {told} in Main" in text_of(owner)
-
-
-def test_a_fraction_of_a_share_is_said_to_be_paid_in_cash_perhaps(own, owner):
-    own()
-    split(1, 30)
-    assert "became 0.33333333 shares at $12,000.00. If your broker has paid cash in place of the fraction" in text_of(
-        owner
-    )
-
-
-def test_a_dismissed_note_is_gone_and_the_numbers_stay(own, owner):
-    own()
-    split()
-    assert "split 4:1" not in answer(owner, "dismiss")
-    assert numbers() == ("40", "100")
-
-
-def test_an_undo_restores_the_numbers_and_the_split_is_not_applied_again(own, owner):
-    own()
-    split()
-    told = answer(owner, "undo")
-    assert "Undone: you hold 10 AAPL again" in told
-    assert "split 4:1 on" not in told
-    assert numbers() == ("10", "400")
-    StockSplit.objects.update(followed_at=None)
-    follow()
-    assert numbers() == ("10", "400")
-    assert "Nothing to undo" in answer(owner, "undo")
-
-
-def test_after_an_undo_a_corrected_ratio_is_not_applied_either(own, owner):
-    own()
-    told = split()
-    answer(owner, "undo")
-    withdraw(told)
-    split(5)
-    assert numbers() == ("10", "400")
-
-
-def test_splits_are_undone_from_the_last_one_on(own, owner):
-    own()
-    split()
-    split(2, 1, day=DAY + timedelta(days=1))
-    first, second = HoldingSplit.objects.order_by("split__date")
-    said = owner.post(f"/splits/{first.pk}/undo/", follow=True).content.decode()
-    assert "by an edit, an import or a later split, and was left as it is" in said
-    assert numbers() == ("80", "50")
-    for effect in (second, first):
-        owner.post(f"/splits/{effect.pk}/undo/")
-    assert numbers() == ("10", "400")
-
-
-def test_an_edited_holding_is_not_undone(own, owner):
-    holding = own()
-    split()
-    owner.post(f"/holdings/{holding.pk}/", {"shares": "39", "buy_price": "100"})
-    assert "AAPL has changed since the split" in answer(owner, "undo")
-    assert numbers() == ("39", "100")
-
-
-def test_an_edited_holding_of_the_splits_day_is_not_adjusted(own, owner):
-    holding = own(entered=MIDNIGHT)
-    split()
-    owner.post(f"/holdings/{holding.pk}/", {"shares": "39", "buy_price": "100"})
-    assert "AAPL cannot be adjusted any more" in answer(owner, "adjust")
-    assert numbers() == ("39", "100")
-
-
-@pytest.mark.parametrize("what", ["undo", "adjust", "dismiss"])
-def test_notes_of_others_are_not_found(own, client, django_user_model, what):
-    own()
-    split()
-    client.force_login(django_user_model.objects.create_superuser("other"))
-    assert "split 4:1" not in client.get("/").content.decode()
-    assert client.post(f"/splits/{HoldingSplit.objects.get().pk}/{what}/").status_code == 404
-    assert numbers() == ("40", "100")
-    assert not HoldingSplit.objects.get().is_dismissed
-
-
-def test_an_answer_is_a_post_with_a_token_of_a_user(own, user, client):
-    own()
-    split()
-    address = f"/splits/{HoldingSplit.objects.get().pk}/undo/"
-    assert client.post(address).headers["Location"].startswith("/accounts/login/")
-    client.force_login(user)
-    assert client.get(address).status_code == 405
-    strict = Client(enforce_csrf_checks=True)
-    strict.force_login(user)
-    assert strict.post(address).status_code == 403
-    assert numbers() == ("40", "100")
-
-
-def test_an_answer_leads_back_to_its_page_and_nowhere_else(own, owner):
-    own()
-    split()
-    address = f"/splits/{HoldingSplit.objects.get().pk}/dismiss/"
-    for back, page in (("", "/"), ("AAPL", "/stocks/AAPL/"), ("//evil.example", "/"), ("https://evil.example", "/")):
-        assert owner.post(address, {"back": back}).headers["Location"] == page
-
-
-def test_the_page_keeps_looking_until_the_holding_is_adjusted(own, owner):
-    own()
-    StockSplit.objects.create(stock=Stock.objects.get(), date=DAY, numerator=4, denominator=1)
-    for address, poll in (("/", 'hx-get="/holdings/"'), ("/stocks/AAPL/", 'hx-get="/stocks/AAPL/figures/"')):
-        assert poll in text_of(owner, address)
-    follow()
-    for address in ("/", "/stocks/AAPL/"):
-        assert "hx-get" not in text_of(owner, address)
-
-
-# Corrections
-
-
-def test_a_withdrawn_split_is_taken_back_and_the_owner_is_told(own, owner):
-    own()
-    told = split()
-    answer(owner, "dismiss")
-    withdraw(told)
-    assert numbers() == ("10", "400")
-    said = text_of(owner)
-    assert "The split 4:1 of AAPL on 2026-03-04 was withdrawn by the source of the prices." in said
-    assert "You hold 10 shares at $400.00 in Main again." in said
-
-
-def test_a_withdrawn_split_leaves_an_edited_holding_and_says_so(own, owner):
-    holding = own()
-    told = split()
-    owner.post(f"/holdings/{holding.pk}/", {"shares": "39", "buy_price": "100"})
-    withdraw(told)
-    assert numbers() == ("39", "100")
-    assert "has changed since the split and was left as it is. Check its shares and price." in text_of(owner)
-
-
-def test_a_corrected_ratio_is_applied_to_the_numbers_before(own, owner):
-    own()
-    told = split()
-    withdraw(told)
-    split(5)
-    assert numbers() == ("50", "80")
-    assert "became 50 shares at $80.00" in text_of(owner)
-
-
-def test_a_withdrawn_split_that_is_told_again_is_applied_again(own):
-    own()
-    told = split()
-    withdraw(told)
-    StockSplit.objects.update(withdrawn_at=None, followed_at=None)
-    follow()
-    assert numbers() == ("40", "100")
-
-
-def test_the_question_about_a_withdrawn_split_is_gone(own, owner):
-    own(entered=MIDNIGHT)
-    withdraw(split())
-    assert "split" not in text_of(owner)
-    assert not HoldingSplit.objects.exists()
