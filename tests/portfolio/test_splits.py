@@ -1,7 +1,7 @@
 """A split adjusts the holdings that were entered before its day, once."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -17,10 +17,14 @@ from django.utils import timezone
 from market import splits
 from market.jobs.requests import request_fetches
 from market.models import Stock, StockSplit
+from market.prices.store import store_history
+from market.sources.base import Bar, History, Split
+from operations.local.child_processes import wait_until
 from portfolio.models import Holding, HoldingSplit, Portfolio
 from portfolio.splits import adjusting
 from tasks.models import Job
 from tasks.running.execute import run_job
+from tests.conftest import WORKER
 from tests.support.prices import keep
 from tests.support.splits import (
     DAY,
@@ -265,3 +269,14 @@ def test_loaded_data_is_of_the_day_on_which_it_is_loaded(settings):
     before = timezone.now()
     call_command("loaddata", "demo", verbosity=0)
     assert Holding.objects.order_by("as_of").values_list("as_of", flat=True)[0] >= before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_adjusts_the_holdings_as_soon_as_a_chart_has_told_the_split(own, broker, start):
+    holding = own(entered=timezone.now() - timedelta(days=20))
+    bars = [Bar(*astuple(bar)) for bar in daily_bars("AAPL", 5)]
+    told = History("AAPL", "yahoo_finance", bars, exchange="NMS", splits=(Split(bars[-1].date, 4, 1),))
+    with start(*WORKER, ready=" ready.", CELERY_BROKER_URL=broker.url):
+        store_history(told, timezone.now())
+        wait_until(lambda: HoldingSplit.objects.filter(holding=holding).exists(), "the adjustment", timeout=60)
+    assert numbers() == ("40", "100")
