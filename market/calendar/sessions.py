@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from typing import Self
+from typing import NamedTuple, Self
 from zoneinfo import ZoneInfo
 
 from django.db.models import Max, Min, Q
@@ -60,6 +60,44 @@ def markets_at(now: datetime, calendars: Iterable[str]) -> dict[str, Market]:
         for calendar, last_close, next_open in found
         if last_close and next_open  # else the session before or after is not stored
     }
+
+
+class LatestSessions(NamedTuple):
+    """The days of an exchange's last session that has begun, and of the last that has ended."""
+
+    begun: date
+    ended: date
+
+
+def latest_sessions(now: datetime, exchanges: Iterable[str]) -> dict[str, LatestSessions]:
+    """The latest sessions by exchange, in a single query (none if no exchange has a calendar).
+
+    Without known sessions, yesterday counts as the last session. An exchange that never closes has one each day.
+    """
+    found = {code: exchange_of(code) for code in exchanges}
+    calendars = {exchange.calendar for exchange in found.values() if exchange.calendar}
+    closes = _latest_closes(now, calendars) if calendars else {}
+    return {code: _latest_of(exchange, now, closes.get(exchange.calendar or "")) for code, exchange in found.items()}
+
+
+def _latest_closes(now: datetime, calendars: Collection[str]) -> dict[str, tuple[datetime, datetime]]:
+    """By calendar, when the last begun session closes, and when the last ended session has closed."""
+    sessions = TradingSession.objects.filter(calendar__in=calendars, opens_at__gt=now - BEHIND, opens_at__lte=now)
+    rows = (
+        sessions.order_by()
+        .values_list("calendar")
+        .annotate(begun=Max("closes_at"), ended=Max("closes_at", filter=Q(closes_at__lte=now)))
+    )
+    return {calendar: (begun, ended) for calendar, begun, ended in rows if ended}
+
+
+def _latest_of(exchange: Exchange, now: datetime, closes: tuple[datetime, datetime] | None) -> LatestSessions:
+    if closes is not None:
+        begun, ended = (day_of_session(exchange, closes_at) for closes_at in closes)
+        return LatestSessions(begun, ended)
+    today = now.astimezone(ZoneInfo(exchange.timezone)).date()
+    yesterday = today - timedelta(days=1)
+    return LatestSessions(today if exchange.never_closes else yesterday, yesterday)
 
 
 class SessionDays:

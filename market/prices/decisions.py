@@ -9,6 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from market.models import BarDecision, PriceBar, Stock
+from market.prices.changes import tell_changes
 from market.sources.base import Bar
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def decide(bar: PriceBar, kind: Kind, by: str, corrected: Mapping[str, Any] | No
         )
         stock.bars_changed_at = timezone.now()
         stock.save(update_fields=["bars_changed_at"])
+        tell_changes([stock])
     logger.info("bar of %s on %s %s by %s; before: %s", stock, bar.date, kind, by or "nobody", before)
     return decision
 

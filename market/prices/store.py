@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from market.calendar.sessions import days_without_session
 from market.models import PriceBar, Stock
+from market.prices.changes import tell_changes
 from market.prices.decisions import NOT_WRITTEN, Decided, decisions_of
 from market.prices.suspicion import Close, suspicious_days
 from market.prices.volatility import RETURNS, realised_volatility
@@ -126,6 +127,7 @@ def store_histories(
             change.stock.last_bar_on = one.latest_after
         note_splits(answers, reaches_now=checked_at is not None)
         market_sql().update_stocks([stock for stock, _ in answers])
+        tell_changes([change.stock for change in changed])
         return stored
 
 
