@@ -1,6 +1,5 @@
-"""Alerts on `system/alerts/{name}`. `operations` registers the functions that find and mark alerts."""
+"""Alerts on `system/alerts/{name}`. `operations` registers their source."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,9 +11,8 @@ SCHEMA = "stockqueue.alert/1"
 
 @dataclass(frozen=True)
 class AlertNews:
-    """The start or end of an alert at the time `at`; the alert began at `since`. `key` is for the sender alone."""
+    """The start or end of an alert at the time `at`; the alert began at `since`."""
 
-    key: tuple[int, str]
     name: str
     state: str
     text: str
@@ -39,21 +37,3 @@ class AlertNews:
             "at": self.at.isoformat(),
         }
         return message("system_alert", as_json(payload), name=self.name)
-
-
-def _nothing() -> list[AlertNews]:
-    return []
-
-
-def _forget(_news: AlertNews) -> None:
-    pass
-
-
-due: Callable[[], list[AlertNews]] = _nothing
-mark_told: Callable[[AlertNews], None] = _forget
-
-
-def configure(due_alerts: Callable[[], list[AlertNews]], mark: Callable[[AlertNews], None]) -> None:
-    """Register the functions that find news and mark news as published."""
-    global due, mark_told
-    due, mark_told = due_alerts, mark

@@ -1,4 +1,4 @@
-"""Announcements of the bridge besides the events of jobs: workers, alerts and statistics."""
+"""Announcements of the bridge besides the events of jobs: those of registered sources, and statistics."""
 
 import logging
 import time
@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from mqtt_bridge import alert_announcements, statistics
+from mqtt_bridge import statistics
 from mqtt_bridge.client import Received
 from mqtt_bridge.topics import Message
 from mqtt_bridge.window import Parcel, Window
 from mqtt_bridge.worker_announcements import WorkerNotices, mark_told
+from tasks.state.crash_points import crash_point
 
 logger = logging.getLogger(__name__)
 
@@ -20,10 +21,10 @@ STATISTICS = 60.0
 """Seconds between two publications of statistics without a request."""
 
 
-class _Notice(NamedTuple):
+class Announcement(NamedTuple):
     """A message that is repeated until its acknowledgement, followed by a call of `mark`.
 
-    Only one notice with the same key is in flight.
+    Only one announcement with the same key is in flight.
     """
 
     key: str
@@ -31,13 +32,24 @@ class _Notice(NamedTuple):
     mark: Callable[[], None]
 
 
+Source = Callable[[], Iterable[Announcement]]
+"""Finds the due announcements, in order. It is called every LOOK seconds, and again until they are marked."""
+
+_sources: dict[str, Source] = {}
+
+
+def register_source(name: str, source: Source) -> None:
+    """Publish the announcements of `source`. The name begins the keys of its announcements."""
+    _sources[name] = source
+
+
 class Notices:
-    """Sends notices through a window, and records their acknowledgements. Survives lost connections."""
+    """Sends announcements through a window, and records their acknowledgements. Survives lost connections."""
 
     def __init__(self) -> None:
         self._workers = WorkerNotices()
         self._looked = self._counted = float("-inf")
-        self._under_way: dict[str, _Notice] = {}
+        self._under_way: dict[str, Announcement] = {}
         self._refused: set[str] = set()
 
     def connected(self) -> None:
@@ -46,7 +58,7 @@ class Notices:
         self._refused.clear()
 
     def tell(self, window: Window, received: Iterable[Received]) -> None:
-        """Send due notices, and answer requests for statistics."""
+        """Send due announcements, and answer requests for statistics."""
         now = time.monotonic()
         if now - self._looked >= LOOK:
             self._looked = now
@@ -62,7 +74,7 @@ class Notices:
             window.send("statistics", [answer])
 
     def ended(self, parcels: Iterable[Parcel]) -> None:
-        """Mark acknowledged notices. A refusal is logged once, and not repeated on this connection."""
+        """Mark acknowledged announcements. A refusal is logged once, and not repeated on this connection."""
         for parcel in parcels:
             notice = self._under_way.pop(str(parcel.key), None)
             for topic, reason in parcel.refusals:
@@ -70,11 +82,13 @@ class Notices:
                     self._refused.add(topic)
                     logger.error("refused: %s: %s", topic, reason)
             if notice is not None and not parcel.refusals:
+                crash_point("announced")
                 notice.mark()
 
-    def _due(self) -> Iterator[_Notice]:
+    def _due(self) -> Iterator[Announcement]:
         for notice in self._workers.due():
             key = f"worker {notice.worker.pk} {notice.becomes}"
-            yield _Notice(key, notice.message, partial(mark_told, [notice]))
-        for news in alert_announcements.due():
-            yield _Notice(f"alert {news.key}", news.message(), partial(alert_announcements.mark_told, news))
+            yield Announcement(key, notice.message, partial(mark_told, [notice]))
+        for name, source in _sources.items():
+            for found in source():
+                yield found._replace(key=f"{name} {found.key}")

@@ -13,8 +13,8 @@ class OperationsConfig(AppConfig):
         # Models are not loaded before ready().
         from django.contrib.auth.models import User
 
-        from mqtt_bridge import alert_announcements, statistics
-        from operations.monitoring.alert_delivery import Watch, mark_published
+        from mqtt_bridge import announcements, statistics
+        from operations.monitoring.alert_delivery import Watch
         from operations.monitoring.mqtt_statistics import collect_figures
         from operations.monitoring.readings import expired
         from operations.security.lockout import forget_deleted
@@ -22,7 +22,7 @@ class OperationsConfig(AppConfig):
 
         post_delete.connect(forget_deleted, sender=User, dispatch_uid="operations.forget_deleted")
         statistics.configure(collect_figures)
-        alert_announcements.configure(Watch().due, mark_published)
+        announcements.register_source("alert", Watch().due)
         retention.also_delete("readings", expired, by="minute")
         # Django sends the signal for apps with models; the schedules are rows in the tables of django_celery_beat.
         beat = apps.get_app_config("django_celery_beat")

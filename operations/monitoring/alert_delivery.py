@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from smtplib import SMTPException
 
 from django.conf import settings
@@ -12,6 +13,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import F
 
 from mqtt_bridge.alert_announcements import AlertNews
+from mqtt_bridge.announcements import Announcement
 from operations.models import Alert
 from operations.monitoring.alerts import check
 
@@ -59,26 +61,13 @@ class Watch:
         self._checked = clock()
         self._thread: threading.Thread | None = None
 
-    def due(self) -> list[AlertNews]:
+    def due(self) -> list[Announcement]:
         """The unpublished alerts, ordered by their start."""
         if self._clock() - self._checked >= CHECK:
             self._checked = self._clock()
             self._begin()
         news = Alert.objects.filter(state__in=_TOLD).exclude(published=F("state")).order_by("since")
-        return [
-            AlertNews(
-                key=(alert.pk, alert.state),
-                name=alert.name,
-                state=alert.state,
-                text=alert.text,
-                value=alert.value,
-                worst=alert.worst,
-                threshold=alert.threshold,
-                since=alert.since,
-                at=alert.cleared_at or alert.raised_at or alert.since,
-            )
-            for alert in news
-        ]
+        return [_announcement(alert) for alert in news]
 
     def _begin(self) -> None:
         """Check in a separate thread: events must not wait for a mail server."""
@@ -97,7 +86,20 @@ def _look_after() -> None:
         connection.close()
 
 
-def mark_published(news: AlertNews) -> None:
+def _announcement(alert: Alert) -> Announcement:
+    news = AlertNews(
+        name=alert.name,
+        state=alert.state,
+        text=alert.text,
+        value=alert.value,
+        worst=alert.worst,
+        threshold=alert.threshold,
+        since=alert.since,
+        at=alert.cleared_at or alert.raised_at or alert.since,
+    )
+    return Announcement(f"{alert.pk} {alert.state}", news.message(), partial(_mark_published, alert.pk, alert.state))
+
+
+def _mark_published(pk: int, state: str) -> None:
     """Record that the broker has received an alert."""
-    pk, state = news.key
     Alert.objects.filter(pk=pk).update(published=state)

@@ -12,7 +12,7 @@ def crash_point(name: str) -> None:
     `committed`: jobs are committed, no message is sent. `published`: messages are sent, `queued` is not recorded.
     `claimed`: a worker has the job. `worked`: the source has answered, nothing is stored. `ended`: the end is
     committed, the message is not acknowledged. `changed`: a batch of a bulk action is not committed yet. `batch`: the
-    batch is committed.
+    batch is committed. `announced`: the MQTT broker has acknowledged an announcement, which is not marked yet.
     """
     if os.environ.get(VARIABLE) == name:
         os.kill(os.getpid(), signal.SIGKILL)
