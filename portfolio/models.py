@@ -11,6 +11,21 @@ from django.utils import timezone
 
 from market.models import Analysis, Stock, StockSplit
 from market.symbols import SymbolField
+from portfolio.price_alerts.models import PriceAlert, PriceAlertNotice
+
+__all__ = [
+    "AssignedColumns",
+    "AssignedSymbol",
+    "Holding",
+    "Login",
+    "LoginDay",
+    "OutgoingMail",
+    "Portfolio",
+    "PortfolioPriority",
+    "Preferences",
+    "PriceAlert",
+    "PriceAlertNotice",
+]
 
 
 class PortfolioManager(models.Manager["Portfolio"]):

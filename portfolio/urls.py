@@ -3,6 +3,7 @@ from django.urls import path
 from portfolio import stock_views, views
 from portfolio.editing import views as editing
 from portfolio.imports.views import import_page
+from portfolio.price_alerts import views as price_alerts
 from portfolio.search import views as search
 from portfolio.splits import views as splits
 from portfolio.value_views import history

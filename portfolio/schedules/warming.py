@@ -22,7 +22,7 @@ from market.models import Stock
 from market.sources import prepare_quotes
 from market.sources.base import SourceError
 from market.sources.budget import spending
-from portfolio.models import Holding, PortfolioPriority
+from portfolio.models import Holding, PortfolioPriority, PriceAlert
 from portfolio.references import benchmarks_in_use, find_references, rates_in_use
 from tasks.enqueue import EnqueueResult
 from tasks.models import Job
@@ -109,10 +109,11 @@ def fill_batches(
 
 
 def kept_stocks() -> QuerySet[Stock]:
-    """The stocks that active users hold, their references, and the watchlist's stocks; parked stocks included."""
+    """The stocks that active users hold or have alerts on, their references, and the watchlist's; also parked ones."""
     held = Holding.objects.filter(stock=OuterRef("pk"), portfolio__user__is_active=True)
+    alerts = PriceAlert.objects.filter(stock=OuterRef("pk"), user__is_active=True)
     others = {*watched_symbols(), *rates_in_use(), *benchmarks_in_use()}
-    return Stock.objects.filter(Q(Exists(held)) | Q(symbol__in=others))
+    return Stock.objects.filter(Q(Exists(held)) | Q(Exists(alerts)) | Q(symbol__in=others))
 
 
 def _wanted(state: Any) -> list[Any]:

@@ -28,6 +28,13 @@ def in_currency(amount: float, currency: str) -> str:
     return money(Decimal(repr(amount)), currency)
 
 
+def rounded_money(amount: Decimal, currency: str, places: int) -> str:
+    """`$1,234.5678`: as `money`, with this number of decimals."""
+    minus, sign = "-" if amount < 0 else "", _SIGNS.get(currency)
+    number = f"{abs(amount):,.{places}f}"
+    return f"{minus}{sign}{number}" if sign else f"{minus}{number} {currency}".strip()
+
+
 def _plain(amount: Decimal) -> str:
     if not 0 < amount < 1:
         return f"{amount:,.2f}"

@@ -281,6 +281,7 @@ def test_the_command_tells_what_it_deletes():
         "mails": 0,
         "sign_ups": 0,
         "sessions": 0,
+        "price_alert_notices": 0,
         "readings": 1,
         "kept": 1,
     }
@@ -290,7 +291,7 @@ def test_the_command_tells_what_it_deletes():
     first, second = run_command("--days", "2").splitlines()
     assert (
         "UTC: 1 jobs, 1 events, 1 requests, 0 job groups, 0 bulk actions, 0 schedule runs, 1 workers, 0 task results, "
-        "0 analyses, 0 logins, 0 mails, 0 sign ups, 0 sessions, 1 readings." in first
+        "0 analyses, 0 logins, 0 mails, 0 sign ups, 0 sessions, 0 price alert notices, 1 readings." in first
     )
     assert second == "Old jobs kept because their events are not published yet: 1."
     assert Job.objects.count() == 1

@@ -1,0 +1,100 @@
+"""Checks alerts whenever prices were stored, in the transaction that stored them."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+
+from django.utils import timezone
+
+from market.models import PriceBar, Stock
+from portfolio.price_alerts.models import DIGITS, PLACES, SMALLEST, PriceAlert, PriceAlertNotice
+from portfolio.price_alerts.prices import Price, newest_prices
+from portfolio.price_alerts.rules import Step, next_step
+
+logger = logging.getLogger(__name__)
+
+RESCALED = 0.02
+"""A settled close that has changed by more, relative to its earlier value, was adjusted for a split."""
+ROWS = 500
+"""Rows in a statement."""
+_LARGEST = Decimal(10) ** (DIGITS - PLACES - 1)
+_WRITTEN = ("state", "threshold", "base_close", "adjusted_on", "raised_at", "raised_price", "raised_on")
+
+
+def check_alerts(stocks: Sequence[Stock]) -> None:
+    """Raise and arm the alerts on stocks whose bars have changed. The caller has locked the stocks.
+
+    One query without alerts; else a fixed number, except for more than ROWS changed alerts.
+    """
+    alerts = list(PriceAlert.objects.filter(stock__in=[stock.pk for stock in stocks]).order_by())
+    if not alerts:
+        return
+    now = timezone.now()
+    with_alerts = {alert.stock_id for alert in alerts}
+    prices = newest_prices([stock for stock in stocks if stock.pk in with_alerts], now)
+    states = {alert.pk: alert.state for alert in alerts}
+    priced = [(alert, prices[alert.stock_id]) for alert in alerts if alert.stock_id in prices]
+    adjusted = _adjust(priced)
+    steps = [(alert, price, next_step(alert, price)) for alert, price in priced]
+    changed = adjusted | {alert.pk for alert, _, step in steps if step}
+    present = _lock(changed, states)
+    taken = [(alert, price, step) for alert, price, step in steps if alert.pk in present]
+    notices = [notice for alert, price, step in taken if step and (notice := _take(alert, price, step, now))]
+    PriceAlert.objects.bulk_update([alert for alert, _, _ in taken], _WRITTEN, batch_size=ROWS)
+    PriceAlertNotice.objects.bulk_create(notices, batch_size=ROWS)
+    for notice in notices:
+        logger.info("price alert of user %s raised: %s at %s", notice.user_id, notice, notice.price)
+
+
+def _lock(pks: Iterable[int], states: dict[int, str]) -> set[int]:
+    """The alerts that still exist, in the state in which they were read."""
+    found = PriceAlert.objects.select_for_update().filter(pk__in=pks).order_by("pk").values_list("pk", "state")
+    return {pk for pk, state in found if state == states[pk]}
+
+
+def _take(alert: PriceAlert, price: Price, step: Step, now: datetime) -> PriceAlertNotice | None:
+    """Change the alert's state; return the notice of a raising."""
+    if step is Step.ARM:
+        alert.state = PriceAlert.State.ARMED
+        return None
+    stated = _rounded(price.price)
+    alert.state, alert.raised_at, alert.raised_price, alert.raised_on = PriceAlert.State.RAISED, now, stated, price.day
+    return PriceAlertNotice(
+        alert=alert,
+        user_id=alert.user_id,
+        stock=price.stock,
+        kind=alert.kind,
+        threshold=alert.threshold,
+        currency=price.currency,
+        price=stated,
+        change_percent=None if price.percent is None else round(float(price.percent), 4),
+        session=price.day,
+        at=now,
+    )
+
+
+def _adjust(priced: Iterable[tuple[PriceAlert, Price]]) -> set[int]:
+    """Adjust thresholds as a split has adjusted the close of the alert's base day; return the changed alerts."""
+    on_price = [(alert, price) for alert, price in priced if alert.is_on_price and alert.base_on]
+    closes = _closes({(alert.stock_id, alert.base_on) for alert, _ in on_price if alert.base_on})
+    adjusted = set()
+    for alert, price in on_price:
+        close = closes.get((alert.stock_id, alert.base_on))
+        if close and alert.base_close and abs(close / alert.base_close - 1) > RESCALED:
+            threshold = _rounded(alert.threshold * Decimal(repr(close)) / Decimal(repr(alert.base_close)))
+            if SMALLEST <= threshold < _LARGEST:
+                alert.threshold, alert.base_close, alert.adjusted_on = threshold, close, price.day
+                adjusted.add(alert.pk)
+    return adjusted
+
+
+def _closes(days: set[tuple[int, date]]) -> dict[tuple[int, date | None], float]:
+    """The stored closes of stocks on some days, in one query."""
+    stocks, dates = {stock for stock, _ in days}, {day for _, day in days}
+    bars = PriceBar.objects.filter(stock__in=stocks, date__in=dates).order_by()
+    return {(stock, day): close for stock, day, close in bars.values_list("stock_id", "date", "close")}
+
+
+def _rounded(amount: Decimal) -> Decimal:
+    return amount.quantize(SMALLEST)
