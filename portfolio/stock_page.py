@@ -17,7 +17,7 @@ from market.models import Analysis, NewsItem, Stock
 from market.news import newest_news
 from portfolio.badges import Badge, Fetch, badge_of, newest_fetch
 from portfolio.fundamentals import Group, groups_of
-from portfolio.models import Holding
+from portfolio.models import Holding, PriceAlert
 from portfolio.splits.notes import SplitNote, is_adjusting, split_notes
 from tasks.models import Job
 
@@ -98,7 +98,7 @@ class StockPage:
 
 
 def find_stock(symbol: str, user: User) -> Stock | None:
-    """A stock that the user may see: held, on the watchlist, or any stock with the permission to view stocks.
+    """A stock that the user may see: held, with an alert, on the watchlist, or any with the permission to view stocks.
 
     Other users do not learn that somebody holds the stock.
     """
@@ -110,7 +110,8 @@ def visible_stocks(user: User) -> QuerySet[Stock]:
     if user.has_perm("market.view_stock"):
         return Stock.objects.all()
     held = Holding.objects.filter(portfolio__user=user, stock=OuterRef("pk"))
-    return Stock.objects.filter(Exists(held) | Q(symbol__in=watched_symbols()))
+    alerts = PriceAlert.objects.filter(user=user, stock=OuterRef("pk"))
+    return Stock.objects.filter(Exists(held) | Exists(alerts) | Q(symbol__in=watched_symbols()))
 
 
 def stock_page(stock: Stock, user: User) -> StockPage:

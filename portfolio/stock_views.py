@@ -9,8 +9,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from market.analysis.technical.chart import cached_chart
+from market.currency import major_unit
 from market.models import Stock
 from market.symbols import InvalidSymbol, parse_symbol
+from portfolio.price_alerts.forms import AlertForm
+from portfolio.price_alerts.setting import alerts_of
 from portfolio.refreshing import refresh_prices
 from portfolio.stock_page import find_stock, stock_page
 from stockqueue.signed_in import signed_in
@@ -22,11 +25,17 @@ from stockqueue.signed_in import signed_in
 @never_cache
 @require_GET
 def stock(request: HttpRequest, symbol: str) -> HttpResponse:
-    """The price, chart, analyses and news of a stock."""
-    found = _find(request, symbol)
+    """The price, chart, analyses, news and alerts of a stock."""
+    found = find_or_404(request, symbol)
     if found.symbol != symbol:
         return redirect("stock", found.symbol)
-    return render(request, "portfolio/stock.html", {"page": stock_page(found, signed_in(request))})
+    user = signed_in(request)
+    context = {
+        "page": stock_page(found, user),
+        "alerts": alerts_of(user, found),
+        "alert_form": AlertForm(currency=major_unit(found.currency).currency),
+    }
+    return render(request, "portfolio/stock.html", context)
 
 
 @login_required
@@ -34,7 +43,7 @@ def stock(request: HttpRequest, symbol: str) -> HttpResponse:
 @require_GET
 def stock_figures(request: HttpRequest, symbol: str) -> HttpResponse:
     """The page without the chart; the page reloads the part while a job of the stock is active."""
-    page = stock_page(_find(request, symbol), signed_in(request))
+    page = stock_page(find_or_404(request, symbol), signed_in(request))
     return render(request, "portfolio/stock_figures.html", {"page": page})
 
 
@@ -43,7 +52,7 @@ def stock_figures(request: HttpRequest, symbol: str) -> HttpResponse:
 @require_GET
 def stock_chart(request: HttpRequest, symbol: str) -> HttpResponse:
     """The data of the chart: columns of bars and indicators, as JSON. With `?all=1`, all stored bars."""
-    found = _find(request, symbol)
+    found = find_or_404(request, symbol)
     return JsonResponse(cached_chart(found, None) if request.GET.get("all") else cached_chart(found))
 
 
@@ -51,12 +60,12 @@ def stock_chart(request: HttpRequest, symbol: str) -> HttpResponse:
 @require_POST
 def stock_refresh(request: HttpRequest, symbol: str) -> HttpResponse:
     """Request fresh prices of the stock, unless the user has refreshed the stock a moment ago."""
-    found = _find(request, symbol)
+    found = find_or_404(request, symbol)
     messages.info(request, str(refresh_prices([found], signed_in(request))))
     return redirect("stock", found.symbol)
 
 
-def _find(request: HttpRequest, symbol: str) -> Stock:
+def find_or_404(request: HttpRequest, symbol: str) -> Stock:
     """The stock; 404 even for existing stocks that the user may not see."""
     try:
         found = find_stock(parse_symbol(symbol), signed_in(request))

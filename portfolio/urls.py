@@ -7,6 +7,7 @@ from portfolio.price_alerts import views as price_alerts
 from portfolio.search import views as search
 from portfolio.splits import views as splits
 from portfolio.value_views import history
+from portfolio.price_alerts import views as price_alerts
 
 urlpatterns = [
     path("", views.portfolio, name="portfolio"),
@@ -26,9 +27,14 @@ urlpatterns = [
     path("splits/<int:pk>/undo/", splits.undo, name="undo_split"),
     path("splits/<int:pk>/adjust/", splits.adjust, name="adjust_to_split"),
     path("splits/<int:pk>/dismiss/", splits.dismiss, name="dismiss_split"),
+    path("alerts/", price_alerts.alerts, name="alerts"),
+    path("alerts/<int:pk>/delete/", price_alerts.delete_alert, name="delete_alert"),
+    path("alerts/notices/dismiss/", price_alerts.dismiss_notices, name="dismiss_notices"),
+    path("alerts/notices/<int:pk>/dismiss/", price_alerts.dismiss_notice, name="dismiss_notice"),
     path("refresh/", views.refresh, name="refresh"),
     path("stocks/<str:symbol>/", stock_views.stock, name="stock"),
     path("stocks/<str:symbol>/figures/", stock_views.stock_figures, name="stock_figures"),
     path("stocks/<str:symbol>/chart/", stock_views.stock_chart, name="stock_chart"),
+    path("stocks/<str:symbol>/alerts/new/", price_alerts.new_alert, name="new_alert"),
     path("stocks/<str:symbol>/refresh/", stock_views.stock_refresh, name="stock_refresh"),
 ]

@@ -150,10 +150,10 @@ def test_the_page_takes_the_same_number_of_queries_for_1_and_100_holdings(
     client.force_login(user)
     hold(user, "AAPL")
     Stock.objects.update(exchange="NMS")
-    with django_assert_num_queries(7):  # session, user, holdings, exchanges, portfolios, splits, their notes
+    with django_assert_num_queries(8):  # session, user, holdings, exchanges, portfolios, splits, their notes, alerts
         client.get("/")
     hold(user, *(f"S{number}" for number in range(99)))
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         client.get("/")
 
 

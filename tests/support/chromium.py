@@ -92,7 +92,7 @@ def is_too_wide(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
 
 
-def violations(page: Page) -> list[str]:
-    """The rules of accessibility that the page breaks, by axe-core, each with the broken elements."""
-    found = Axe().run(page).response["violations"]
+def violations(page: Page, within: str = "html") -> list[str]:
+    """The rules of accessibility that a part of the page breaks, by axe-core, each with the broken elements."""
+    found = Axe().run(page, context=within).response["violations"]
     return [f"{rule['id']}: {', '.join(node['html'][:120] for node in rule['nodes'])}" for rule in found]
