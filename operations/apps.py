@@ -14,6 +14,7 @@ class OperationsConfig(AppConfig):
         from django.contrib.auth.models import User
 
         from mqtt_bridge import announcements, statistics
+        from operations import price_alerts
         from operations.monitoring.alert_delivery import Watch
         from operations.monitoring.mqtt_statistics import collect_figures
         from operations.monitoring.readings import expired
@@ -23,6 +24,7 @@ class OperationsConfig(AppConfig):
         post_delete.connect(forget_deleted, sender=User, dispatch_uid="operations.forget_deleted")
         statistics.configure(collect_figures)
         announcements.register_source("alert", Watch().due)
+        announcements.register_source("price alert", price_alerts.due)
         retention.also_delete("readings", expired, by="minute")
         # Django sends the signal for apps with models; the schedules are rows in the tables of django_celery_beat.
         beat = apps.get_app_config("django_celery_beat")

@@ -67,5 +67,7 @@ class Topics(Section):
     """Requests for statistics."""
     system_alert: Annotated[Topic, _known_topic("name", needed=True)] = "system/alerts/{name}"
     """Raised and cleared alerts."""
+    price_alert: Annotated[Topic, _known_topic("user_id", "symbol")] = "stockqueue/alerts/{user_id}/{symbol}"
+    """Raised price alerts of owners."""
     bridge_state: Annotated[Topic, _known_topic()] = "stockqueue/bridge/state"
     """State of the bridge, online or offline (retained; offline is its last will)."""

@@ -25,6 +25,19 @@ ALERT = {
     "timestamp": 61,
     "at": "2026-11-24T01:35:57+00:00",
 }
+PRICE_ALERT = {
+    "schema": "stockqueue.price_alert/1",
+    "event_id": "5f3a5a0e-6c0b-4b1e-9f39-2f1f6d9f2f11",
+    "user_id": 7,
+    "symbol": "AAPL",
+    "kind": "above",
+    "threshold": 200.0,
+    "currency": "USD",
+    "price": 201.5,
+    "change_percent": None,
+    "timestamp": 61,
+    "at": "2026-11-24T01:35:57+00:00",
+}
 EVENT = {
     "id": "5f3a5a0e-6c0b-4b1e-9f39-2f1f6d9f2f11",
     "job_type": "stock_fetch",
@@ -167,6 +180,7 @@ def test_only_workers_that_come_and_the_bridges_state_are_retained():
         ("system/stats/request", {"timestamp": 1, "request_id": "a"}, ("system_stats_request", 1, False)),
         ("system/stats", {"timestamp": 1, "request_id": None, "queues": []}, ("system_stats", 1, False)),
         ("system/alerts/queue-depth", ALERT, ("system_alert", 1, False)),
+        ("stockqueue/alerts/7/AAPL", PRICE_ALERT, ("price_alert", 1, False)),
         ("stockqueue/bridge/state", "online", ("bridge_state", 1, True)),
     ],
 )
@@ -196,6 +210,7 @@ def test_a_right_message_belongs_to_its_channel(topic, payload, channel):
         ("jobs/failed/1", EVENT | ENDED_WELL),
         ("stock/analysis/MSFT", EVENT),
         ("workers/heartbeat/celery@vm", {"worker_id": "celery@vm", "timestamp": 1, "status": "dead"}),
+        *[("stockqueue/alerts/7/AAPL", without(PRICE_ALERT, name)) for name in PRICE_ALERT],
         ("stockqueue/bridge/state", "gone"),
     ],
 )

@@ -142,6 +142,7 @@ WRITTEN = [
     "system/stats",
     "system/alerts/queue_depth",
     "stockqueue/bridge/state",
+    "stockqueue/alerts/7/AAPL",
 ]
 
 
