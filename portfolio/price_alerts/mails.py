@@ -11,7 +11,7 @@ from portfolio.mails import queue_mail
 from portfolio.price_alerts.models import PriceAlertNotice
 from portfolio.price_alerts.texts import sentence
 
-NOTICES_PER_RUN = 500
+NOTICES_PER_RUN = 200
 LINES = 50
 """Alerts named in a mail; the rest is counted."""
 

@@ -73,7 +73,7 @@ def _skip_reached(alert: PriceAlert, price: Price | None) -> None:
 
 
 def _take_base(alert: PriceAlert, price: Price | None) -> None:
-    """Refuse a price that is reached already; else note a settled close, which shows later splits."""
+    """Refuse a price that is reached already; else note the close before, which is settled and shows later splits."""
     if price is None:
         raise AlertRefused(f"{alert.stock} has no price yet; set the alert after its first price has arrived.")
     if is_reached(alert.kind, alert.threshold, price):
@@ -82,6 +82,4 @@ def _take_base(alert: PriceAlert, price: Price | None) -> None:
             f"{alert.stock} is at {beside(price.price, alert.threshold, alert.currency)} already; "
             f"an alert on a {text} would be raised at once."
         )
-    settled = price.before is not None
-    alert.base_on = price.before_on if settled else price.day
-    alert.base_close = price.before if settled else price.close
+    alert.base_on, alert.base_close = price.before_on, price.before

@@ -89,10 +89,6 @@ def _name(alert: PriceAlert) -> str:
 
 
 def _said(alert: PriceAlert) -> str:
-    """The confirmation. An alert whose condition is met today begins with the next session."""
-    said = f"Alert set on {_name(alert)}."
-    return (
-        f"{said} Today's change has reached that already, so it begins with the next session."
-        if (alert.raised_on)
-        else said
-    )
+    """The confirmation."""
+    later = " Today's change has reached that already, so it begins with the next session." if alert.raised_on else ""
+    return f"Alert set on {_name(alert)}.{later}"

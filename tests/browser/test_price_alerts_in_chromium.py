@@ -62,7 +62,9 @@ def test_an_alert_is_set_refused_and_dismissed_by_the_keyboard(browse, owner):
     expect(page.get_by_role("status").first).to_contain_text("Alert set on AAPL: price at or above $150.50.")
     expect(page.locator("#alerts")).to_contain_text("price at or above $150.50")
     page.goto("/")
-    expect(page.locator(".notices")).to_contain_text("AAPL is at $112.00 (+12.00 %)")
+    expect(page.locator(".notices")).to_contain_text(
+        "AAPL is at $112.000000 (+12.00 %): price at or above $110.123456."
+    )
     press_until_focused(page, "Tab", ".notices li button")
     page.keyboard.press("Enter")
     expect(page.locator(".notices")).to_have_count(0)

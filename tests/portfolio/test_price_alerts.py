@@ -267,6 +267,15 @@ def test_a_split_of_prices_as_traded_raises_nothing(user, store, clock):
     assert raised() == []
 
 
+def test_the_first_session_of_a_stock_moves_no_threshold(user, store):
+    store(100)
+    alert(user, "above", "110")
+    store(105)
+    assert PriceAlert.objects.get().threshold == 110
+    store(110)
+    assert raised() == [("AAPL", "above", 110, 110)]
+
+
 def test_a_correction_of_the_base_close_leaves_the_threshold(user, store):
     store(100, 100)
     alert(user, "above", "110")
