@@ -7,7 +7,6 @@ from portfolio.price_alerts import views as price_alerts
 from portfolio.search import views as search
 from portfolio.splits import views as splits
 from portfolio.value_views import history
-from portfolio.price_alerts import views as price_alerts
 
 urlpatterns = [
     path("", views.portfolio, name="portfolio"),
