@@ -38,12 +38,12 @@ from mqtt_bridge import outbox
 from mqtt_bridge.client import WINDOW
 from mqtt_bridge.event_messages import messages_of
 from mqtt_bridge.topics import Message
-from mqtt_bridge.wakeup import CHANNEL
 from operations.local.child_processes import spawn, stop, wait_until
 from operations.local.mqtt_subscriber import Subscriber
 from tasks.delivery import direct
 from tasks.models import UNPUBLISHED, Job, JobEvent
 from tasks.state import lifecycle
+from tasks.wakeup import CHANNEL
 from tests.support.servers import MosquittoServer
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -16,6 +16,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from stockqueue.config.addresses import MqttAddress
+from tasks.wakeup import HasFileno
 
 CONNECT_TIMEOUT = 5.0
 GOODBYE_TIMEOUT = 1.0
@@ -32,12 +33,6 @@ _PROTOCOLS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTT
 
 class MqttError(Exception):
     """The broker cannot be reached or refuses the connection, or the connection was lost."""
-
-
-class HasFileno(Protocol):
-    """An object with a file descriptor to wait for, besides the broker's."""
-
-    def fileno(self) -> int: ...
 
 
 class Received(NamedTuple):

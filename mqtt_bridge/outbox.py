@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
-from mqtt_bridge.wakeup import wake_bridge
 from tasks.models import UNPUBLISHED, Job, JobEvent, JobRequest
+from tasks.wakeup import wake
 
 _NEEDED = (
     *("seq", "event", "payload", "created_at"),
@@ -51,5 +51,5 @@ def send_again(events: "QuerySet[JobEvent]") -> int:
     """Return events to the outbox; return their number. Published events will arrive a second time."""
     count = events.update(published_at=None, error="")
     if count:
-        wake_bridge()  # the trigger fires for new rows only
+        wake()  # the trigger fires for new rows only
     return count

@@ -17,9 +17,9 @@ from mqtt_bridge.event_messages import Unsendable, messages_of
 from mqtt_bridge.leadership import Lease, LeaseLost
 from mqtt_bridge.redelivery import Acknowledged, Suspects
 from mqtt_bridge.topics import Message
-from mqtt_bridge.wakeup import LONGEST_INTERVAL, Wakeup, wakeup
 from mqtt_bridge.window import BrokerSilent, Parcel, Window
 from tasks.models import JobEvent
+from tasks.wakeup import LONGEST_INTERVAL, Wakeup, wakeup
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from paho.mqtt.reasoncodes import ReasonCode
 
-from mqtt_bridge.client import HasFileno, MqttConnection, MqttError
+from mqtt_bridge.client import MqttConnection, MqttError
 from mqtt_bridge.topics import Message
+from tasks.wakeup import HasFileno
 
 ANSWER_TIMEOUT = 10.0
 """Seconds without any answer after which a connection is given up."""

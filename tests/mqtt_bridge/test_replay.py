@@ -18,9 +18,9 @@ from mqtt_bridge.leadership import Lease
 from mqtt_bridge.models import SetAsideEvent
 from mqtt_bridge.replay import replay
 from mqtt_bridge.topic_filters import InvalidFilter, check_filter
-from mqtt_bridge.wakeup import LONGEST_INTERVAL, wakeup
 from operations.local.child_processes import wait_until
 from tasks.models import Job, JobEvent
+from tasks.wakeup import LONGEST_INTERVAL, wakeup
 from tests.conftest import BRIDGE
 from tests.contracts.test_commands import NOBODY, call, refused, run
 from tests.support.invariants import event_ids

@@ -1,20 +1,24 @@
-"""Detects the commit of new events without frequent queries of the outbox."""
+"""Detects the commit of new events without frequent queries of their table."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from django.db import connection
 
-from mqtt_bridge.client import HasFileno
-
 CHANNEL = "stockqueue_outbox"
 """The channel of the trigger on the table of events."""
 LONGEST_INTERVAL = 2.0
-"""The longest time in seconds between two queries of the outbox."""
+"""The longest time in seconds that the bridge goes without a query of the outbox."""
+
+
+class HasFileno(Protocol):
+    """An object with a file descriptor to wait for."""
+
+    def fileno(self) -> int: ...
 
 
 class Wakeup(Protocol):
-    """Detects new events. Call `arm` before reading the outbox; if the outbox is empty, wait and call `came`."""
+    """Detects new events. Call `arm` before reading events; if there are none, wait and call `came`."""
 
     @property
     def sources(self) -> Sequence[HasFileno]:
@@ -34,18 +38,18 @@ def wakeup() -> Wakeup:
     return _Listening() if connection.vendor == "postgresql" else _Polling()
 
 
-def wake_bridge() -> None:
-    """Make the bridge read the outbox after the commit. On SQLite, the commit itself wakes it."""
+def wake() -> None:
+    """Wake the programs that wait, after the commit. On SQLite, the commit itself wakes them."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(f"NOTIFY {CHANNEL}")
 
 
 class _Listening:
-    """LISTEN on the connection that also reads the outbox.
+    """LISTEN on the connection that also reads the events.
 
-    Behind a pooler that changes the connection at each transaction, no notification arrives, and the outbox is read
-    every LONGEST_INTERVAL seconds.
+    Behind a pooler that changes the connection at each transaction, no notification arrives, and the bridge reads the
+    outbox every LONGEST_INTERVAL seconds.
     """
 
     interval = LONGEST_INTERVAL
