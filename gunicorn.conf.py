@@ -4,3 +4,7 @@
 preload_app = True
 # gunicorn would create a socket for commands in the user's home directory.
 control_socket_disable = True
+# Open pages have a stream each, which takes no thread.
+worker_class = "stockqueue.web_worker.WebWorker"
+# The requests at a time in each worker process.
+threads = 4

@@ -1,13 +1,13 @@
 """A user's holdings, with their values and their freshness."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import F, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -17,7 +17,7 @@ from market.freshness import Freshness
 from market.models import PriceBar, Stock
 from portfolio.badges import Badge, Fetch, badge_of, newest_fetch
 from portfolio.models import Holding, Portfolio, PortfolioPriority, Preferences
-from portfolio.summary import Summary
+from portfolio.summary import Summary, share_of
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,6 @@ class Statement:
     summary: Summary
 
     @property
-    def is_updating(self) -> bool:
-        return any(position.is_updating for position in self.positions)
-
-    @property
     def next_update(self) -> datetime | None:
         """When the first of the next prices is due; None if one is due already, or none is known to be due."""
         due = [position.due_at for position in self.positions if position.due_at is not None]
@@ -105,14 +101,22 @@ SORTS: Mapping[str, Callable[[Position], Any]] = {
 """The orders of positions, by name. Except for the symbols, the largest is first."""
 BY_VALUE = "value"
 
+Values = Mapping[int, Decimal]
+"""The value of portfolios in the base currency, by their ids."""
 
-def statements(user: User, sort: str = BY_VALUE) -> list[Statement]:
-    """The user's portfolios with all data of their page, in five queries at most. `sort` is a name of SORTS."""
+
+def statements(
+    user: User, sort: str = BY_VALUE, *, symbols: Collection[str] | None = None, values: Values | None = None
+) -> list[Statement]:
+    """The user's portfolios with all data of their page, in five queries at most. `sort` is a name of SORTS.
+
+    With `symbols`, only the positions of these stocks, with their shares of `values`.
+    """
     now = timezone.now()
     portfolios = list(Portfolio.objects.filter(user=user).select_related("user__preferences"))
     currency = _preferences(user, portfolios).currency
     holdings = list(
-        Holding.objects.filter(portfolio__user=user)
+        Holding.objects.filter(Q() if symbols is None else Q(stock__symbol__in=symbols), portfolio__user=user)
         .select_related("stock")
         .annotate(
             close=latest_bar("close", stock="stock"),
@@ -126,7 +130,15 @@ def statements(user: User, sort: str = BY_VALUE) -> list[Statement]:
     positions: dict[int, list[Position]] = {}
     for holding in holdings:
         positions.setdefault(holding.portfolio_id, []).append(_position(holding, freshness, rates, currency))
-    return [_statement(portfolio, positions.get(portfolio.pk, []), currency, sort) for portfolio in portfolios]
+    return [
+        _statement(one, positions.get(one.pk, []), currency, sort, (values or {}).get(one.pk)) for one in portfolios
+    ]
+
+
+def fetches_in(shown: Iterable[Statement]) -> list[Fetch]:
+    """The newest ordinary fetch of each stock."""
+    fetches = {one.stock.pk: one.fetch for statement in shown for one in statement.positions if one.fetch}
+    return list(fetches.values())
 
 
 def _preferences(user: User, portfolios: Sequence[Portfolio]) -> Preferences:
@@ -161,10 +173,13 @@ def _price(close: float | None, parts: int) -> Decimal | None:
     return None if close is None else Decimal(repr(close)) / parts
 
 
-def _statement(portfolio: Portfolio, positions: Iterable[Position], currency: str, sort: str) -> Statement:
+def _statement(
+    portfolio: Portfolio, positions: Iterable[Position], currency: str, sort: str, value: Decimal | None
+) -> Statement:
+    """The statement of a portfolio. `value`: that of all its positions, if `positions` are a part of them."""
     ordered = sorted(positions, key=SORTS[sort], reverse=sort != "stock")
     summary = Summary.of(ordered, currency)
-    weighed = [replace(position, weight=summary.share_of(position)) for position in ordered]
+    weighed = [replace(one, weight=share_of(one, value or summary.value)) for one in ordered]
     return Statement(portfolio, weighed, summary)
 
 

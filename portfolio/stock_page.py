@@ -18,7 +18,7 @@ from market.news import newest_news
 from portfolio.badges import Badge, Fetch, badge_of, newest_fetch
 from portfolio.fundamentals import Group, groups_of
 from portfolio.models import Holding, PriceAlert
-from portfolio.splits.notes import SplitNote, is_adjusting, split_notes
+from portfolio.splits.notes import SplitNote, split_notes
 from tasks.models import Job
 
 RECOMMENDATIONS_SHOWN = 10
@@ -69,13 +69,7 @@ class StockPage:
     analyses: dict[str, Analysis]
     news: Sequence[NewsItem]
     splits: Sequence[SplitNote]
-    is_adjusting: bool
     recommendations: Sequence[Analysis]
-
-    @property
-    def is_updating(self) -> bool:
-        """Whether a fetch or an analysis of the stock is active, or the holdings are being adjusted to a split."""
-        return self.is_analysing or self.is_adjusting or (self.fetch is not None and self.fetch.is_active)
 
     @property
     def fundamentals(self) -> list[Group]:
@@ -140,7 +134,6 @@ def stock_page(stock: Stock, user: User) -> StockPage:
         analyses={one.kind: one for one in Analysis.objects.newest([found])},
         news=newest_news(found, HEADLINES_SHOWN),
         splits=split_notes(user, found),
-        is_adjusting=is_adjusting(user, found),
         recommendations=list(Analysis.objects.filter(stock=found).exclude(recommendation="")[:RECOMMENDATIONS_SHOWN]),
     )
 

@@ -42,7 +42,7 @@ def stock(request: HttpRequest, symbol: str) -> HttpResponse:
 @never_cache
 @require_GET
 def stock_figures(request: HttpRequest, symbol: str) -> HttpResponse:
-    """The page without the chart; the page reloads the part while a job of the stock is active."""
+    """The page without the chart; the page compares itself with the part after a change."""
     page = stock_page(find_or_404(request, symbol), signed_in(request))
     return render(request, "portfolio/stock_figures.html", {"page": page})
 

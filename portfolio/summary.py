@@ -96,11 +96,12 @@ class Summary:
         """The parts of the value by stock and by currency."""
         return [("Stock", self.by_stock), ("Currency", self.by_currency)]
 
-    def share_of(self, position: Valued) -> float | None:
-        """The position's share of the value; None for a position that is not in the sum."""
-        if not self.value or position.value is None or position.rate is None:
-            return None
-        return float(_in_base(position) / self.value)
+
+def share_of(position: Valued, total: Decimal | None) -> float | None:
+    """The position's share of a value; None for a position that is not in the sum."""
+    if not total or position.value is None or position.rate is None:
+        return None
+    return float(_in_base(position) / total)
 
 
 def _in_base(position: Valued) -> Decimal:

@@ -3,6 +3,7 @@ from django.urls import path
 from portfolio import stock_views, views
 from portfolio.editing import views as editing
 from portfolio.imports.views import import_page
+from portfolio.live.views import live
 from portfolio.price_alerts import views as price_alerts
 from portfolio.search import views as search
 from portfolio.splits import views as splits
@@ -11,6 +12,7 @@ from portfolio.value_views import history
 urlpatterns = [
     path("", views.portfolio, name="portfolio"),
     path("holdings/", views.holdings, name="holdings"),
+    path("live/", live, name="live_updates"),
     path("portfolios/new/", editing.new_portfolio, name="new_portfolio"),
     path("portfolios/<int:pk>/rename/", editing.rename_portfolio, name="rename_portfolio"),
     path("portfolios/<int:pk>/delete/", editing.delete_portfolio, name="delete_portfolio"),

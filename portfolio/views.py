@@ -6,10 +6,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from portfolio.exports import download, export_own, export_values
-from portfolio.holdings import BY_VALUE, SORTS, statements, stocks_of
+from portfolio.holdings import BY_VALUE, SORTS, fetches_in, statements, stocks_of
 from portfolio.models import Holding, Portfolio
 from portfolio.refreshing import refresh_prices
-from portfolio.splits.notes import is_adjusting, split_notes
+from portfolio.splits.notes import split_notes
 from portfolio.visit import visit_of
 from stockqueue.signed_in import signed_in
 
@@ -26,7 +26,7 @@ def portfolio(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_GET
 def holdings(request: HttpRequest) -> HttpResponse:
-    """The tables alone; the page reloads the tables while prices are being fetched."""
+    """The tables alone; the page compares itself with them where the server sends no changes."""
     return render(request, "portfolio/holdings.html", _holdings_of(request))
 
 
@@ -58,11 +58,9 @@ def export_with_values(request: HttpRequest) -> HttpResponse:
 def _holdings_of(request: HttpRequest) -> dict[str, object]:
     sort = request.GET.get("sort", BY_VALUE)
     shown = statements(signed_in(request), sort if sort in SORTS else BY_VALUE)
-    fetches = {one.stock.pk: one.fetch for statement in shown for one in statement.positions if one.fetch}
     return {
         "statements": shown,
         "sort": sort if sort in SORTS else BY_VALUE,
-        "is_updating": any(statement.is_updating for statement in shown) or is_adjusting(signed_in(request)),
         "splits": split_notes(signed_in(request)),
-        "visit": visit_of(request.session, fetches.values()),
+        "visit": visit_of(request.session, fetches_in(shown)),
     }

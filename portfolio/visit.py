@@ -1,8 +1,9 @@
 """What the last login found: how many prices were ready, and how soon the others were."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
 
@@ -37,7 +38,12 @@ def remember_login(session: SessionBase, at: datetime, stocks: int, stale: int) 
     session[_KEY] = {"at": at.isoformat(), "stocks": stocks, "stale": stale}
 
 
-def visit_of(session: SessionBase, fetches: Iterable[Fetch]) -> Visit | None:
+def login_in(session: SessionBase) -> dict[str, Any]:
+    """The part of a session that `visit_of` reads."""
+    return {_KEY: session.get(_KEY)}
+
+
+def visit_of(session: SessionBase | Mapping[str, Any], fetches: Iterable[Fetch]) -> Visit | None:
     """The prices of the session's login. `fetches`: the newest ordinary fetch of each stock.
 
     None without a login, and once a stock was fetched for another reason.

@@ -47,16 +47,7 @@ def plan(*, http_port: int, mqtt: MqttAddress) -> Deployment:
     programs = {}
     programs["web"] = [
         *(python, "-m", "gunicorn", "stockqueue.wsgi"),
-        *(
-            "--bind",
-            f"127.0.0.1:{http_port}",
-            "--worker-class",
-            "gthread",
-            "--workers",
-            "1",
-            "--threads",
-            "4",
-        ),
+        *("--bind", f"127.0.0.1:{http_port}", "--workers", "1", "--threads", "4"),
     ]
     if has_broker:  # without a broker, the web server runs the jobs
         for name, queues in QUEUES.items():

@@ -4,12 +4,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from django.contrib.auth.models import User
-from django.utils import timezone
 
 from market.currency import major_unit
 from market.models import Stock
-from market.splits import due_splits
-from portfolio.models import Holding, HoldingSplit
+from portfolio.models import HoldingSplit
 from portfolio.splits.numbers import Numbers
 from portfolio.templatetags.display import money
 from portfolio.templatetags.display import shares as show_shares
@@ -49,12 +47,6 @@ def _note(effect: HoldingSplit) -> SplitNote:
         can_undo=effect.state == State.ADJUSTED,
         can_adjust=effect.state == State.SAME_DAY,
     )
-
-
-def is_adjusting(user: User, stock: Stock | None = None) -> bool:
-    """Whether a holding of the user is being adjusted to a split."""
-    stocks = [split.stock_id for split in due_splits(timezone.now()) if stock is None or split.stock_id == stock.pk]
-    return bool(stocks) and Holding.objects.filter(portfolio__user=user, stock__in=stocks).exists()
 
 
 def describe(effect: HoldingSplit) -> str:

@@ -42,7 +42,19 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def browse(chromium: Browser, live_server: Any) -> Iterator[Browse]:
+def web_server(live_server: Any) -> Any:
+    """The server that `browse` shows pages of: Django's for tests, unless a file of tests has another."""
+    return live_server
+
+
+@pytest.fixture
+def expected_errors() -> list[str]:
+    """The beginnings of errors on the console that a test provokes."""
+    return []
+
+
+@pytest.fixture
+def browse(chromium: Browser, web_server: Any, expected_errors: list[str]) -> Iterator[Browse]:
     """browse(user, "/admin/", width=360, dark=True): the page, as that user sees it who is logged in.
 
     Afterwards no script may have failed, and nothing but our server may have been asked for anything.
@@ -51,25 +63,25 @@ def browse(chromium: Browser, live_server: Any) -> Iterator[Browse]:
     wrong: list[str] = []
 
     def hear(said: ConsoleMessage) -> None:
-        if said.type == "error":
+        if said.type == "error" and not said.text.startswith(tuple(expected_errors)):
             wrong.append(said.text)
 
     def see(asked: Request) -> None:
-        if not asked.url.startswith(live_server.url):
+        if not asked.url.startswith(web_server.url):
             wrong.append(asked.url)
 
     def browse(user: "User", path: str, *, width: int = 1280, height: int = 900, dark: bool = False) -> Page:
         client = Client()
         client.force_login(user)
         context = chromium.new_context(
-            base_url=live_server.url,
+            base_url=web_server.url,
             viewport={"width": width, "height": height},
             color_scheme="dark" if dark else "light",
         )
         contexts.append(context)
         context.set_default_timeout(PATIENCE * 1000)
         name = settings.SESSION_COOKIE_NAME
-        context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": live_server.url}])
+        context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": web_server.url}])
         context.on("weberror", lambda error: wrong.append(str(error.error)))
         context.on("console", hear)
         context.on("request", see)

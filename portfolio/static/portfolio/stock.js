@@ -106,7 +106,7 @@
     draw();
     load();
   });
-  document.body.addEventListener("htmx:afterSettle", load);
+  document.addEventListener("live:changed", load);
   dark.addEventListener("change", draw);
   load();
 })();

@@ -1,0 +1,1 @@
+"""Live updates of owners' pages, by server-sent events."""

@@ -1,0 +1,69 @@
+"""What has changed: the symbols of new events, and the stocks that a page may have missed."""
+
+import time
+from collections.abc import Iterable
+from datetime import datetime
+
+from django.contrib.auth.models import User
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet
+
+from market.models import Stock
+from tasks.models import Job, JobEvent
+
+VISIBLE = [
+    *(JobEvent.Event.CREATED, JobEvent.Event.PROGRESS),
+    *(JobEvent.Event.COMPLETED, JobEvent.Event.FAILED, JobEvent.Event.EXPIRED, JobEvent.Event.CANCELLED),
+]
+"""The events that pages show; the others are steps of a job that is active before and after."""
+MOST_GAPS = 1_000
+"""The most missing ids to look for; of more, the newest."""
+GIVEN_UP = 60.0
+"""Seconds after which a missing id is given up: its transaction was rolled back."""
+
+
+class NewEvents:
+    """Reads each event once, whatever order they are committed in.
+
+    PostgreSQL gives ids before the commit, so an id may appear after a higher one. Missing ids are therefore looked
+    for in the next reads. SQLite has one writer at a time, and no gaps.
+    """
+
+    def __init__(self) -> None:
+        self._last: int = JobEvent.objects.aggregate(last=Max("id"))["last"] or 0
+        self._gaps: dict[int, float] = {}
+
+    def read(self) -> dict[str, bool]:
+        """The symbols of the visible events that were committed since the last read; True: prices may have changed."""
+        news = JobEvent.objects.filter(Q(id__gt=self._last) | Q(id__in=list(self._gaps)))
+        rows = list(news.order_by("id").values_list("id", "event", "job__symbol", "job__parameters"))
+        self._note(row[0] for row in rows)
+        changed: dict[str, bool] = {}
+        for _, event, symbol, parameters in rows:
+            if event in VISIBLE:
+                for one in [symbol] if symbol else parameters.get("symbols", []):
+                    changed[one] = changed.get(one, False) or event != JobEvent.Event.CREATED
+        return changed
+
+    def _note(self, ids: Iterable[int]) -> None:
+        """Remember the newest id, and the ids that are still missing below it."""
+        now = time.monotonic()
+        for new in ids:
+            self._gaps.pop(new, None)
+            if new > self._last:
+                missing = range(max(self._last + 1, new - MOST_GAPS), new)
+                self._gaps |= dict.fromkeys(missing, now + GIVEN_UP)
+                self._last = new
+        newest = list(self._gaps.items())[-MOST_GAPS:]
+        self._gaps = {gap: until for gap, until in newest if until > now}
+
+
+def held_symbols(user: User) -> frozenset[str]:
+    """The symbols of the user's stocks."""
+    return frozenset(Stock.objects.filter(holdings__portfolio__user=user).values_list("symbol", flat=True))
+
+
+def changed_since(moment: datetime, stocks: QuerySet[Stock]) -> set[str]:
+    """The symbols of the stocks that were checked, changed or requested at this moment or later."""
+    jobs = Job.objects.filter(Q(created_at__gte=moment) | Q(finished_at__gte=moment), symbol=OuterRef("symbol"))
+    changed = Q(checked_at__gte=moment) | Q(bars_changed_at__gte=moment) | Exists(jobs)
+    return set(stocks.filter(changed).values_list("symbol", flat=True))

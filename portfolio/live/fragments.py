@@ -1,0 +1,55 @@
+"""Parts of the portfolio page, as the page itself has them, each as a message."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.template.loader import render_to_string
+from django.utils import timezone
+
+from portfolio.holdings import Statement, Values, fetches_in, statements
+from portfolio.live.messages import element
+from portfolio.models import Preferences
+from portfolio.time_zone import zone_of
+from portfolio.visit import visit_of
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The rows of some stocks, and the totals of all portfolios with their `values`. `shown`: all statements."""
+
+    rows: list[str]
+    totals: list[str]
+    values: Values
+    shown: list[Statement]
+
+    def visit(self, session: Mapping[str, Any]) -> str:
+        """What the login of a session found."""
+        return element(render_to_string("portfolio/visit.html", {"visit": visit_of(session, fetches_in(self.shown))}))
+
+
+def rows(user: User, symbols: Collection[str], values: Values) -> list[str]:
+    """The user's holdings of these stocks. Their weights are the shares of `values`."""
+    with timezone.override(zone_of(Preferences.of(user).time_zone)):
+        return _rows(statements(user, symbols=symbols, values=values), symbols)
+
+
+def parts(user: User, symbols: Collection[str]) -> Parts:
+    """The same with the totals, which takes all holdings of the user."""
+    with timezone.override(zone_of(Preferences.of(user).time_zone)):
+        shown = statements(user)
+        totals = [
+            element(render_to_string("portfolio/totals.html", {"statement": one})) for one in shown if one.positions
+        ]
+        values = {one.portfolio.pk: one.summary.value for one in shown if one.summary.value is not None}
+        return Parts(_rows(shown, symbols), totals, values, shown)
+
+
+def _rows(shown: Iterable[Statement], symbols: Collection[str]) -> list[str]:
+    positions = (position for statement in shown for position in statement.positions)
+    return [
+        element(render_to_string("portfolio/holding.html", {"position": position}))
+        for position in positions
+        if position.stock.symbol in symbols
+    ]

@@ -1,0 +1,105 @@
+"""The stream of a page: who may have it, and what the page has missed."""
+
+import math
+from datetime import UTC, datetime, timedelta
+
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
+from django.db.models import Q
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+
+from market.models import Stock
+from market.symbols import InvalidSymbol, parse_symbol
+from portfolio.live.changes import changed_since, held_symbols
+from portfolio.live.fragments import Parts, parts
+from portfolio.live.listener import listener
+from portfolio.live.messages import FIGURES
+from portfolio.live.pages import NoRoom, OpenPage, open_pages
+from portfolio.live.stream import Offer, offer_in
+from portfolio.stock_page import find_stock
+from portfolio.visit import login_in
+from stockqueue.signed_in import signed_in
+
+MARGIN = timedelta(seconds=10)
+"""Changes are committed after the time that they note, by a clock that may be another machine's."""
+RETRY_AFTER = 60
+"""Seconds after which a page asks again if there was no room."""
+
+
+@login_required
+@never_cache
+@require_GET
+def live(request: HttpRequest) -> HttpResponse:
+    """Changes of the user's holdings, or of one `stock`, as server-sent events. `since`: when the page was rendered.
+
+    204 from a server that needs a thread for each stream, 503 if there are too many streams.
+    """
+    user, offer = signed_in(request), offer_in(request.META)
+    try:
+        since = _moment(request.GET.get("since", ""))
+    except ValueError as error:
+        return HttpResponseBadRequest(str(error), content_type="text/plain")
+    symbol = _stock(request.GET.get("stock", ""), user)
+    if offer is None:
+        return HttpResponse(status=204)
+    page = OpenPage(
+        user=user.pk,
+        session=request.session.session_key or "",
+        session_hash=user.get_session_auth_hash(),
+        symbols=frozenset({symbol}) if symbol else held_symbols(user),
+        stock=symbol,
+        login=login_in(request.session),
+    )
+    try:
+        _open(page, offer)
+    except NoRoom:
+        return HttpResponse(
+            "Too many pages are open.", status=503, headers={"Retry-After": RETRY_AFTER}, content_type="text/plain"
+        )
+    _catch_up(page, user, since)
+    # nginx would gather a stream until its buffer is full.
+    return HttpResponse(content_type="text/event-stream; charset=utf-8", headers={"X-Accel-Buffering": "no"})
+
+
+def _open(page: OpenPage, offer: Offer) -> None:
+    offer.page = page  # the server removes the page in any case
+    open_pages.add(page)
+    listener.start()
+
+
+def _catch_up(page: OpenPage, user: User, since: datetime) -> None:
+    """Send what has changed since the page was rendered. Later changes come from the listener, perhaps twice."""
+    shown = Q(symbol=page.stock) if page.stock else Q(holdings__portfolio__user=user)
+    symbols = changed_since(since - MARGIN, Stock.objects.filter(shown))
+    if symbols:
+        page.send([FIGURES] if page.stock else _all_of(parts(user, symbols), page))
+
+
+def _all_of(found: Parts, page: OpenPage) -> list[str]:
+    return [*found.rows, *found.totals, found.visit(page.login)]
+
+
+def _moment(text: str) -> datetime:
+    """A Unix time; ValueError for anything else."""
+    try:
+        seconds = float(text)
+        if math.isfinite(seconds) and seconds > MARGIN.total_seconds():
+            return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    raise ValueError(f"since: {text[:40]!r} is not a Unix time in seconds, such as 1764000000.5")
+
+
+def _stock(text: str, user: User) -> str:
+    """The symbol of a stock that the user may see, or empty; 404 for other stocks."""
+    if not text:
+        return ""
+    try:
+        found = find_stock(parse_symbol(text), user)
+    except InvalidSymbol as error:
+        raise Http404(str(error)) from None
+    if found is None:
+        raise Http404("You do not hold this stock.")
+    return found.symbol
