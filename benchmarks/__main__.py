@@ -30,6 +30,7 @@ NAMES = (
     "analysis",
     "operations",
     "cache",
+    "live",
 )
 DATABASES = ("sqlite", "postgresql")
 ON_RABBITMQ = ("dispatch",)

@@ -1,5 +1,6 @@
 """gunicorn's worker: pages of the WSGI application in a fixed number of threads, and streams without threads."""
 
+import resource
 from collections.abc import MutableMapping
 from typing import Any, cast
 
@@ -19,6 +20,13 @@ class WebWorker(ASGIWorker):
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         """Without the warning of the base class that it uses no threads."""
+
+    def init_process(self) -> None:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (most, most)
+        )  # each stream is an open file; the usual limit is 1,024
+        super().init_process()
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
