@@ -38,7 +38,7 @@ GTHREAD = ("--worker-class", "gthread", "--threads", "4")
 
 def main() -> None:
     options = Options("live", __doc__)
-    options.add_size("runs", "changes of a row", 100, smallest=2)
+    options.add_size("runs", "changes of a row, one in three seconds", 30, smallest=2)
     options.add_size("holdings", "holdings of the large portfolio", 500, smallest=2)
     options.add_size("pages", "idle pages", 1000, smallest=20)
     options.add_size("seconds", "seconds in which idle pages cost nothing", 20, smallest=1)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from django.contrib.auth.models import User
-from django.db.models import Exists, Max, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from market.models import Stock
 from tasks.models import Job, JobEvent
@@ -29,8 +29,10 @@ class NewEvents:
     """
 
     def __init__(self) -> None:
-        self._last: int = JobEvent.objects.aggregate(last=Max("id"))["last"] or 0
+        newest = sorted(JobEvent.objects.order_by("-id").values_list("id", flat=True)[:MOST_GAPS])
+        self._last = newest[0] if newest else 0
         self._gaps: dict[int, float] = {}
+        self._note(newest)
 
     def read(self) -> dict[str, bool]:
         """The symbols of the visible events that were committed since the last read; True: prices may have changed."""

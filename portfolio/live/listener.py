@@ -41,16 +41,18 @@ class Listener:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Listen, unless the thread runs. Call after adding a page."""
+        """Listen to all events that are committed from now on. Call after adding a page."""
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="live updates", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._run, args=(NewEvents(),), name="live updates", daemon=True
+                )
                 self._pages.seen_until = time.time()
                 self._thread.start()
 
-    def _run(self) -> None:
+    def _run(self, events: NewEvents) -> None:
         try:
-            self._listen()
+            self._listen(events)
         finally:
             connection.close()
             with self._lock:
@@ -59,11 +61,10 @@ class Listener:
                 for page in self._pages.all():
                     page.end()
 
-    def _listen(self) -> None:
-        pause, events = 0.0, None
+    def _listen(self, events: NewEvents) -> None:
+        pause = 0.0
         while self._pages:
             try:
-                events = events or NewEvents()
                 _Listening(self._pages, events).run()
                 pause = 0.0
             except (DatabaseError, InterfaceError) as error:

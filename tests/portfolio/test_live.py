@@ -237,6 +237,15 @@ def test_events_that_are_committed_out_of_order_are_read_once_each(user, hold):
     assert events.read() == {}
 
 
+def test_an_event_that_was_under_way_at_the_start_is_read(user):
+    first, second = new_job("AAPL"), new_job("MSFT")
+    last = JobEvent.objects.latest("pk").pk
+    JobEvent.objects.create(pk=last + 2, job=second, seq=100, event=JobEvent.Event.COMPLETED)
+    events = NewEvents()
+    JobEvent.objects.create(pk=last + 1, job=first, seq=100, event=JobEvent.Event.COMPLETED)
+    assert events.read() == {"AAPL": True}
+
+
 def test_a_batch_changes_each_of_its_stocks(user):
     events = NewEvents()
     job = new_job("AAPL")
