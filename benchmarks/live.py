@@ -1,8 +1,8 @@
 """Live updates of owners' pages by the shipped web server: time, bytes, memory and queries; and logins beside gthread.
 
 A change is the end of a job, committed by this process. Its time is taken until a page has received the whole row. The
-idle pages belong to users with ten holdings each; their memory is what the web server's process grows by. Queries are
-PostgreSQL's transactions, without those of this program.
+idle pages belong to users with ten holdings each; their memory is what the web server's process grows by. Which
+connections query is PostgreSQL's word; once a minute, one of them does.
 """
 
 import sys
@@ -111,24 +111,25 @@ def report_idle(site: str, process: psutil.Process, pages: int, seconds: int) ->
     figures = {"growth of the web server, MB": grown - before, "the web server with the pages, MB": grown}
     spreads = {label: Spread.of([size / 1e6]) for label, size in figures.items()}
     if connection.vendor == "postgresql":
-        spreads[f"queries in {seconds} s"] = Spread.of([transactions_in(seconds)])
+        spreads[f"connections that query in {seconds} s"] = Spread.of([connections_that_query_in(seconds)])
     for stream in streams:
         stream.close()
-    publish(f"live-{connection.vendor}-idle", f"{pages} idle pages, {connection.vendor}", "MB and queries", spreads)
+    publish(
+        f"live-{connection.vendor}-idle", f"{pages} idle pages, {connection.vendor}", "MB and connections", spreads
+    )
 
 
-def transactions_in(seconds: int) -> float:
-    """The transactions of other connections in this time, after those that are still being counted."""
-    time.sleep(3)
-    before = _transactions()
-    time.sleep(seconds)
-    return _transactions() - before - 1
-
-
-def _transactions() -> float:
+def connections_that_query_in(seconds: int) -> float:
+    """How many other connections begin a query in this time."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_stat_force_next_flush()")
-        cursor.execute("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
+        cursor.execute("SELECT clock_timestamp()")
+        (began,) = cursor.fetchone()
+        time.sleep(seconds)
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND query_start > %s",
+            [began],
+        )
         return float(cursor.fetchone()[0])
 
 

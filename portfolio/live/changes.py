@@ -32,19 +32,23 @@ class NewEvents:
         newest = sorted(JobEvent.objects.order_by("-id").values_list("id", flat=True)[:MOST_GAPS])
         self._last = newest[0] if newest else 0
         self._gaps: dict[int, float] = {}
+        self._changed: dict[str, bool] = {}
         self._note(newest)
 
     def read(self) -> dict[str, bool]:
-        """The symbols of the visible events that were committed since the last read; True: prices may have changed."""
+        """The symbols of visible events that were committed since `done`; True: the price may have changed."""
         news = JobEvent.objects.filter(Q(id__gt=self._last) | Q(id__in=list(self._gaps)))
         rows = list(news.order_by("id").values_list("id", "event", "job__symbol", "job__parameters"))
         self._note(row[0] for row in rows)
-        changed: dict[str, bool] = {}
         for _, event, symbol, parameters in rows:
             if event in VISIBLE:
                 for one in [symbol] if symbol else parameters.get("symbols", []):
-                    changed[one] = changed.get(one, False) or event != JobEvent.Event.CREATED
-        return changed
+                    self._changed[one] = self._changed.get(one, False) or event != JobEvent.Event.CREATED
+        return dict(self._changed)
+
+    def done(self) -> None:
+        """Forget what was read, after pages have been sent the changes; an error before leads to another attempt."""
+        self._changed.clear()
 
     def _note(self, ids: Iterable[int]) -> None:
         """Remember the newest id, and the ids that are still missing below it."""

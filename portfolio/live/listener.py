@@ -92,6 +92,7 @@ class _Listening:
             news.arm()
             began = time.time()
             self._tell(self._events.read())
+            self._events.done()
             self._pages.seen_until = began
             self._wait(news)
 
@@ -103,10 +104,10 @@ class _Listening:
             if page.stock:
                 page.send([FIGURES])
         for user, pages in _portfolio_pages(audience):
-            held = pages[0].symbols
-            if not held.isdisjoint(priced):
+            shown = frozenset().union(*(page.symbols for page in pages))
+            if not shown.isdisjoint(priced):
                 self._owed.add(user.pk)
-            self._tell_user(user, pages, symbols.keys() & held)
+            self._tell_user(user, pages, symbols.keys() & shown)
         self._tell_totals()
 
     def _tell_user(self, user: User, pages: Sequence[OpenPage], symbols: Collection[str]) -> None:

@@ -220,37 +220,53 @@ def test_streams_end_at_once_when_the_server_stops(web_server, owner):
         assert web_server.wait(10) == 0
 
 
-def test_events_that_are_committed_out_of_order_are_read_once_each(user, hold):
+def read(events: NewEvents) -> dict[str, bool]:
+    """What is new, sent to all pages."""
+    changed = events.read()
+    events.done()
+    return changed
+
+
+def commit_end(job: Job, pk: int) -> None:
+    """An event with this id, whatever was committed before."""
+    JobEvent.objects.create(pk=pk, job=job, seq=100, event=JobEvent.Event.COMPLETED)
+
+
+def test_events_that_are_committed_out_of_order_are_read_once_each():
     first, second, third = (new_job(symbol) for symbol in ("AAPL", "MSFT", "TSLA"))
     last = JobEvent.objects.latest("pk").pk
     events = NewEvents()
-
-    def commit(job: Job, pk: int) -> None:
-        JobEvent.objects.create(pk=pk, job=job, seq=100, event=JobEvent.Event.COMPLETED)
-
-    commit(third, last + 3)
-    assert events.read() == {"TSLA": True}
-    commit(first, last + 1)
-    assert events.read() == {"AAPL": True}
-    commit(second, last + 2)
-    assert events.read() == {"MSFT": True}
-    assert events.read() == {}
+    commit_end(third, last + 3)
+    assert read(events) == {"TSLA": True}
+    commit_end(first, last + 1)
+    assert read(events) == {"AAPL": True}
+    commit_end(second, last + 2)
+    assert read(events) == {"MSFT": True}
+    assert read(events) == {}
 
 
-def test_an_event_that_was_under_way_at_the_start_is_read(user):
+def test_an_event_that_was_under_way_at_the_start_is_read():
     first, second = new_job("AAPL"), new_job("MSFT")
     last = JobEvent.objects.latest("pk").pk
-    JobEvent.objects.create(pk=last + 2, job=second, seq=100, event=JobEvent.Event.COMPLETED)
+    commit_end(second, last + 2)
     events = NewEvents()
-    JobEvent.objects.create(pk=last + 1, job=first, seq=100, event=JobEvent.Event.COMPLETED)
-    assert events.read() == {"AAPL": True}
+    commit_end(first, last + 1)
+    assert read(events) == {"AAPL": True}
 
 
-def test_a_batch_changes_each_of_its_stocks(user):
+def test_changes_that_could_not_be_sent_are_read_again():
+    events = NewEvents()
+    new_job("AAPL")
+    assert events.read() == {"AAPL": False}
+    assert read(events) == {"AAPL": False}
+    assert read(events) == {}
+
+
+def test_a_batch_changes_each_of_its_stocks():
     events = NewEvents()
     job = new_job("AAPL")
     Job.objects.filter(pk=job.pk).update(symbol="", parameters={"symbols": ["AAPL", "MSFT"]})
-    assert set(events.read()) == {"AAPL", "MSFT"}
+    assert set(read(events)) == {"AAPL", "MSFT"}
 
 
 @pytest.mark.skipif("config.getoption('--database') != 'postgresql'", reason="SQLite has no connections to lose")
@@ -303,3 +319,14 @@ def test_a_client_that_leaves_in_the_middle_of_a_form_does_no_harm(site):
     with socket.create_connection((host, int(port))) as plain:
         plain.sendall(b"POST /accounts/login/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nusername=")
     assert status_of(site, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n") == b"HTTP/1.1 200 OK"
+
+
+def test_a_page_that_reads_too_slowly_is_ended_and_catches_up_later(monkeypatch):
+    monkeypatch.setattr("portfolio.live.pages.LONGEST_BACKLOG", 10)
+    page = OpenPage(1, "session", "hash", frozenset())
+    page.send(["12345"])
+    assert page.take() == "12345"
+    page.send(["12345", "67890"])
+    assert not page.has_ended
+    page.send(["1"])
+    assert page.has_ended
