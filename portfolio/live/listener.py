@@ -111,12 +111,15 @@ class _Listening:
         self._tell_totals()
 
     def _tell_user(self, user: User, pages: Sequence[OpenPage], symbols: Collection[str]) -> None:
-        """Send rows, and totals if they are due. Rows alone take only these holdings."""
-        values = self._values.get(user.pk)
-        if values is None or self._are_due(user.pk):
+        """Send rows, and totals if they are due. Rows alone take only these holdings, once the values are known."""
+        if self._are_due(user.pk):
             self._send_parts(user, pages, symbols)
+        elif user.pk in self._values:
+            _send(pages, rows(user, symbols, self._values[user.pk]))
         else:
-            _send(pages, rows(user, symbols, values))
+            found = parts(user, symbols)
+            self._values[user.pk] = found.values
+            _send(pages, found.rows)
 
     def _send_parts(self, user: User, pages: Sequence[OpenPage], symbols: Collection[str] = ()) -> None:
         found = parts(user, symbols)

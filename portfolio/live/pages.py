@@ -23,8 +23,8 @@ class NoRoom(Exception):
 class OpenPage:
     """A page in a browser: what it shows, to whom, and the text that waits to be sent.
 
-    `stock`: the symbol of a stock's page, or empty on the portfolio page. `login`: for `portfolio.visit`. `session_hash`
-    changes with the user's password. Threads may call every method.
+    `stock`: the symbol of a stock's page, or empty on the portfolio page. `login`: for `portfolio.visit`.
+    `session_hash` changes with the user's password. Threads may call every method.
     """
 
     user: int

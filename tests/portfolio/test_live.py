@@ -72,7 +72,7 @@ def test_a_fetch_sends_the_row_of_its_stock_and_the_totals(site, owner):
         assert stream.headers["X-Accel-Buffering"] == "no"
         assert "no-cache" in stream.headers["Cache-Control"]
         fetch("AAPL")
-        events = stream.wait_for('<ul class="totals"')
+        events = stream.wait_for('<div class="totals"')
         holding = Holding.objects.get(stock__symbol="AAPL")
         assert all(event.name == "element" for event in events)
         assert any(f'<tr id="holding-{holding.pk}"' in event.data and "fresh" in event.data for event in events)
@@ -99,7 +99,7 @@ def test_a_page_hears_nothing_of_stocks_that_only_others_hold(site, owner, hold,
     with Stream(site, owner.cookie) as stream:
         fetch("TSLA")
         fetch("AAPL")
-        assert not any("TSLA" in event.data for event in stream.wait_for('<ul class="totals"'))
+        assert not any("TSLA" in event.data for event in stream.wait_for('<div class="totals"'))
 
 
 def test_the_page_of_a_stock_is_told_that_its_figures_have_changed(site, owner):
@@ -115,7 +115,7 @@ def test_what_happened_since_the_page_was_rendered_is_sent_at_once(site, owner):
     rendered = time.time()
     fetch("AAPL")
     with Stream(site, owner.cookie, since=rendered) as stream:
-        seen = stream.wait_for('<ul class="totals"')
+        seen = stream.wait_for('<div class="totals"')
     assert "AAPL" in seen[0].data
     assert not any("MSFT" in event.data for event in seen)
 
@@ -133,7 +133,7 @@ def test_a_changed_row_among_500_takes_less_than_2_kilobytes(site, user, yahoo):
     with Stream(site, cookie) as stream:
         fetch("AAPL")
         events = stream.wait_for("fresh")
-        events += stream.wait_for('<ul class="totals"')
+        events += stream.wait_for('<div class="totals"')
     row, sums = events[-2], events[-1]
     assert len(f"event: element\ndata: {row.data}\n\nevent: element\ndata: {sums.data}\n\n".encode()) < 2_000
 

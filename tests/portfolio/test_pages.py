@@ -148,10 +148,10 @@ def test_the_page_takes_the_same_number_of_queries_for_1_and_100_holdings(
     client.force_login(user)
     hold(user, "AAPL")
     Stock.objects.update(exchange="NMS")
-    with django_assert_num_queries(8):  # session, user, holdings, exchanges, portfolios, splits, their notes, alerts
+    with django_assert_num_queries(7):  # session, user, holdings, exchanges, portfolios, notes of splits, alerts
         client.get("/")
     hold(user, *(f"S{number}" for number in range(99)))
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(7):
         client.get("/")
 
 

@@ -7,6 +7,7 @@ from django.test import Client
 
 from market.models import Stock, StockSplit
 from portfolio.models import HoldingSplit
+from tasks.models import Job
 from tests.support.splits import (
     DAY,
     MIDNIGHT,
@@ -148,14 +149,11 @@ def test_an_answer_leads_back_to_its_page_and_nowhere_else(own, owner):
         assert owner.post(address, {"back": back}).headers["Location"] == page
 
 
-def test_the_page_keeps_looking_until_the_holding_is_adjusted(own, owner):
+def test_open_pages_learn_of_the_new_numbers_by_a_fetch(own):
     own()
     StockSplit.objects.create(stock=Stock.objects.get(), date=DAY, numerator=4, denominator=1)
-    for address, poll in (("/", 'hx-get="/holdings/"'), ("/stocks/AAPL/", 'hx-get="/stocks/AAPL/figures/"')):
-        assert poll in text_of(owner, address)
     follow()
-    for address in ("/", "/stocks/AAPL/"):
-        assert "hx-get" not in text_of(owner, address)
+    assert Job.objects.get().symbol == "AAPL"
 
 
 # Corrections
