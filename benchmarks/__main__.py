@@ -31,6 +31,7 @@ NAMES = (
     "operations",
     "cache",
     "live",
+    "page",
 )
 DATABASES = ("sqlite", "postgresql")
 ON_RABBITMQ = ("dispatch",)

@@ -5,32 +5,27 @@ idle pages belong to users with ten holdings each; their memory is what the web 
 connections query is PostgreSQL's word; once a minute, one of them does.
 """
 
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 
 import django
 
 django.setup()
 
 import psutil
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
 
 from benchmarks.options import Options
 from benchmarks.report import Spread, publish
-from benchmarks.site import PASSWORD, ROOT, hold
+from benchmarks.site import PASSWORD, hold, web_server
 from market.jobs.requests import request_fetches
 from market.models import Stock
-from operations.local.child_processes import free_port, is_listening, spawn, stop, wait_until
 from operations.local.http_client import Browser
 from portfolio.live.pages import PAGES_OF_A_USER
 from tasks.control import cancel
 from tasks.models import Job
-from tests.support.live_stream import WEB_SERVER, Stream, cookie_of
+from tests.support.live_stream import Stream, cookie_of
 
 SHIPPED = ("--threads", "4")
 GTHREAD = ("--worker-class", "gthread", "--threads", "4")
@@ -58,22 +53,6 @@ def main() -> None:
     publish(f"live-{connection.vendor}-logins", f"Logins without holdings, {connection.vendor}", "seconds", figures)
 
 
-@contextmanager
-def web_server(*words: str) -> Iterator[tuple[str, psutil.Process]]:
-    """The address of a web server, and its worker process."""
-    with ExitStack() as stack:
-        port = free_port()
-        log = stack.enter_context((settings.VAR / "web.log").open("ab"))
-        command = [sys.executable, *WEB_SERVER, f"127.0.0.1:{port}", *words]
-        process = spawn(command, cwd=ROOT, output=log.fileno())
-        stack.callback(stop, process)
-        wait_until(lambda: is_listening("127.0.0.1", port), "the web server", process=process)
-        site = f"http://127.0.0.1:{port}"
-        wait_until(lambda: "Log in" in Browser(site).get("/accounts/login/"), "the first page")
-        (worker,) = psutil.Process(process.pid).children()
-        yield site, worker
-
-
 def report_changes(site: str, count: int, runs: int) -> None:
     stocks = Stock.objects.bulk_create(Stock(symbol=f"H{count}-{number}", name="A company") for number in range(count))
     user = hold(f"holder of {count}", stocks)
@@ -88,7 +67,7 @@ def report_changes(site: str, count: int, runs: int) -> None:
             began = time.perf_counter()
             row = stream.wait_for("<tr ")[-1]
             seconds.append(time.perf_counter() - began)
-            sums = stream.wait_for("<ul ")[-1]
+            sums = stream.wait_for('<div class="totals"')[-1]
             sizes.append(float(sum(len(f"event: element\ndata: {one.data}\n\n".encode()) for one in (row, sums))))
     publish(
         f"live-{connection.vendor}-changes-{count}",

@@ -1,12 +1,14 @@
 """The whole system with a stand-in for Yahoo, for benchmarks that log in."""
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 from celery import current_app
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -15,10 +17,12 @@ from django.utils import timezone
 
 from market.models import PriceBar, Stock
 from operations.local.child_processes import free_port, is_listening, spawn, stop, wait_until
+from operations.local.http_client import Browser
 from operations.local.mqtt_subscriber import Subscriber
 from operations.local.process_plan import plan
 from portfolio.models import Holding, Portfolio
 from stockqueue.config.addresses import MqttAddress
+from tests.support.live_stream import WEB_SERVER
 from tests.support.servers import MosquittoServer
 from tests.support.standins.yahoo import YahooStandIn
 
@@ -55,6 +59,22 @@ def running_site(programs: Sequence[str], topic: str) -> Iterator[Site]:
         wait_until(lambda: len(current_app.control.ping(timeout=0.5)) == workers, "the workers", timeout=60)
         subscriber = stack.enter_context(Subscriber(mqtt.host, mqtt.port, topic))
         yield Site(f"http://127.0.0.1:{port}", yahoo, subscriber)
+
+
+@contextmanager
+def web_server(*words: str) -> Iterator[tuple[str, psutil.Process]]:
+    """The address of a web server, and its worker process."""
+    with ExitStack() as stack:
+        port = free_port()
+        log = stack.enter_context((settings.VAR / "web.log").open("ab"))
+        command = [sys.executable, *WEB_SERVER, f"127.0.0.1:{port}", *words]
+        process = spawn(command, cwd=ROOT, output=log.fileno())
+        stack.callback(stop, process)
+        wait_until(lambda: is_listening("127.0.0.1", port), "the web server", process=process)
+        site = f"http://127.0.0.1:{port}"
+        wait_until(lambda: "Log in" in Browser(site).get("/accounts/login/"), "the first page")
+        (worker,) = psutil.Process(process.pid).children()
+        yield site, worker
 
 
 def make_stale(prefix: str) -> QuerySet[Stock]:

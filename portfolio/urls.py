@@ -16,6 +16,7 @@ urlpatterns = [
     path("portfolios/new/", editing.new_portfolio, name="new_portfolio"),
     path("portfolios/<int:pk>/rename/", editing.rename_portfolio, name="rename_portfolio"),
     path("portfolios/<int:pk>/delete/", editing.delete_portfolio, name="delete_portfolio"),
+    path("portfolios/<int:pk>/rows/", views.rows, name="rows"),
     path("portfolios/<int:pk>/history/", history, name="history"),
     path("portfolios/<int:pk>/add/", editing.new_holding, name="new_holding"),
     path("holdings/<int:pk>/", editing.edit_holding, name="edit_holding"),

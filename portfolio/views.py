@@ -1,6 +1,6 @@
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
@@ -12,6 +12,9 @@ from portfolio.refreshing import refresh_prices
 from portfolio.splits.notes import split_notes
 from portfolio.visit import visit_of
 from stockqueue.signed_in import signed_in
+
+ROWS_AT_ONCE = 100
+"""The rows of a portfolio in the page's first answer: the others follow, so that a large portfolio appears as soon."""
 
 
 @login_required
@@ -28,6 +31,18 @@ def portfolio(request: HttpRequest) -> HttpResponse:
 def holdings(request: HttpRequest) -> HttpResponse:
     """The tables alone; the page compares itself with them where the server sends no changes."""
     return render(request, "portfolio/holdings.html", _holdings_of(request))
+
+
+@login_required
+@never_cache
+@require_GET
+def rows(request: HttpRequest, pk: int) -> HttpResponse:
+    """The rows of a large portfolio that its page leaves out at first."""
+    shown = statements(signed_in(request), _sort_of(request))
+    statement = next((one for one in shown if one.portfolio.pk == pk), None)
+    if statement is None:
+        raise Http404
+    return render(request, "portfolio/rows.html", {"positions": statement.positions[ROWS_AT_ONCE:]})
 
 
 @login_required
@@ -56,11 +71,18 @@ def export_with_values(request: HttpRequest) -> HttpResponse:
 
 
 def _holdings_of(request: HttpRequest) -> dict[str, object]:
-    sort = request.GET.get("sort", BY_VALUE)
-    shown = statements(signed_in(request), sort if sort in SORTS else BY_VALUE)
+    sort = _sort_of(request)
+    shown = statements(signed_in(request), sort)
     return {
         "statements": shown,
-        "sort": sort if sort in SORTS else BY_VALUE,
+        "sort": sort,
+        "rows_at_once": ROWS_AT_ONCE,
+        "at_once": "" if request.GET.get("all") else f":{ROWS_AT_ONCE}",
         "splits": split_notes(signed_in(request)),
         "visit": visit_of(request.session, fetches_in(shown)),
     }
+
+
+def _sort_of(request: HttpRequest) -> str:
+    sort = request.GET.get("sort", BY_VALUE)
+    return sort if sort in SORTS else BY_VALUE

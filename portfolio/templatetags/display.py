@@ -1,6 +1,6 @@
 """Formats of amounts and times on pages."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from django import template
@@ -107,8 +107,20 @@ def sortable(context: template.Context, name: str, label: str) -> str:
 
 
 @register.filter
-def ago(moment: datetime) -> str:
+def iso(day: date) -> str:
+    """A day or a moment for machines, in a third of the time of Django's `date`."""
+    return day.isoformat()
+
+
+@register.filter
+def moment(value: datetime) -> str:
+    """`2026-11-29 09:16:05 UTC`, in the owner's time zone."""
+    return f"{timezone.localtime(value):%Y-%m-%d %H:%M:%S %Z}"
+
+
+@register.filter
+def ago(value: datetime) -> str:
     """`just now`, `5 minutes ago`."""
-    if timezone.now() - moment < timedelta(minutes=1):
+    if timezone.now() - value < timedelta(minutes=1):
         return "just now"
-    return f"{timesince(moment)} ago"
+    return f"{timesince(value)} ago"

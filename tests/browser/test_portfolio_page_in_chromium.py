@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from market.models import PriceBar, Stock
 from portfolio.models import Holding, Portfolio
+from portfolio.views import ROWS_AT_ONCE
 from tests.support.chromium import is_too_wide, violations
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -57,3 +58,11 @@ def test_a_click_on_a_heading_sorts_by_its_column(browse, owner):
     page.get_by_role("link", name="Stock", exact=True).click()
     page.locator("th[aria-sort=ascending]").wait_for()
     assert page.locator("tbody .symbol").all_inner_texts() == ["AAPL", "SAP.DE", "VOD.L"]
+
+
+def test_the_other_rows_of_a_large_portfolio_follow(browse, user, hold):
+    hold(user, *(f"S{number:03}" for number in range(ROWS_AT_ONCE + 20)))
+    page = browse(user, "/?sort=stock")
+    page.get_by_role("link", name="S119", exact=True).wait_for()
+    assert page.locator("tr[id^=holding-]").count() == ROWS_AT_ONCE + 20
+    assert page.get_by_role("link", name="Show all").count() == 0

@@ -13,6 +13,7 @@ from django.utils import timezone
 from market.jobs.requests import request_fetches
 from market.models import PriceBar, Stock
 from portfolio.models import Holding, Portfolio
+from portfolio.views import ROWS_AT_ONCE
 from tasks.models import Job, JobRequest
 from tests.support.jobs import new_job
 
@@ -153,6 +154,21 @@ def test_the_page_takes_the_same_number_of_queries_for_1_and_100_holdings(
     hold(user, *(f"S{number}" for number in range(99)))
     with django_assert_num_queries(7):
         client.get("/")
+
+
+def test_a_large_portfolio_appears_with_its_first_rows_and_the_others_follow(user, hold, client, django_user_model):
+    hold(user, *(f"S{number:03}" for number in range(ROWS_AT_ONCE + 20)))
+    client.force_login(user)
+    first = client.get("/?sort=stock").content.decode()
+    assert "S000" in first
+    assert f"Show all {ROWS_AT_ONCE + 20} stocks" in first
+    address = f"/portfolios/{Portfolio.objects.get().pk}/rows/?sort=stock"
+    assert f'hx-get="{address}"' in first
+    others = client.get(address).content.decode()
+    assert [first.count('<tr id="holding-'), others.count('<tr id="holding-')] == [ROWS_AT_ONCE, 20]
+    assert client.get("/?all=1").content.decode().count('<tr id="holding-') == ROWS_AT_ONCE + 20
+    client.force_login(django_user_model.objects.create_user("other"))
+    assert client.get(address).status_code == 404
 
 
 def test_refresh_asks_for_fresh_and_stale_alike(user, hold, client):
