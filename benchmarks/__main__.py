@@ -32,6 +32,7 @@ NAMES = (
     "cache",
     "live",
     "page",
+    "imports",
 )
 DATABASES = ("sqlite", "postgresql")
 ON_RABBITMQ = ("dispatch",)

@@ -21,6 +21,9 @@ from portfolio.visit import remember_login
 from tasks.enqueue import EnqueueResult
 from tasks.models import Job
 
+FETCHED_AT_ONCE = 500
+"""New stocks that an owner's import or form fetches ahead of everything else. A file may have thousands."""
+
 _HOLDINGS, _PORTFOLIOS = Holding._meta.db_table, Portfolio._meta.db_table
 _PRIORITIES = PortfolioPriority._meta.db_table
 
@@ -63,10 +66,15 @@ def fetch_stocks(stocks: Sequence[Stock], user: User) -> EnqueueResult:
     return request_fetches(stocks, Job.Trigger.USER_REQUEST, user, factors=factors)
 
 
-def fetch_new_stocks(stocks: Sequence[Stock], user: User) -> EnqueueResult:
-    """Enqueue a fetch of those of the stocks that were never fetched, at the request of `user`."""
+def fetch_new_stocks(stocks: Sequence[Stock], user: User) -> int:
+    """Enqueue a fetch of the first FETCHED_AT_ONCE of the stocks that were never fetched, at the request of `user`.
+
+    Returns the number of the others. The schedule "Warm" fetches them, within the background's share.
+    """
     freshness = Freshness.of(stocks, timezone.now())
-    return fetch_stocks([stock for stock in stocks if freshness.state_of(stock) == NEVER], user)
+    new = [stock for stock in stocks if freshness.state_of(stock) == NEVER]
+    fetch_stocks(new[:FETCHED_AT_ONCE], user)
+    return len(new[FETCHED_AT_ONCE:])
 
 
 def fetch_scheduled() -> EnqueueResult:

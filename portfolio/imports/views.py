@@ -6,7 +6,6 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.core.signing import BadSignature
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
@@ -85,13 +84,17 @@ def _answer(request: HttpRequest, upload: Upload, confirmed: str) -> HttpRespons
 
 
 def _import(request: HttpRequest, upload: Upload, content: FileContent, confirmed: str) -> bool:
-    """Import the file if its changes are still the confirmed changes, and fetch the new stocks."""
-    with transaction.atomic():
-        imported = import_confirmed(upload, content, confirmed)
-        if imported is None:
-            return False
-        fetch_new_stocks(held_stocks(upload.user), upload.user)
-    messages.success(request, f"Imported {upload.file_name}: {imported}.")
+    """Import the file if its changes are still the confirmed changes, and fetch the largest of the new stocks.
+
+    The fetches have a transaction of their own, so that other writers wait for less. If they are lost in a crash, the
+    schedule "Warm" fetches the stocks.
+    """
+    imported = import_confirmed(upload, content, confirmed)
+    if imported is None:
+        return False
+    left = fetch_new_stocks(held_stocks(upload.user), upload.user)
+    later = f" The prices of {left} more follow in the background." if left else ""
+    messages.success(request, f"Imported {upload.file_name}: {imported}.{later}")
     return True
 
 

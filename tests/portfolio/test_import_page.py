@@ -160,3 +160,14 @@ def test_nobody_imports_without_a_login(client):
     assert client.get(PAGE).url == f"/accounts/login/?next={PAGE}"
     assert choose(client, PLAIN + "AAPL,1,2\n").status_code == 302
     assert not Portfolio.objects.exists()
+
+
+def test_the_largest_new_stocks_of_a_large_file_are_fetched_at_once(client, user, monkeypatch):
+    monkeypatch.setattr("portfolio.fetching.FETCHED_AT_ONCE", 2)
+    client.force_login(user)
+    preview = client.post(
+        PAGE, {"file": SimpleUploadedFile("my.csv", b"symbol,shares,buy_price\nA,1,1\nB,9,1\nC,5,1\n")}
+    )
+    answer = client.post(PAGE, {"sealed": preview.context["sealed"], "confirm": ""}, follow=True)
+    assert "The prices of 1 more follow in the background." in answer.content.decode()
+    assert list(Job.objects.order_by("created_at").values_list("symbol", flat=True)) == ["B", "C"]
