@@ -10,6 +10,7 @@ command -v mosquitto >/dev/null 2>&1 || missing="$missing mosquitto"
 command -v mosquitto_sub >/dev/null 2>&1 || missing="$missing mosquitto-clients"
 command -v postgres >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 \
     || missing="$missing postgresql"
+command -v nginx >/dev/null 2>&1 || missing="$missing nginx-light"
 command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
 ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$missing faketime"
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium fonts-dejavu-core"
