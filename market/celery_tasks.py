@@ -20,6 +20,6 @@ def search_symbols(query: str) -> None:
 
 
 @shared_task(name=splits.TASK, ignore_result=True)
-def follow_splits(_nothing: None = None) -> None:
+def follow_splits() -> None:
     """Adjust what people hold to new splits."""
     splits.follow_splits()

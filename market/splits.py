@@ -10,10 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock
-from functools import partial
 from zoneinfo import ZoneInfo
 
-from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
@@ -21,7 +19,7 @@ from market.calendar.exchanges import exchange_of
 from market.jobs.requests import request_fetches
 from market.models import Stock, StockSplit
 from market.sources.base import History, Split
-from tasks.delivery import broker, direct
+from tasks.delivery import light_tasks
 from tasks.models import Job
 from tasks.priority import BANDS
 
@@ -127,12 +125,8 @@ def _note_missing(stock: Stock, row: StockSplit, new: Iterable[Split]) -> bool:
 
 def hand_over() -> bool:
     """Let a worker, or else this process, follow the splits. If neither can, the sweeper tries again."""
-    here = partial(direct.process_in_background, follow_splits)
-    if settings.JOB_PROCESSOR.queue.backend == "direct" and direct.may_stand_in():
-        return here()
     queue = Job.Queue.FOREGROUND
-    sent = broker.publish_task(TASK, None, queue=queue, priority=BANDS[queue][-1], expires=EXPIRES)
-    return sent or here()
+    return light_tasks.hand_over(TASK, follow_splits, queue=queue, priority=BANDS[queue][-1], expires=EXPIRES)
 
 
 def go_on() -> None:

@@ -8,9 +8,6 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-
-from django.conf import settings
 
 from market.currency import major_unit, usual_currency
 from market.jobs.limits import share_of
@@ -28,7 +25,7 @@ from market.sources.budget import limit_of, spending
 from market.text import clean_text
 from stockqueue import cache
 from stockqueue.cache import Kind
-from tasks.delivery import broker, direct
+from tasks.delivery import light_tasks
 from tasks.models import Job
 
 logger = logging.getLogger(__name__)
@@ -146,11 +143,10 @@ def _refuse(user_id: int, allowance: Allowance, source: str) -> str:
 
 def _hand_over(query: str) -> bool:
     """Let a worker search, or else this process."""
-    here = partial(direct.process_for_user, partial(search_source, query))
-    if settings.JOB_PROCESSOR.queue.backend == "direct" and direct.may_stand_in():
-        return here()
     queue = Job.Queue.FOREGROUND
-    return broker.publish_task(TASK, query, queue=queue, priority=PRIORITY, expires=LASTS) or here()
+    return light_tasks.hand_over(
+        TASK, search_source, query, queue=queue, priority=PRIORITY, expires=LASTS, is_awaited=True
+    )
 
 
 def _match(listed: Listed) -> Match:

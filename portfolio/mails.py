@@ -7,10 +7,8 @@ subject is logged.
 import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from smtplib import SMTPDataError, SMTPRecipientsRefused
 
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.mail import EmailMessage, get_connection
 from django.db import InterfaceError, OperationalError, connection, transaction
@@ -19,7 +17,7 @@ from django.utils import timezone
 
 from portfolio.accounts import letters
 from portfolio.models import OutgoingMail
-from tasks.delivery import broker, direct
+from tasks.delivery import light_tasks
 from tasks.models import Job
 from tasks.priority import BANDS
 
@@ -58,10 +56,7 @@ def queue_letter(letter: OutgoingMail.Letter, to: str, site: str, user: User | N
 
 def hand_over() -> bool:
     """Let a worker, or else this process, send the due mails. If neither can, the schedule sends the mails."""
-    here = partial(direct.process_in_background, send_mails)
-    if settings.JOB_PROCESSOR.queue.backend == "direct" and direct.may_stand_in():
-        return here()
-    return broker.publish_task(TASK, queue=QUEUE, priority=BANDS[QUEUE][0], expires=EXPIRES) or here()
+    return light_tasks.hand_over(TASK, send_mails, queue=QUEUE, priority=BANDS[QUEUE][0], expires=EXPIRES)
 
 
 def hand_over_due() -> None:

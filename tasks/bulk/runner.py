@@ -11,7 +11,6 @@ from collections import Counter
 from datetime import timedelta
 from functools import partial
 
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import QuerySet
@@ -19,7 +18,7 @@ from django.utils import timezone
 
 from tasks.bulk.changes import change
 from tasks.bulk.selection import BrokenFilters, job_list
-from tasks.delivery import broker, direct
+from tasks.delivery import light_tasks
 from tasks.models import BulkAction, Job
 from tasks.priority import BANDS
 from tasks.state.crash_points import crash_point
@@ -87,12 +86,9 @@ def go_on() -> None:
 
 def hand_over(action_id: int) -> bool:
     """Let a worker, or else this process, continue an action. If neither can, the sweeper tries again."""
-    here = partial(direct.process_in_background, partial(work, action_id))
-    if settings.JOB_PROCESSOR.queue.backend == "direct" and direct.may_stand_in():
-        return here()
     queue = Job.Queue.BACKGROUND_ANALYSIS
     lowest, expires = BANDS[queue][-1], RESEND_AFTER.total_seconds()
-    return broker.publish_task(TASK, action_id, queue=queue, priority=lowest, expires=expires) or here()
+    return light_tasks.hand_over(TASK, work, action_id, queue=queue, priority=lowest, expires=expires)
 
 
 def work(action_id: int) -> None:
