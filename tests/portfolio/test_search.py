@@ -4,8 +4,9 @@ import threading
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from market import symbol_search
@@ -263,9 +264,9 @@ def test_an_isin_in_place_of_a_symbol_is_searched_for(owner, user):
     assert '<div id="matches" hx-get="/search/?q=US0378331005" hx-trigger="load">' in page
 
 
-def test_the_form_opens_no_transaction_when_it_is_shown(owner, user, django_assert_num_queries):
+def test_the_form_opens_no_transaction_when_it_is_shown(owner, user):
     portfolio = Portfolio.objects.create(user=user, name="Main")
-    with django_assert_num_queries(3) as queries:
+    with CaptureQueriesContext(connection) as queries:
         owner.get(f"/portfolios/{portfolio.pk}/add/")
     assert not any("SAVEPOINT" in query["sql"] or "BEGIN" in query["sql"] for query in queries)
 
