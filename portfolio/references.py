@@ -8,9 +8,12 @@ from django.contrib.auth.models import User
 from django.db.models import Exists, OuterRef
 
 from market.exchange_rates import rate_symbols
+from market.freshness import stale_at
 from market.jobs.histories import request_histories
+from market.jobs.requests import request_fetches
 from market.models import Stock
 from portfolio.models import DEFAULT_BENCHMARK, Holding, Portfolio, Preferences
+from tasks.models import Job
 
 
 def rates_for(held: Iterable[Stock], user: User) -> list[Stock]:
@@ -30,6 +33,14 @@ def request_history(portfolio: Portfolio, preferences: Preferences, now: datetim
     traded = portfolio.holdings.exclude(stock__currency="").order_by().values_list("stock__currency", flat=True)
     symbols = [*rate_symbols({*traded.distinct(), preferences.currency}), preferences.benchmark]
     return bool(request_histories(find_references(symbols), preferences.user, now).jobs)
+
+
+def request_references(preferences: Preferences, now: datetime) -> None:
+    """Enqueue what pages need after a change of preferences: stale exchange rates, and the benchmark's history."""
+    user = preferences.user
+    held = Stock.objects.filter(holdings__portfolio__user=user).distinct()
+    request_fetches(stale_at(rates_for(held, user), now), Job.Trigger.USER_REQUEST, user)
+    request_histories(find_references([preferences.benchmark]), user, now)
 
 
 def rates_in_use() -> list[str]:

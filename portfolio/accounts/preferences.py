@@ -6,6 +6,7 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
@@ -15,6 +16,7 @@ from portfolio.accounts.forms import NewAddressForm, PreferencesForm
 from portfolio.accounts.links import change_of_address, site_of
 from portfolio.mails import queue_letter, queue_mail
 from portfolio.models import OutgoingMail, Preferences
+from portfolio.references import request_references
 from stockqueue.signed_in import signed_in
 
 BENCHMARKS = {
@@ -41,10 +43,13 @@ _ADDRESS_PAGE = "accounts/address.html"
 @never_cache
 @require_http_methods(["GET", "POST"])
 def preferences(request: HttpRequest) -> HttpResponse:
+    """Change the preferences. Rates and the benchmark of new choices are fetched at once."""
     user = signed_in(request)
     form = PreferencesForm(request.POST or None, instance=Preferences.of(user))
     if form.is_valid():
-        Preferences.objects.update_or_create(user=user, defaults=form.cleaned_data)
+        stored, _ = Preferences.objects.update_or_create(user=user, defaults=form.cleaned_data)
+        if {"base_currency", "benchmark"}.intersection(form.changed_data):
+            request_references(stored, timezone.now())
         messages.success(request, "Your preferences were saved.")
         return redirect("preferences")
     return render(request, "accounts/preferences.html", {"form": form, "benchmarks": BENCHMARKS})

@@ -75,6 +75,20 @@ def test_rates_in_use_are_kept_warm_and_those_of_inactive_users_are_not(user, ho
     assert {"CHF=X", "EUR=X"} <= set(batch.parameters["symbols"])
 
 
+def test_new_preferences_fetch_their_rates_and_the_history_of_their_benchmark(user, hold, client):
+    hold(user, "AAPL")
+    in_currencies(AAPL="USD")
+    client.force_login(user)
+    Job.objects.all().delete()
+    choices = {"base_currency": "CHF", "time_zone": "UTC", "benchmark": "^SSMI", "mails_alerts": "on"}
+    client.post("/accounts/preferences/", choices)
+    assert set(Job.objects.values_list("symbol", "user_id")) == {("CHF=X", user.pk), ("^SSMI", user.pk)}
+    assert "start" in Job.objects.get(symbol="^SSMI").parameters
+    Job.objects.all().delete()
+    client.post("/accounts/preferences/", choices | {"time_zone": "Europe/Zurich"})
+    assert not Job.objects.exists()
+
+
 def test_a_benchmark_that_somebody_has_looked_at_is_kept_warm():
     assert not kept_stocks().exists()
     Stock.objects.create(symbol="^GSPC")
