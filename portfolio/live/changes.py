@@ -1,13 +1,15 @@
 """What has changed: the symbols of new events, and the stocks that a page may have missed."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from django.contrib.auth.models import User
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q
 
+from market.exchange_rates import rate_symbols
 from market.models import Stock
+from portfolio.models import Preferences
 from tasks.models import Job, JobEvent
 
 VISIBLE = [
@@ -63,13 +65,14 @@ class NewEvents:
         self._gaps = {gap: until for gap, until in newest if until > now}
 
 
-def held_symbols(user: User) -> frozenset[str]:
-    """The symbols of the user's stocks."""
-    return frozenset(Stock.objects.filter(holdings__portfolio__user=user).values_list("symbol", flat=True))
+def shown_symbols(user: User) -> frozenset[str]:
+    """The symbols of the user's stocks, and of the exchange rates in their totals."""
+    held = dict(Stock.objects.filter(holdings__portfolio__user=user).values_list("symbol", "currency"))
+    return frozenset([*held, *rate_symbols([*held.values(), Preferences.of(user).currency])])
 
 
-def changed_since(moment: datetime, stocks: QuerySet[Stock]) -> set[str]:
-    """The symbols of the stocks that were checked, changed or requested at this moment or later."""
+def changed_since(moment: datetime, symbols: Collection[str]) -> set[str]:
+    """Those of the symbols whose stocks were checked, changed or requested at this moment or later."""
     jobs = Job.objects.filter(Q(created_at__gte=moment) | Q(finished_at__gte=moment), symbol=OuterRef("symbol"))
     changed = Q(checked_at__gte=moment) | Q(bars_changed_at__gte=moment) | Exists(jobs)
-    return set(stocks.filter(changed).values_list("symbol", flat=True))
+    return set(Stock.objects.filter(changed, symbol__in=symbols).values_list("symbol", flat=True))

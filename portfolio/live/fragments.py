@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+from market.exchange_rates import rate_symbols
 from portfolio.holdings import Statement, Values, fetches_in, statements
 from portfolio.live.messages import element
 from portfolio.models import Preferences
@@ -23,6 +24,13 @@ class Parts:
     totals: list[str]
     values: Values
     shown: list[Statement]
+
+    @property
+    def symbols(self) -> frozenset[str]:
+        """The symbols of all stocks, and of the exchange rates in the totals."""
+        positions = [position for statement in self.shown for position in statement.positions]
+        currencies = {one.currency for one in positions} | {statement.summary.currency for statement in self.shown}
+        return frozenset([*(one.stock.symbol for one in positions), *rate_symbols(currencies)])
 
     def visit(self, session: Mapping[str, Any]) -> str:
         """What the login of a session found."""

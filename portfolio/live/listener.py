@@ -5,10 +5,11 @@ import math
 import select
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from django.contrib.auth.models import User
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from portfolio.holdings import Values
 from portfolio.live.changes import NewEvents
@@ -107,7 +108,8 @@ class _Listening:
             shown = frozenset().union(*(page.symbols for page in pages))
             if not shown.isdisjoint(priced):
                 self._owed.add(user.pk)
-            self._tell_user(user, pages, symbols.keys() & shown)
+            with _for_these_alone(pages):
+                self._tell_user(user, pages, symbols.keys() & shown)
         self._tell_totals()
 
     def _tell_user(self, user: User, pages: Sequence[OpenPage], symbols: Collection[str]) -> None:
@@ -127,6 +129,7 @@ class _Listening:
         self._values[user.pk] = found.values
         self._next_totals[user.pk] = time.monotonic() + BETWEEN_TOTALS
         for page in pages:
+            page.symbols = found.symbols
             page.send([*found.rows, *found.totals, found.visit(page.login)])
 
     def _are_due(self, user: int) -> bool:
@@ -137,7 +140,8 @@ class _Listening:
         if due:
             self._owed -= due
             for user, pages in _portfolio_pages(logged_in([page for page in self._pages.all() if page.user in due])):
-                self._send_parts(user, pages)
+                with _for_these_alone(pages):
+                    self._send_parts(user, pages)
 
     def _forget_absent(self) -> None:
         """Drop what is kept about users without an open page."""
@@ -169,6 +173,19 @@ def _wait_for(sources: Iterable[HasFileno], seconds: float) -> None:
     for source in sources:
         poll.register(source, select.POLLIN)
     poll.poll(math.ceil(seconds * 1000))
+
+
+@contextmanager
+def _for_these_alone(pages: Iterable[OpenPage]) -> Iterator[None]:
+    """An error ends these pages, which catch up when they open again; an outage of the database concerns all pages."""
+    try:
+        yield
+    except (InterfaceError, OperationalError):
+        raise
+    except Exception:
+        logger.exception("live updates of a user's pages failed")
+        for page in pages:
+            page.end()
 
 
 def _portfolio_pages(audience: Audience) -> Iterable[tuple[User, list[OpenPage]]]:

@@ -5,14 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
-from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from market.models import Stock
 from market.symbols import InvalidSymbol, parse_symbol
-from portfolio.live.changes import changed_since, held_symbols
+from portfolio.live.changes import changed_since, shown_symbols
 from portfolio.live.fragments import Parts, parts
 from portfolio.live.listener import listener
 from portfolio.live.messages import FIGURES
@@ -48,7 +46,7 @@ def live(request: HttpRequest) -> HttpResponse:
         user=user.pk,
         session=request.session.session_key or "",
         session_hash=user.get_session_auth_hash(),
-        symbols=frozenset({symbol}) if symbol else held_symbols(user),
+        symbols=frozenset({symbol}) if symbol else shown_symbols(user),
         stock=symbol,
         login=login_in(request.session),
     )
@@ -71,8 +69,7 @@ def _open(page: OpenPage, offer: Offer) -> None:
 
 def _catch_up(page: OpenPage, user: User, since: datetime) -> None:
     """Send what has changed since the page was rendered. Later changes come from the listener, perhaps twice."""
-    shown = Q(symbol=page.stock) if page.stock else Q(holdings__portfolio__user=user)
-    symbols = changed_since(since - MARGIN, Stock.objects.filter(shown))
+    symbols = changed_since(since - MARGIN, page.symbols)
     if symbols:
         page.send([FIGURES] if page.stock else _all_of(parts(user, symbols), page))
 

@@ -4,10 +4,12 @@ import http.client
 import signal
 import socket
 import time
+from collections.abc import Collection
 from decimal import Decimal
 from urllib.parse import urlsplit
 
 import pytest
+from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
@@ -15,8 +17,10 @@ from django.test import Client
 from market.jobs.requests import request_fetches
 from market.models import Stock
 from operations.local.child_processes import free_port, wait_until
-from portfolio.live.changes import NewEvents
-from portfolio.live.pages import PAGES_OF_A_USER, OpenPage
+from portfolio.live import listener
+from portfolio.live.changes import NewEvents, shown_symbols
+from portfolio.live.fragments import Parts, parts
+from portfolio.live.pages import PAGES_OF_A_USER, OpenPage, OpenPages
 from portfolio.live.sessions import logged_in
 from portfolio.models import Holding, Portfolio
 from tasks.models import Job, JobEvent
@@ -100,6 +104,42 @@ def test_a_page_hears_nothing_of_stocks_that_only_others_hold(site, owner, hold,
         fetch("TSLA")
         fetch("AAPL")
         assert not any("TSLA" in event.data for event in stream.wait_for('<div class="totals"'))
+
+
+def test_a_new_exchange_rate_sends_the_totals(site, owner, yahoo):
+    Stock.objects.filter(symbol="AAPL").update(currency="EUR")
+    yahoo.serve("EUR=X", currency="EUR")
+    Stock.objects.create(symbol="EUR=X")
+    with Stream(site, owner.cookie) as stream:
+        fetch("EUR=X")
+        assert all("<tr" not in event.data for event in stream.wait_for('<div class="totals"'))
+
+
+def test_a_stock_that_an_open_page_has_got_belongs_to_the_page(user, hold):
+    hold(user, "AAPL")
+    Stock.objects.filter(symbol="AAPL").update(currency="EUR")
+    assert shown_symbols(user) == parts(user, []).symbols == {"AAPL", "EUR=X"}
+
+
+def test_an_error_for_one_user_leaves_the_pages_of_others_alone(user, hold, monkeypatch, caplog, django_user_model):
+    def failing(one: User, symbols: Collection[str]) -> Parts:
+        if one == user:
+            raise ZeroDivisionError
+        return parts(one, symbols)
+
+    monkeypatch.setattr(listener, "parts", failing)
+    other = django_user_model.objects.create_user("other")
+    opened = OpenPages()
+    for one in (user, other):
+        hold(one, "AAPL")
+        key = cookie_of(one).partition("=")[2]
+        opened.add(OpenPage(one.pk, key, one.get_session_auth_hash(), frozenset({"AAPL"})))
+    listener._Listening(opened, NewEvents())._tell({"AAPL": True})
+    pages = {page.user: page for page in opened.all()}
+    assert pages[user.pk].has_ended
+    assert not pages[other.pk].has_ended
+    assert "AAPL" in pages[other.pk].take()
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_the_page_of_a_stock_is_told_that_its_figures_have_changed(site, owner):
