@@ -158,7 +158,7 @@ def test_pages_take_the_same_number_of_queries_for_1_and_20_alerts(owner, user, 
             user=user, stock=notice.stock, kind="below", threshold=5, price=1, session=notice.session
         )
     assert [queries(address) for address in ("/", "/alerts/", "/stocks/AAPL/")] == few
-    assert few[1] == 5  # session, user, alerts, notices, and the unseen notices of the header
+    assert few[1] == 6  # session, user, alerts, notices, the unseen notices of the header, the time zone
 
 
 def test_an_empty_page_says_where_alerts_are_set(client, user):
