@@ -1,4 +1,4 @@
-"""Files for import_portfolio, the command, and a holding of a stock that is split."""
+"""A client that is logged in, files for import_portfolio, the command, and a holding of a stock that is split."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -7,11 +7,19 @@ from io import StringIO
 
 import pytest
 from django.core.management import call_command
+from django.test import Client
 
 from market import splits
 from market.models import Stock
 from portfolio.models import Holding, Portfolio
 from tests.support.splits import ENTERED
+
+
+@pytest.fixture
+def owner(client, user) -> Client:
+    """A client with the user logged in."""
+    client.force_login(user)
+    return client
 
 
 @pytest.fixture

@@ -13,12 +13,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def owner(client, user) -> Client:
-    client.force_login(user)
-    return client
-
-
-@pytest.fixture
 def portfolio(user) -> Portfolio:
     return Portfolio.objects.create(user=user, name="Main")
 

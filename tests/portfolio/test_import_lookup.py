@@ -16,12 +16,11 @@ from portfolio.search.answers import MOST_QUESTIONS, SLOW
 from portfolio.search.numbers import MOST_NUMBERS
 from stockqueue import cache
 from stockqueue.cache import Kind
-from tests.portfolio.test_import_page import DEGIRO, choose, go_on, owner, words
+from tests.portfolio.test_import_page import DEGIRO, choose, go_on, words
 from tests.portfolio.test_search import search_here
 from tests.support.import_page import shares, text
 from tests.support.standins.yahoo import SEARCH, daily_bars
 
-__all__ = ["owner"]
 pytestmark = pytest.mark.django_db
 
 SAP, APPLE = "DE0007164600", "US0378331005"

@@ -4,7 +4,6 @@ import re
 from html import unescape
 
 import pytest
-from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
@@ -23,12 +22,6 @@ DEGIRO = (
     'APPLE INC,US0378331005,7,"101,50",USD,"710,50","651,00"\nSAP SE,DE0007164600,2,"101,50",EUR,"203,00","203,00"\n'
 )
 CHINESE = "代码,数量,成本\nAAPL,10,150\nMSFT,2,\n"
-
-
-@pytest.fixture
-def owner(client: Client, user: User) -> Client:
-    client.force_login(user)
-    return client
 
 
 def choose(client: Client, content: str, portfolio: str = ""):

@@ -24,12 +24,6 @@ from tests.support.standins.yahoo import SEARCH, daily_bars
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def owner(client, user) -> Client:
-    client.force_login(user)
-    return client
-
-
 def search_here(query: str) -> bool:
     """Do the worker's part at once."""
     symbol_search.search_source(query)

@@ -22,12 +22,6 @@ from tests.support.splits import (
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def owner(client, user) -> Client:
-    client.force_login(user)
-    return client
-
-
 # Notes
 
 

@@ -10,7 +10,6 @@ import time_machine
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -42,12 +41,6 @@ from tests.support.splits import (
 from tests.support.standins.yahoo import daily_bars
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def owner(client, user) -> Client:
-    client.force_login(user)
-    return client
 
 
 # What a split does
