@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Self
 
-from django.db.models import OuterRef, Subquery
-
 from market.currency import major_unit
-from market.models import PriceBar, Stock
+from market.models import Stock
+from market.prices.latest import latest_bar
 
 DOLLAR = "USD"
 _CODE = re.compile("[A-Z]{3}", re.ASCII)
@@ -42,8 +41,8 @@ class Rates:
         symbols = rate_symbols(currencies)
         if not symbols:
             return cls()
-        newest = PriceBar.objects.trusted().filter(stock=OuterRef("pk")).order_by("-date").values("close")[:1]
-        pairs = Stock.objects.filter(symbol__in=symbols).annotate(rate=Subquery(newest)).filter(rate__gt=0)
+        newest = latest_bar("close", stock="pk")
+        pairs = Stock.objects.filter(symbol__in=symbols).annotate(rate=newest).filter(rate__gt=0)
         return cls(
             {symbol.removesuffix("=X"): Decimal(repr(rate)) for symbol, rate in pairs.values_list("symbol", "rate")}
         )

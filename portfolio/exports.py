@@ -13,7 +13,7 @@ from django.http import HttpResponse
 from django.utils.http import content_disposition_header
 from django.utils.text import get_valid_filename
 
-from portfolio.holdings import latest_bar
+from market.prices.latest import latest_bar
 from portfolio.models import Holding, Portfolio
 
 PLAIN_COLUMNS = ("symbol", "shares", "buy_price")

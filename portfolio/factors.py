@@ -13,11 +13,12 @@ from datetime import date, datetime, timedelta
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Exists, Max, OuterRef, Subquery
+from django.db.models import Exists, Max, OuterRef
 
 from market.currency import major_unit
 from market.freshness import Freshness
-from market.models import PriceBar, Stock
+from market.models import Stock
+from market.prices.latest import latest_bar
 from market.prices.volatility import volatility_factor
 from portfolio.models import Holding, LoginDay, Portfolio
 from tasks.priority import Factors
@@ -69,7 +70,7 @@ def value_portfolios() -> int:
     one more for every 6,500).
     """
     held = Stock.objects.filter(Exists(Holding.objects.filter(stock=OuterRef("pk"))))
-    newest = Subquery(PriceBar.objects.trusted().filter(stock=OuterRef("pk")).order_by("-date").values("close")[:1])
+    newest = latest_bar("close", stock="pk")
     closes: dict[int, tuple[float | None, int]] = {
         pk: (close, major_unit(currency).parts) for pk, close, currency in held.values_list("pk", newest, "currency")
     }

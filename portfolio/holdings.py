@@ -14,7 +14,8 @@ from django.utils import timezone
 from market.currency import major_unit
 from market.exchange_rates import Rates
 from market.freshness import Freshness
-from market.models import PriceBar, Stock
+from market.models import Stock
+from market.prices.latest import latest_bar
 from portfolio.badges import Badge, Fetch, badge_of, newest_fetch
 from portfolio.models import Holding, Portfolio, PortfolioPriority, Preferences
 from portfolio.summary import Summary, share_of
@@ -71,10 +72,6 @@ class Position:
     def error(self) -> str:
         """Why the newest fetch failed, or fell back to the last good bars."""
         return self.fetch.error if self.fetch else ""
-
-    @property
-    def is_updating(self) -> bool:
-        return self.fetch is not None and self.fetch.is_active
 
 
 @dataclass(frozen=True)
@@ -144,7 +141,7 @@ def fetches_in(shown: Iterable[Statement]) -> list[Fetch]:
 def _preferences(user: User, portfolios: Sequence[Portfolio]) -> Preferences:
     """The preferences that are loaded with the portfolios, kept at the user for the rest of the request."""
     if portfolios:
-        user.preferences = getattr(portfolios[0].user, "preferences", None) or Preferences(user=user)
+        user.preferences = Preferences.of(portfolios[0].user)
     return Preferences.of(user)
 
 
@@ -219,9 +216,3 @@ def _with_sizes(stocks: QuerySet[Stock]) -> QuerySet[Any]:
 def _size(stock: Any) -> float:
     size = float(stock.cost or 0) if stock.close is None else float(stock.held) * stock.close
     return size / major_unit(stock.currency).parts
-
-
-def latest_bar(field: str, *, stock: str, place: int = 0) -> Subquery:
-    """A field of a stock's newest trusted bar, or of the bar `place` places before it."""
-    bars = PriceBar.objects.trusted().filter(stock=OuterRef(stock)).order_by("-date")
-    return Subquery(bars.values(field)[place : place + 1])

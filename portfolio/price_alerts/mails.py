@@ -8,6 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from portfolio.mails import queue_mail
+from portfolio.models import Preferences
 from portfolio.price_alerts.models import PriceAlertNotice
 from portfolio.price_alerts.texts import sentence
 
@@ -42,8 +43,7 @@ def _take() -> list[PriceAlertNotice]:
 
 
 def _takes_mails(user: User) -> bool:
-    preferences = getattr(user, "preferences", None)
-    return user.is_active and bool(user.email) and (preferences is None or preferences.mails_alerts)
+    return user.is_active and bool(user.email) and Preferences.of(user).mails_alerts
 
 
 def _subject(notices: Sequence[PriceAlertNotice]) -> str:

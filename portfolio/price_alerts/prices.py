@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from django.db.models import OuterRef, Subquery
-
 from market.calendar.sessions import LatestSessions, latest_sessions
 from market.currency import major_unit
-from market.models import PriceBar, Stock
+from market.models import Stock
+from market.prices.latest import latest_bar
 from market.prices.suspicion import JUMP
 from market.sources.base import AS_TRADED
 
@@ -53,12 +52,11 @@ class Price:
 
 def newest_prices(stocks: Collection[Stock], now: datetime) -> dict[int, Price]:
     """The prices by stock, in two queries; stocks without a trusted bar are left out."""
-    bars = PriceBar.objects.trusted().filter(stock=OuterRef("pk")).order_by("-date")
     rows = Stock.objects.filter(pk__in=[stock.pk for stock in stocks]).annotate(
-        day=Subquery(bars.values("date")[:1]),
-        close=Subquery(bars.values("close")[:1]),
-        before_on=Subquery(bars.values("date")[1:2]),
-        before=Subquery(bars.values("close")[1:2]),
+        day=latest_bar("date", stock="pk"),
+        close=latest_bar("close", stock="pk"),
+        before_on=latest_bar("date", stock="pk", place=1),
+        before=latest_bar("close", stock="pk", place=1),
     )
     by_pk, sessions = {stock.pk: stock for stock in stocks}, latest_sessions(now, {stock.exchange for stock in stocks})
     return {
