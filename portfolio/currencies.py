@@ -3,6 +3,9 @@
 Yahoo has the rate of each as `EUR=X`. Its exchanges: https://help.yahoo.com/kb/SLN2310.html
 """
 
+UNKNOWN = "an unknown currency"
+"""For people, in place of an empty name."""
+
 CURRENCIES = {
     "AED": "UAE dirham",
     "ARS": "Argentine peso",

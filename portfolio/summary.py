@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Protocol, Self
 
 from market.models import Stock
+from portfolio.currencies import UNKNOWN
 
 SLICES = 10
 """Stocks that an allocation names; the rest are added up."""
@@ -78,7 +79,7 @@ class Summary:
             before=_sum(changed, lambda one: one.value) - day_change,
             costless=len(counted) - len(paid),
             unpriced=len(positions) - len(priced),
-            unconverted=sorted({one.currency or "an unknown currency" for one in priced if one.rate is None}),
+            unconverted=sorted({one.currency or UNKNOWN for one in priced if one.rate is None}),
             by_stock=_slices([(one.stock.symbol, _in_base(one)) for one in counted], value),
             by_currency=_slices([(one.currency, _in_base(one)) for one in counted], value),
         )

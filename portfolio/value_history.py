@@ -15,6 +15,7 @@ from django.db import connection
 from market.currency import major_unit
 from market.exchange_rates import DOLLAR, rate_symbol, rate_symbols
 from market.models import PriceBar, Stock
+from portfolio.currencies import UNKNOWN
 from portfolio.models import Holding, Portfolio
 from stockqueue.cache import Kind, cached
 
@@ -88,9 +89,8 @@ def value_history(portfolio: Portfolio, currency: str, since: date) -> ValueHist
         for place, day in enumerate(days):
             amount += by_currency[name].get(day, 0.0)
             values[place] += amount / unit.parts * rates[unit.currency][place]
-    return ValueHistory(
-        currency, days if known else [], values if known else [], sorted(set(by_currency) - set(known))
-    )
+    unconverted = sorted({major_unit(name).currency or UNKNOWN for name in by_currency.keys() - known})
+    return ValueHistory(currency, days if known else [], values if known else [], unconverted)
 
 
 def closes_since(symbol: str, since: date) -> list[tuple[date, float]]:

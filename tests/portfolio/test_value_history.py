@@ -69,9 +69,10 @@ def test_the_rate_of_each_day_converts_into_the_base_currency(portfolio):
 
 def test_a_currency_without_a_rate_is_left_out_and_named(portfolio):
     held(portfolio, priced("AAPL", "USD", on(1, 2)))
-    held(portfolio, priced("ERIC", "SEK", on(100, 100)))
+    for symbol, currency in {"ERIC": "SEK", "VOD.L": "GBp", "BP.L": "GBP", "SAP": ""}.items():
+        held(portfolio, priced(symbol, currency, on(100, 100)))
     found = value_history(portfolio, "USD", date.min)
-    assert (list(found.values), found.unconverted) == ([10, 20], ["SEK"])
+    assert (list(found.values), found.unconverted) == ([10, 20], ["GBP", "SEK", "an unknown currency"])
 
 
 def test_the_range_begins_at_its_first_day(portfolio):
