@@ -5,18 +5,17 @@ from datetime import UTC, datetime, timedelta
 
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from market.symbols import InvalidSymbol, parse_symbol
 from portfolio.live.changes import changed_since, shown_symbols
 from portfolio.live.fragments import Parts, parts
 from portfolio.live.listener import listener
 from portfolio.live.messages import FIGURES
 from portfolio.live.pages import NoRoom, OpenPage, open_pages
 from portfolio.live.stream import Offer, offer_in
-from portfolio.stock_page import find_stock
+from portfolio.stock_views import find_or_404
 from portfolio.visit import login_in
 from stockqueue.signed_in import signed_in
 
@@ -39,7 +38,8 @@ def live(request: HttpRequest) -> HttpResponse:
         since = _moment(request.GET.get("since", ""))
     except ValueError as error:
         return HttpResponseBadRequest(str(error), content_type="text/plain")
-    symbol = _stock(request.GET.get("stock", ""), user)
+    stock = request.GET.get("stock", "")
+    symbol = find_or_404(request, stock).symbol if stock else ""
     if offer is None:
         return HttpResponse(status=204)
     page = OpenPage(
@@ -87,16 +87,3 @@ def _moment(text: str) -> datetime:
     except (ValueError, OverflowError, OSError):
         pass
     raise ValueError(f"since: {text[:40]!r} is not a Unix time in seconds, such as 1764000000.5")
-
-
-def _stock(text: str, user: User) -> str:
-    """The symbol of a stock that the user may see, or empty; 404 for other stocks."""
-    if not text:
-        return ""
-    try:
-        found = find_stock(parse_symbol(text), user)
-    except InvalidSymbol as error:
-        raise Http404(str(error)) from None
-    if found is None:
-        raise Http404("You do not hold this stock.")
-    return found.symbol
