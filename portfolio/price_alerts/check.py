@@ -2,32 +2,30 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import datetime
 
 from django.utils import timezone
 
-from market.models import PriceBar, Stock
-from portfolio.price_alerts.models import DIGITS, PLACES, SMALLEST, PriceAlert, PriceAlertNotice
+from market.models import Stock
+from portfolio.price_alerts.models import SMALLEST, PriceAlert, PriceAlertNotice
 from portfolio.price_alerts.prices import Price, newest_prices
 from portfolio.price_alerts.rules import Step, next_step
+from portfolio.price_alerts.splits import adjust_to_splits
 
 logger = logging.getLogger(__name__)
 
-RESCALED = 0.02
-"""A settled close that has changed by more, relative to its earlier value, was adjusted for a split."""
 ROWS = 500
 """Rows in a statement."""
-_LARGEST = Decimal(10) ** (DIGITS - PLACES - 1)
-_WRITTEN = ("state", "threshold", "base_close", "adjusted_on", "raised_at", "raised_price", "raised_on")
+_WRITTEN = ("state", "threshold", "base_on", "base_close", "adjusted_on", "raised_at", "raised_price", "raised_on")
 
 
 def check_alerts(stocks: Sequence[Stock]) -> None:
-    """Raise and arm the alerts on stocks whose bars have changed. The caller has locked the stocks.
+    """Raise and arm the alerts of active users on stocks whose bars have changed. The caller has locked the stocks.
 
     One query without alerts; else a fixed number, except for more than ROWS changed alerts.
     """
-    alerts = list(PriceAlert.objects.filter(stock__in=[stock.pk for stock in stocks]).order_by())
+    on_stocks = PriceAlert.objects.filter(stock__in=[stock.pk for stock in stocks], user__is_active=True)
+    alerts = list(on_stocks.order_by())
     if not alerts:
         return
     now = timezone.now()
@@ -35,7 +33,7 @@ def check_alerts(stocks: Sequence[Stock]) -> None:
     prices = newest_prices([stock for stock in stocks if stock.pk in with_alerts], now)
     states = {alert.pk: alert.state for alert in alerts}
     priced = [(alert, prices[alert.stock_id]) for alert in alerts if alert.stock_id in prices]
-    adjusted = _adjust(priced)
+    adjusted = adjust_to_splits(priced)
     steps = [(alert, price, next_step(alert, price)) for alert, price in priced]
     changed = adjusted | {alert.pk for alert, _, step in steps if step}
     present = _lock(changed, states)
@@ -58,7 +56,7 @@ def _take(alert: PriceAlert, price: Price, step: Step, now: datetime) -> PriceAl
     if step is Step.ARM:
         alert.state = PriceAlert.State.ARMED
         return None
-    stated = _rounded(price.price)
+    stated = price.price.quantize(SMALLEST)
     alert.state, alert.raised_at, alert.raised_price, alert.raised_on = PriceAlert.State.RAISED, now, stated, price.day
     return PriceAlertNotice(
         alert=alert,
@@ -72,29 +70,3 @@ def _take(alert: PriceAlert, price: Price, step: Step, now: datetime) -> PriceAl
         session=price.day,
         at=now,
     )
-
-
-def _adjust(priced: Iterable[tuple[PriceAlert, Price]]) -> set[int]:
-    """Adjust thresholds as a split has adjusted the close of the alert's base day; return the changed alerts."""
-    on_price = [(alert, price) for alert, price in priced if alert.is_on_price and alert.base_on]
-    closes = _closes({(alert.stock_id, alert.base_on) for alert, _ in on_price if alert.base_on})
-    adjusted = set()
-    for alert, price in on_price:
-        close = closes.get((alert.stock_id, alert.base_on))
-        if close and alert.base_close and abs(close / alert.base_close - 1) > RESCALED:
-            threshold = _rounded(alert.threshold * Decimal(repr(close)) / Decimal(repr(alert.base_close)))
-            if SMALLEST <= threshold < _LARGEST:
-                alert.threshold, alert.base_close, alert.adjusted_on = threshold, close, price.day
-                adjusted.add(alert.pk)
-    return adjusted
-
-
-def _closes(days: set[tuple[int, date]]) -> dict[tuple[int, date | None], float]:
-    """The stored closes of stocks on some days, in one query."""
-    stocks, dates = {stock for stock, _ in days}, {day for _, day in days}
-    bars = PriceBar.objects.filter(stock__in=stocks, date__in=dates).order_by()
-    return {(stock, day): close for stock, day, close in bars.values_list("stock_id", "date", "close")}
-
-
-def _rounded(amount: Decimal) -> Decimal:
-    return amount.quantize(SMALLEST)

@@ -31,6 +31,10 @@ class Price:
     def price(self) -> Decimal:
         return Decimal(repr(self.close)) / major_unit(self.stock.currency).parts
 
+    def in_currency(self, close: float) -> float:
+        """Another stored close of the stock in `currency`."""
+        return close / major_unit(self.stock.currency).parts
+
     @property
     def currency(self) -> str:
         return major_unit(self.stock.currency).currency

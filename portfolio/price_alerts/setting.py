@@ -12,6 +12,7 @@ from market.models import Stock
 from portfolio.price_alerts.models import SMALLEST, Kind, PriceAlert
 from portfolio.price_alerts.prices import Price, newest_prices
 from portfolio.price_alerts.rules import is_reached
+from portfolio.price_alerts.splits import take_base
 from portfolio.price_alerts.texts import beside, condition
 
 MOST_ALERTS = 200
@@ -73,7 +74,7 @@ def _skip_reached(alert: PriceAlert, price: Price | None) -> None:
 
 
 def _take_base(alert: PriceAlert, price: Price | None) -> None:
-    """Refuse a price that is reached already; else note the close before, which is settled and shows later splits."""
+    """Refuse a price that is reached already; else give the alert its base."""
     if price is None:
         raise AlertRefused(f"{alert.stock} has no price yet; set the alert after its first price has arrived.")
     if is_reached(alert.kind, alert.threshold, price):
@@ -82,4 +83,4 @@ def _take_base(alert: PriceAlert, price: Price | None) -> None:
             f"{alert.stock} is at {beside(price.price, alert.threshold, alert.currency)} already; "
             f"an alert on a {text} would be raised at once."
         )
-    alert.base_on, alert.base_close = price.before_on, price.before
+    take_base(alert, price)  # or later, if the close before is not settled

@@ -276,6 +276,44 @@ def test_the_first_session_of_a_stock_moves_no_threshold(user, store):
     assert raised() == [("AAPL", "above", 110, 110)]
 
 
+def test_an_alert_from_the_first_session_is_adjusted_to_splits_after_the_second(user, store, clock):
+    store(400)
+    alert(user, "below", "200")
+    clock.move_to(NOON + DAY)
+    store(400, 400, until=TUESDAY + DAY)
+    clock.move_to(NOON + 2 * DAY)
+    store(100, 100, 100, until=TUESDAY + 2 * DAY, actions=(TUESDAY + 2 * DAY,))
+    assert raised() == []
+    assert PriceAlert.objects.get().threshold == 50
+
+
+def test_an_alert_set_before_older_closes_are_adjusted_keeps_its_threshold(user, store, clock):
+    store(*[400] * 10, 100, actions=(TUESDAY,), source="alpha_vantage")
+    alert(user, "below", "90")
+    clock.move_to(NOON + DAY)
+    store(*[100] * 12, until=TUESDAY + DAY, actions=(TUESDAY,))
+    assert PriceAlert.objects.get().threshold == 90
+
+
+def test_prices_in_pence_that_are_told_in_pounds_from_now_on_leave_the_threshold(user, store):
+    store(400, 400, currency="GBp")
+    alert(user, "above", "5")
+    store(4, 4, currency="GBP")
+    assert PriceAlert.objects.get().threshold == 5
+    assert raised() == []
+
+
+def test_an_alert_of_a_user_who_is_not_active_waits(user, store):
+    store(100, 100)
+    alert(user, "above", "110")
+    User.objects.update(is_active=False)
+    store(100, 111)
+    assert raised() == []
+    User.objects.update(is_active=True)
+    store(100, 112)
+    assert raised() == [("AAPL", "above", 112, 110)]
+
+
 def test_a_correction_of_the_base_close_leaves_the_threshold(user, store):
     store(100, 100)
     alert(user, "above", "110")
