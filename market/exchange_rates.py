@@ -1,4 +1,4 @@
-"""Exchange rates. Each is the price of a currency pair, which is a stock like others: `JPY=X` is yen for a dollar."""
+"""Exchange rates. Each is the price of a currency pair, and a pair is a stock: `JPY=X` is yen for a dollar."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ _CODE = re.compile("[A-Z]{3}", re.ASCII)
 
 
 def rate_symbol(currency: str) -> str:
-    """Yahoo's symbol of the pair: its price is the amount of `currency` for one dollar."""
+    """Yahoo's symbol of the pair: its price is the amount of `currency` for a dollar."""
     return f"{currency}=X"
 
 
@@ -31,13 +31,13 @@ def rate_symbols(currencies: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Rates:
-    """The newest trusted rates. `per_dollar`: the amount of each currency for one dollar."""
+    """The newest trusted rates. `per_dollar`: the amount of each currency for a dollar."""
 
     per_dollar: Mapping[str, Decimal] = field(default_factory=dict)
 
     @classmethod
     def between(cls, currencies: Iterable[str]) -> Self:
-        """Load the rates between the currencies, in one query; in none for a single currency."""
+        """Load the rates between the currencies, in a single query; without a query for a single currency."""
         symbols = rate_symbols(currencies)
         if not symbols:
             return cls()

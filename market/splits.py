@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 TASK = "stockqueue.follow_splits"
 WITHDRAWN_AFTER = timedelta(hours=20)
-"""A split is withdrawn if a chart so much later lacks it, too: a source may leave out the splits of one answer."""
+"""A split is withdrawn if a chart so much later lacks it, too: a source may leave out the splits of an answer."""
 MOVED = timedelta(days=10)
 """Another split so near stands for a missing one at once: the source has corrected its ratio or its day."""
 SLICE = 5.0

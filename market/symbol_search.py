@@ -54,7 +54,7 @@ NOBODY = "Nobody can search at Yahoo at the moment; only known symbols are shown
 
 @dataclass(frozen=True)
 class Match:
-    """A symbol with what is known about it; texts are empty if unknown. `currency` is that of amounts."""
+    """A symbol with its known facts; unknown texts are empty. `currency`: of amounts, so never a minor unit."""
 
     symbol: str
     name: str

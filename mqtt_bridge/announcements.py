@@ -1,4 +1,4 @@
-"""Announcements of the bridge besides the events of jobs: those of registered sources, and statistics."""
+"""Announcements of the bridge besides the events of jobs: announcements of registered sources, and statistics."""
 
 import logging
 import time

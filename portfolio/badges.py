@@ -1,4 +1,4 @@
-"""The state of a holding's price: one badge for each holding."""
+"""The state of a holding's price: a badge for each holding."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The currencies that totals may be in: those of the exchanges that Yahoo Finance lists, with ISO 4217's names.
+"""The currencies of totals: of all exchanges that Yahoo Finance lists, with the names of ISO 4217.
 
 Yahoo has the rate of each as `EUR=X`. Its exchanges: https://help.yahoo.com/kb/SLN2310.html
 """

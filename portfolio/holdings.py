@@ -84,7 +84,7 @@ class Statement:
 
     @property
     def next_update(self) -> datetime | None:
-        """When the first of the next prices is due; None if one is due already, or none is known to be due."""
+        """The time of the first next price; None if a price is due already, or if no time is known."""
         due = [position.due_at for position in self.positions if position.due_at is not None]
         return first if due and (first := min(due)) > timezone.now() else None
 

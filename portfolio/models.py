@@ -198,7 +198,7 @@ class SignUp(models.Model):
 
 
 class Attempt(models.Model):
-    """A request that `portfolio.accounts.throttle` counts. `digest`: of the limit and of what it counts by."""
+    """A request that `portfolio.accounts.throttle` counts. `digest`: of the limit and its key."""
 
     digest = models.CharField(max_length=64)
     at = models.DateTimeField(db_index=True)

@@ -1,4 +1,4 @@
-"""References: stocks that nobody has to hold, and that the pages of owners need: exchange rates and benchmarks."""
+"""References: exchange rates and benchmarks, which owners' pages need even if nobody holds them."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -17,26 +17,26 @@ from tasks.models import Job
 
 
 def rates_for(held: Iterable[Stock], user: User) -> list[Stock]:
-    """The exchange rates between the currencies of the stocks and the user's base currency. Creates missing ones."""
+    """The exchange rates between the currencies of the stocks and the user's base currency. Creates missing pairs."""
     currencies = {stock.currency for stock in held if stock.currency}
     return find_references(rate_symbols([*currencies, Preferences.of(user).currency])) if currencies else []
 
 
 def find_references(symbols: list[str]) -> list[Stock]:
-    """The stocks with the symbols; missing ones are created, without a write where none is missing."""
+    """The stocks with the symbols. Creates missing stocks; writes nothing if all are known."""
     known = list(Stock.objects.filter(symbol__in=symbols)) if symbols else []
     return known if len(known) == len(symbols) else Stock.objects.find_or_create(symbols)
 
 
 def request_history(portfolio: Portfolio, preferences: Preferences, now: datetime) -> bool:
-    """Enqueue the histories of a portfolio's references, where they are short. Returns whether any was enqueued."""
+    """Enqueue the short histories among a portfolio's references. Returns whether any was enqueued."""
     traded = portfolio.holdings.exclude(stock__currency="").order_by().values_list("stock__currency", flat=True)
     symbols = [*rate_symbols({*traded.distinct(), preferences.currency}), preferences.benchmark]
     return bool(request_histories(find_references(symbols), preferences.user, now).jobs)
 
 
 def request_references(preferences: Preferences, now: datetime) -> None:
-    """Enqueue what pages need after a change of preferences: stale exchange rates, and the benchmark's history."""
+    """Enqueue the data that new preferences need: stale exchange rates, and the benchmark's history."""
     user = preferences.user
     held = Stock.objects.filter(holdings__portfolio__user=user).distinct()
     request_fetches(stale_at(rates_for(held, user), now), Job.Trigger.USER_REQUEST, user)

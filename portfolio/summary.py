@@ -1,4 +1,4 @@
-"""The sum of positions in one currency, and the shares of each position and currency in it."""
+"""The sum of positions in a single currency, and the shares of each position and currency."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -42,8 +42,9 @@ class Slice:
 class Summary:
     """The sum of the positions with a price and an exchange rate, in `currency`; None if there are none.
 
-    `gain` and `cost` cover the positions with a known cost, and `day_change` those with two closes. `costless` and
-    `unpriced` count the positions without a cost or a price. `unconverted` names the currencies without a rate.
+    `gain` and `cost` cover the positions with a known cost, and `day_change` the positions with two closes.
+    `costless` and `unpriced` count the positions without a cost or a price. `unconverted` names the currencies without
+    a rate.
     """
 
     currency: str
@@ -114,7 +115,7 @@ def _sum(positions: Iterable[Valued], amount: Callable[[Valued], Decimal | None]
 
 
 def _slices(values: Iterable[tuple[str, Decimal]], total: Decimal) -> list[Slice]:
-    """The largest slices by label, and one for all others."""
+    """The largest slices by label, and a slice for the rest."""
     added: dict[str, Decimal] = {}
     for label, value in values:
         added[label] = added.get(label, Decimal(0)) + value

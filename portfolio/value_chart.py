@@ -1,4 +1,4 @@
-"""A chart of a portfolio's value beside a benchmark, as SVG. All coordinates are those of the picture's `viewBox`."""
+"""A chart of a portfolio's value beside a benchmark, as SVG. All coordinates are in the picture's `viewBox`."""
 
 import bisect
 import math
@@ -27,7 +27,7 @@ class Tick:
 class ValueChart:
     """The lines as SVG paths, the axes, and the change of each line over the range, such as 0.05.
 
-    The benchmark begins at the portfolio's first value. It has no line where fewer than two of its closes are stored.
+    The benchmark begins at the portfolio's first value. With fewer than two stored closes it has no line.
     """
 
     line: str

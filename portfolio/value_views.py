@@ -1,4 +1,4 @@
-"""The part of the portfolio page with the history of a portfolio's value. The page loads it when it is opened."""
+"""The history of a portfolio's value: a part of the portfolio page, loaded when it is opened."""
 
 from datetime import date, datetime
 

@@ -1,4 +1,4 @@
-"""What the last login found: how many prices were ready, and how soon the others were."""
+"""The prices of the last login: how many were ready, and how soon the rest was."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Visit:
 
 
 def remember_login(session: SessionBase, at: datetime, stocks: int, stale: int) -> None:
-    """Keep what a login found, for the pages of the session."""
+    """Keep the figures of a login for the pages of the session."""
     session[_KEY] = {"at": at.isoformat(), "stocks": stocks, "stale": stale}
 
 

@@ -72,7 +72,7 @@ def put(kind: Kind, key: Sequence[object], value: Any, ttl: float | None = None)
 
 
 def claim(kind: Kind, key: Sequence[object], ttl: float) -> bool:
-    """Whether this caller is the only one of all processes with the key, for `ttl` seconds. False without a cache."""
+    """Reserve a key for `ttl` seconds. False if another process has reserved it, or without a cache."""
     name = f"claim:{_name(kind, key)}"
     return _find(name) is None and (_write(lambda cache: cache.add(name, 1, ttl)) or False)
 
@@ -145,7 +145,7 @@ def _write(operate: Callable[[BaseCache], _Value]) -> _Value | None:
 
 
 class _Store:
-    """One of Django's caches. After an error it is left alone for PAUSE seconds; each outage is logged once."""
+    """A cache of Django. After an error it is left alone for PAUSE seconds; each outage is logged once."""
 
     def __init__(self, alias: str) -> None:
         self._alias = alias

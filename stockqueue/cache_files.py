@@ -140,7 +140,7 @@ class _written:
 
 
 def _cull(shard: Path) -> None:
-    """Remove the entries that expire first, down to MOST_IN_A_SHARD; what a killed process left goes first of all."""
+    """Remove the entries that expire first, down to MOST_IN_A_SHARD; the remains of a killed process go first."""
     with os.scandir(shard) as entries:
         files = [(entry.name.endswith(_SUFFIX) and _expiry_of(entry), entry.path) for entry in entries]
     for _expiry, path in sorted(files)[: max(0, len(files) - MOST_IN_A_SHARD)]:

@@ -72,7 +72,7 @@ class LatestSessions(NamedTuple):
 def latest_sessions(now: datetime, exchanges: Iterable[str]) -> dict[str, LatestSessions]:
     """The latest sessions by exchange, in a single query (none if no exchange has a calendar).
 
-    Without known sessions, yesterday counts as the last session. An exchange that never closes has one each day.
+    Without known sessions, yesterday counts as the last session. An exchange that never closes has a session each day.
     """
     found = {code: exchange_of(code) for code in exchanges}
     calendars = {exchange.calendar for exchange in found.values() if exchange.calendar}

@@ -35,7 +35,7 @@ class Answered:
 
 
 Happened = Signals | Ended | Answered
-"""What the parent of the processes waits for: a signal to itself, an end, or the first answer."""
+"""An event for the parent of the processes: a signal to itself, an end, or the first answer."""
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ PASSWORDS = Limit("passwords asked again, by user", 10)
 
 
 def take(*limits: tuple[Limit, object]) -> timedelta | None:
-    """Count a request by each limit and its key. Return the wait until the next request if one of them refuses.
+    """Count a request by each limit and its key. Return the wait until the next request if a limit refuses.
 
     Refused requests do not count, so the wait ends whatever is sent in it. A limit whose key is None does not apply.
     """

@@ -1,4 +1,4 @@
-"""What has changed: the symbols of new events, and the stocks that a page may have missed."""
+"""Changes for open pages: the symbols of new events, and the stocks that a page may have missed."""
 
 import time
 from collections.abc import Collection, Iterable
@@ -16,7 +16,7 @@ VISIBLE = [
     *(JobEvent.Event.CREATED, JobEvent.Event.PROGRESS),
     *(JobEvent.Event.COMPLETED, JobEvent.Event.FAILED, JobEvent.Event.EXPIRED, JobEvent.Event.CANCELLED),
 ]
-"""The events that pages show; the others are steps of a job that is active before and after."""
+"""The events that pages show. After any other event, an active job is still active."""
 MOST_GAPS = 1_000
 """The most missing ids to look for; of more, the newest."""
 GIVEN_UP = 60.0
@@ -72,7 +72,7 @@ def shown_symbols(user: User) -> frozenset[str]:
 
 
 def changed_since(moment: datetime, symbols: Collection[str]) -> set[str]:
-    """Those of the symbols whose stocks were checked, changed or requested at this moment or later."""
+    """The symbols whose stocks were checked, changed or requested at this moment or later."""
     jobs = Job.objects.filter(Q(created_at__gte=moment) | Q(finished_at__gte=moment), symbol=OuterRef("symbol"))
     changed = Q(checked_at__gte=moment) | Q(bars_changed_at__gte=moment) | Exists(jobs)
     return set(Stock.objects.filter(changed, symbol__in=symbols).values_list("symbol", flat=True))

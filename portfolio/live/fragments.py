@@ -33,7 +33,7 @@ class Parts:
         return frozenset([*(one.stock.symbol for one in positions), *rate_symbols(currencies)])
 
     def visit(self, session: Mapping[str, Any]) -> str:
-        """What the login of a session found."""
+        """The summary of a session's login."""
         return element(render_to_string("portfolio/visit.html", {"visit": visit_of(session, fetches_in(self.shown))}))
 
 

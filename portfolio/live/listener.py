@@ -144,7 +144,7 @@ class _Listening:
                     self._send_parts(user, pages)
 
     def _forget_absent(self) -> None:
-        """Drop what is kept about users without an open page."""
+        """Drop the state of users without an open page."""
         present = {page.user for page in self._pages.all()}
         self._next_totals = {user: at for user, at in self._next_totals.items() if user in present}
         self._values = {user: values for user, values in self._values.items() if user in present}
@@ -168,7 +168,7 @@ class _Listening:
 
 
 def _wait_for(sources: Iterable[HasFileno], seconds: float) -> None:
-    """Wait until one is readable, for this time at most. Not `select`, which takes no file above the 1,024th."""
+    """Wait until a source is readable, for this time at most. Not `select`, which takes no file above the 1,024th."""
     poll = select.poll()
     for source in sources:
         poll.register(source, select.POLLIN)
@@ -177,7 +177,7 @@ def _wait_for(sources: Iterable[HasFileno], seconds: float) -> None:
 
 @contextmanager
 def _for_these_alone(pages: Iterable[OpenPage]) -> Iterator[None]:
-    """An error ends these pages, which catch up when they open again; an outage of the database concerns all pages."""
+    """End these pages after an error. They open again, and catch up. An outage of the database concerns all pages."""
     try:
         yield
     except (InterfaceError, OperationalError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 PAGES_OF_A_USER = 20
-"""The most open pages of a user in a web process; a browser has one for each visible tab."""
+"""The most open pages of a user in a web process. Each visible tab of a browser is an open page."""
 ALL_PAGES = 5_000
 """The most open pages in a web process; a page takes about 20 kB."""
 LONGEST_BACKLOG = 2_000_000
@@ -21,7 +21,7 @@ class NoRoom(Exception):
 
 @dataclass(eq=False)
 class OpenPage:
-    """A page in a browser: what it shows, to whom, and the text that waits to be sent.
+    """A page in a browser: its symbols, its user, and the text that waits to be sent.
 
     `stock`: the symbol of a stock's page, or empty on the portfolio page. `login`: for `portfolio.visit`.
     `session_hash` changes with the user's password. Threads may call every method.
@@ -101,7 +101,7 @@ class OpenPages:
             return list(self._pages)
 
     def showing(self, symbols: Collection[str]) -> list[OpenPage]:
-        """The pages that show one of the symbols."""
+        """The pages with any of the symbols."""
         return [page for page in self.all() if not page.symbols.isdisjoint(symbols)]
 
     def close(self) -> None:

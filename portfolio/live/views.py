@@ -1,4 +1,4 @@
-"""The stream of a page: who may have it, and what the page has missed."""
+"""The stream of a page: the check of the user's rights, and the changes that the page has missed."""
 
 import math
 from datetime import UTC, datetime, timedelta

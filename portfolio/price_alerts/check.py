@@ -22,7 +22,7 @@ _WRITTEN = ("state", "threshold", "base_on", "base_close", "adjusted_on", "raise
 def check_alerts(stocks: Sequence[Stock]) -> None:
     """Raise and arm the alerts of active users on stocks whose bars have changed. The caller has locked the stocks.
 
-    One query without alerts; else a fixed number, except for more than ROWS changed alerts.
+    A single query without alerts; else a fixed number, except for more than ROWS changed alerts.
     """
     on_stocks = PriceAlert.objects.filter(stock__in=[stock.pk for stock in stocks], user__is_active=True)
     alerts = list(on_stocks.order_by())
@@ -46,7 +46,7 @@ def check_alerts(stocks: Sequence[Stock]) -> None:
 
 
 def _lock(pks: Iterable[int], states: dict[int, str]) -> set[int]:
-    """The alerts that still exist, in the state in which they were read."""
+    """Lock the alerts. Return the ids of alerts that still exist and have kept their state."""
     found = PriceAlert.objects.select_for_update().filter(pk__in=pks).order_by("pk").values_list("pk", "state")
     return {pk for pk, state in found if state == states[pk]}
 

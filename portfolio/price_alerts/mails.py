@@ -1,4 +1,4 @@
-"""Mails about raised alerts: one mail to a user for all alerts raised since the last."""
+"""Mails about raised alerts. All alerts raised since a user's last mail are in the next mail."""
 
 from collections.abc import Sequence
 from itertools import groupby

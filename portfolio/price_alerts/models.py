@@ -66,7 +66,7 @@ class PriceAlert(models.Model):
 
 
 class PriceAlertNotice(models.Model):
-    """One raising of an alert, with the facts of that moment. It stays if the owner deletes the alert.
+    """A raising of an alert, with the facts of that moment. It stays if the owner deletes the alert.
 
     It is published on MQTT (`published_at`), mailed unless the owner takes no mails (`mailed_at`, `needs_mail` until
     that is decided), and shown until the owner dismisses it (`seen_at`).

@@ -14,7 +14,7 @@ KEPT = timedelta(days=90)
 
 
 def unseen_notices(user: User) -> list[PriceAlertNotice]:
-    """The newest notices that the user has not dismissed, UNSEEN_SHOWN and one more at most, in one query."""
+    """The newest notices that the user has not dismissed, at most UNSEEN_SHOWN + 1, in a single query."""
     return list(_of(user).filter(seen_at=None)[: UNSEEN_SHOWN + 1])
 
 

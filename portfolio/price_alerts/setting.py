@@ -23,7 +23,7 @@ PERCENT = Decimal("0.1"), Decimal(1000)
 
 
 class AlertRefused(Exception):
-    """The alert was not set; the message tells the owner why, and what would be right."""
+    """The alert was not set; the message tells the owner the reason and a right input."""
 
 
 def set_alert(user: User, stock: Stock, kind: str, threshold: Decimal) -> PriceAlert:
@@ -46,7 +46,7 @@ def set_alert(user: User, stock: Stock, kind: str, threshold: Decimal) -> PriceA
 
 
 def alerts_of(user: User, stock: Stock | None = None) -> Sequence[PriceAlert]:
-    """The user's alerts, on one stock or on all."""
+    """The user's alerts, on a single stock or on all stocks."""
     alerts = PriceAlert.objects.filter(user=user).select_related("stock")
     return list(alerts if stock is None else alerts.filter(stock=stock))
 

@@ -51,7 +51,7 @@ def _adjust(alert: PriceAlert, price: Price, closes: dict[tuple[int, date | None
 
 
 def _closes(days: set[tuple[int, date]]) -> dict[tuple[int, date | None], float]:
-    """The stored closes of stocks on some days, in one query."""
+    """The stored closes of stocks on some days, in a single query."""
     stocks, dates = {stock for stock, _ in days}, {day for _, day in days}
     bars = PriceBar.objects.filter(stock__in=stocks, date__in=dates).order_by()
     return {(stock, day): close for stock, day, close in bars.values_list("stock_id", "date", "close")}

@@ -30,7 +30,7 @@ def price_of(notice: PriceAlertNotice) -> str:
 
 
 def state_of(alert: PriceAlert) -> str:
-    """Whether the alert is armed, or when it was raised and what arms it again."""
+    """`armed`, or the time of the last raising and the price that arms the alert again."""
     if alert.state == PriceAlert.State.ARMED or alert.raised_at is None or alert.raised_price is None:
         return "armed"
     raised = f"raised on {timezone.localtime(alert.raised_at):%Y-%m-%d at %H:%M}"
@@ -41,7 +41,7 @@ def state_of(alert: PriceAlert) -> str:
 
 
 def sentence(notice: PriceAlertNotice) -> str:
-    """What has happened, as in `AAPL is at $201.50 (+2.10 %): price at or above $200.00.`"""
+    """The fact and the condition: `AAPL is at $201.50 (+2.10 %): price at or above $200.00.`"""
     change = "" if notice.change_percent is None else f" ({notice.change_percent:+.2f} %)"
     met = condition(notice.kind, notice.threshold, notice.currency)
     return f"{notice.stock.symbol} is at {price_of(notice)}{change}: {met}."

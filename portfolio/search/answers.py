@@ -56,7 +56,7 @@ def answer(text: str, user: User, question: int) -> Answer | None:
 def known_matches(query: str, user: User) -> list[Match]:
     """The stocks that the user may see, by the beginning of their symbols and by parts of their names.
 
-    Stocks that only other users hold are left out, because they would tell what others hold.
+    Stocks of other users alone are left out, because a match would tell their holdings.
     """
     symbol = query.upper()
     rank = Case(When(symbol__startswith=symbol, then=Value(0)), default=Value(1), output_field=IntegerField())

@@ -43,7 +43,7 @@ class NumberMatches:
 
 @dataclass(frozen=True)
 class NumberQuestions:
-    """What is known so far. `waiting`: the questions without an answer."""
+    """The answers so far. `waiting`: the questions without an answer."""
 
     found: Sequence[NumberMatches]
     waiting: Sequence[NumberQuestion]

@@ -13,7 +13,7 @@ from portfolio.templatetags.display import money
 from portfolio.templatetags.display import shares as show_shares
 
 SHOWN = 50
-"""The newest notes on a page; others follow when these are dismissed."""
+"""The newest notes on a page. Older notes follow after a dismissal."""
 
 State = HoldingSplit.State
 _UNKNOWN = "an unknown price"
@@ -31,7 +31,7 @@ class SplitNote:
 
 
 def split_notes(user: User, stock: Stock | None = None) -> list[SplitNote]:
-    """The notes that the user has not dismissed, the newest first; one query."""
+    """The notes that the user has not dismissed, the newest first, in a single query."""
     effects = HoldingSplit.objects.filter(holding__portfolio__user=user, is_dismissed=False)
     if stock is not None:
         effects = effects.filter(holding__stock=stock)

@@ -11,7 +11,7 @@ register = template.Library()
 
 @register.simple_tag
 def unseen_notices(user: User) -> list[PriceAlertNotice]:
-    """The user's notices to show, in one query."""
+    """The user's notices to show, in a single query."""
     return notices.unseen_notices(user)
 
 

@@ -48,7 +48,7 @@ def redis_url(broker_url: str, section: Redis) -> str:
     if parts.scheme == "redis":
         return broker_url.partition("?")[0]
     if parts.scheme == "rediss":
-        # Celery's names of the checks are those of Python's module ssl.
+        # Celery names the checks as Python's module ssl does.
         checked = {name: value.lower().removeprefix("cert_") for name, value in options.items()}
         paths = {name: options[name] for name in checked if name.startswith("ssl_") and name != "ssl_cert_reqs"}
         kept = {name: value for name, value in checked.items() if name == "ssl_cert_reqs"} | paths

@@ -207,7 +207,7 @@ class PortfolioSettings(Section):
     sign_up: Literal["closed", "open"] = "closed"
     """Whether visitors can create accounts for themselves."""
     base_currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "USD"
-    """Currency of totals for users who have chosen no other, as an ISO 4217 code."""
+    """Currency of totals for users without a choice of their own, as an ISO 4217 code."""
     max_positions: Annotated[int, Field(ge=1, le=100_000)] = 5_000
     """Maximum number of positions in a file that is imported."""
     refresh_cooldown: Delay = 60.0
