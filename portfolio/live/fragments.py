@@ -32,9 +32,10 @@ class Parts:
         currencies = {one.currency for one in positions} | {statement.summary.currency for statement in self.shown}
         return frozenset([*(one.stock.symbol for one in positions), *rate_symbols(currencies)])
 
-    def visit(self, session: Mapping[str, Any]) -> str:
-        """The summary of a session's login."""
-        return element(render_to_string("portfolio/visit.html", {"visit": visit_of(session, fetches_in(self.shown))}))
+    def of(self, session: Mapping[str, Any]) -> list[str]:
+        """All parts, and the summary of the session's login."""
+        visit = {"visit": visit_of(session, fetches_in(self.shown))}
+        return [*self.rows, *self.totals, element(render_to_string("portfolio/visit.html", visit))]
 
 
 def rows(user: User, symbols: Collection[str], values: Values) -> list[str]:

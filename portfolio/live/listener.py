@@ -130,7 +130,7 @@ class _Listening:
         self._next_totals[user.pk] = time.monotonic() + BETWEEN_TOTALS
         for page in pages:
             page.symbols = found.symbols
-            page.send([*found.rows, *found.totals, found.visit(page.login)])
+            page.send(found.of(page.login))
 
     def _are_due(self, user: int) -> bool:
         return user in self._owed and self._next_totals.get(user, 0.0) <= time.monotonic()

@@ -10,7 +10,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from portfolio.live.changes import changed_since, shown_symbols
-from portfolio.live.fragments import Parts, parts
+from portfolio.live.fragments import parts
 from portfolio.live.listener import listener
 from portfolio.live.messages import FIGURES
 from portfolio.live.pages import NoRoom, OpenPage, open_pages
@@ -42,14 +42,7 @@ def live(request: HttpRequest) -> HttpResponse:
     symbol = find_or_404(request, stock).symbol if stock else ""
     if offer is None:
         return HttpResponse(status=204)
-    page = OpenPage(
-        user=user.pk,
-        session=request.session.session_key or "",
-        session_hash=user.get_session_auth_hash(),
-        symbols=frozenset({symbol}) if symbol else shown_symbols(user),
-        stock=symbol,
-        login=login_in(request.session),
-    )
+    page = _page(request, user, symbol)
     try:
         _open(page, offer)
     except NoRoom:
@@ -59,6 +52,17 @@ def live(request: HttpRequest) -> HttpResponse:
     _catch_up(page, user, since)
     # nginx would gather a stream until its buffer is full.
     return HttpResponse(content_type="text/event-stream; charset=utf-8", headers={"X-Accel-Buffering": "no"})
+
+
+def _page(request: HttpRequest, user: User, stock: str) -> OpenPage:
+    return OpenPage(
+        user=user.pk,
+        session=request.session.session_key or "",
+        session_hash=user.get_session_auth_hash(),
+        symbols=frozenset({stock}) if stock else shown_symbols(user),
+        stock=stock,
+        login=login_in(request.session),
+    )
 
 
 def _open(page: OpenPage, offer: Offer) -> None:
@@ -71,11 +75,7 @@ def _catch_up(page: OpenPage, user: User, since: datetime) -> None:
     """Send what has changed since the page was rendered. Later changes come from the listener, perhaps twice."""
     symbols = changed_since(since - MARGIN, page.symbols)
     if symbols:
-        page.send([FIGURES] if page.stock else _all_of(parts(user, symbols), page))
-
-
-def _all_of(found: Parts, page: OpenPage) -> list[str]:
-    return [*found.rows, *found.totals, found.visit(page.login)]
+        page.send([FIGURES] if page.stock else parts(user, symbols).of(page.login))
 
 
 def _moment(text: str) -> datetime:
