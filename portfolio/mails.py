@@ -5,7 +5,7 @@ subject is logged.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from smtplib import SMTPDataError, SMTPRecipientsRefused
 
@@ -43,8 +43,16 @@ def queue_mail(to: Sequence[str], subject: str, body: str) -> None:
 
     An address does not see the others. The caller is neither delayed nor failed by a mail server or broker.
     """
-    line = " ".join(subject.split())[:LONGEST_SUBJECT]  # a line break could add headers
-    OutgoingMail.objects.bulk_create(OutgoingMail(to=address, subject=line, body=body) for address in to)
+    queue_mails((address, subject, body) for address in to)
+
+
+def queue_mails(mails: Iterable[tuple[str, str, str]]) -> None:
+    """The same for mails with an address, a subject and a body each. A single message makes a worker send all."""
+    OutgoingMail.objects.bulk_create(
+        # A line break could add headers.
+        OutgoingMail(to=address, subject=" ".join(subject.split())[:LONGEST_SUBJECT], body=body)
+        for address, subject, body in mails
+    )
     transaction.on_commit(hand_over, robust=True)
 
 

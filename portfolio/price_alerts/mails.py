@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from portfolio.mails import queue_mail
+from portfolio.mails import queue_mails
 from portfolio.models import Preferences
 from portfolio.price_alerts.models import PriceAlertNotice
 from portfolio.price_alerts.texts import sentence
@@ -28,8 +28,8 @@ def mail_notices() -> int:
         notices = _take()
         groups = [(user, list(own)) for user, own in groupby(notices, lambda notice: notice.user)]
         wanted = [(user, own) for user, own in groups if _takes_mails(user)]
-        for user, own in wanted:
-            queue_mail([user.email], _subject(own), _text(own))
+        if wanted:
+            queue_mails((user.email, _subject(own), _text(own)) for user, own in wanted)
         mailed = [notice.pk for _, own in wanted for notice in own]
         PriceAlertNotice.objects.filter(pk__in=[notice.pk for notice in notices]).update(needs_mail=False)
         PriceAlertNotice.objects.filter(pk__in=mailed).update(mailed_at=timezone.now())

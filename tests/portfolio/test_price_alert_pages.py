@@ -4,6 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -224,6 +225,18 @@ def test_alerts_raised_together_make_one_mail(owner, user, alert):
     assert "MSFT is at $44.00 (-12.00 %): price at or below $45.00." in mail.body
     assert PriceAlertNotice.objects.filter(mailed_at=None).count() == 0
     assert user.username not in mail.body
+
+
+def test_mails_to_several_users_take_one_message_to_a_worker(notice, user, django_capture_on_commit_callbacks):
+    others = [User.objects.create_user(f"other{number}", f"{number}@example.com") for number in range(3)]
+    for other in others:
+        PriceAlertNotice.objects.create(
+            user=other, stock=notice.stock, kind="below", threshold=5, price=1, session=notice.session
+        )
+    with django_capture_on_commit_callbacks() as calls:
+        assert mail_notices() == 3 + bool(user.email)
+    assert len(calls) == 1
+    assert set(OutgoingMail.objects.values_list("to", flat=True)) >= {other.email for other in others}
 
 
 @pytest.mark.parametrize("why", ["no address", "inactive", "not wanted"])
