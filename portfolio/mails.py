@@ -1,7 +1,7 @@
 """The outbox of mails to users: a mail is stored with the caller's changes, and sent outside the request.
 
-A sent mail is deleted at once, because its text may hold a secret, such as a link for a new password. No text and no
-subject is logged.
+A sent mail is deleted at once, because its text is private. No text and no subject is logged. Links with secrets are
+written when a mail is sent, and never stored (`accounts.letters`).
 """
 
 import logging

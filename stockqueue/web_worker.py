@@ -19,13 +19,12 @@ class WebWorker(ASGIWorker):
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
-        """Without the warning of the base class that it uses no threads."""
+        """Nothing: the base class warns that it uses no threads."""
 
     def init_process(self) -> None:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE, (most, most)
-        )  # each stream is an open file; the usual limit is 1,024
+        # Each stream is an open file, and the usual limit is 1,024.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         super().init_process()
 
     def load_wsgi(self) -> None:
