@@ -42,6 +42,16 @@ def test_the_ranges_of_the_chart_work_by_keyboard_and_max_shows_all_stored_days(
     assert violations(page) == []
 
 
+def test_the_chart_of_a_new_stock_begins_at_its_first_price(browse, user, hold):
+    hold(user, "AAPL")
+    bars = stored("AAPL", 20).bars.order_by("date")
+    page = browse(user, "/stocks/AAPL/")
+    expect(page.locator("#chart-state")).to_contain_text("20 days until")
+    first, last = page.evaluate("document.getElementById('chart').layout.xaxis.range")
+    assert first == f"{bars[0].date - timedelta(days=1)} 12:00"
+    assert last == f"{bars[19].date} 12:00"
+
+
 def test_a_stock_without_prices_says_that_there_is_nothing_to_draw(browse, user, hold):
     hold(user, "NEWCO")
     page = browse(user, "/stocks/NEWCO/")

@@ -64,11 +64,15 @@
     };
   }
 
+  // The range of days, from the first stored bar at the earliest. Half a day more at each end shows whole bars.
   function shown() {
-    const last = columns.date.at(-1);
-    const first = new Date(last);
-    first.setUTCMonth(first.getUTCMonth() - months);
-    return months ? [first.toISOString().slice(0, 10), last] : [columns.date[0], last];
+    const [oldest, last] = [columns.date[0], columns.date.at(-1)].map((day) => new Date(day));
+    const begin = new Date(last);
+    begin.setUTCMonth(begin.getUTCMonth() - months);
+    const first = months && begin > oldest ? begin : oldest;
+    first.setUTCHours(-12);
+    last.setUTCHours(12);
+    return [first, last].map((time) => time.toISOString().slice(0, 16).replace("T", " "));
   }
 
   function draw() {
