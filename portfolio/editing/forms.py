@@ -53,6 +53,12 @@ class HoldingForm(_FormOfHolding):
             "buy_price": forms.NumberInput({"step": "any", "min": "0"}),
         }
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("shares", "buy_price"):
+            if (number := self.initial.get(name)) is not None:
+                self.initial[name] = show_number(number)
+
 
 class NewHoldingForm(HoldingForm):
     """A holding of a stock that is not in the portfolio yet."""

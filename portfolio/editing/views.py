@@ -44,7 +44,8 @@ def rename_portfolio(request: HttpRequest, pk: int) -> HttpResponse:
 @_page
 def delete_portfolio(request: HttpRequest, pk: int) -> HttpResponse:
     portfolio = _portfolio(request, pk)
-    return _delete(request, portfolio, f"{portfolio.name} with its {portfolio.holdings.count()} holdings")
+    count = portfolio.holdings.count()
+    return _delete(request, portfolio, f"{portfolio.name} with its {count} holding{'' if count == 1 else 's'}")
 
 
 @_page

@@ -42,6 +42,18 @@ def test_a_portfolio_is_made_renamed_and_deleted(owner, user):
     assert not user.portfolios.exists()
 
 
+def test_the_page_before_a_deletion_counts_the_holdings(owner, portfolio, holding):
+    page = owner.get(f"/portfolios/{portfolio.pk}/delete/").content.decode()
+    assert "Delete Main with its 1 holding?" in page
+
+
+def test_the_form_of_a_holding_shows_numbers_without_zeros_at_the_end(owner, holding):
+    Holding.objects.update(shares=Decimal("1000.5"), buy_price=150)
+    page = owner.get(f"/holdings/{holding.pk}/").content.decode()
+    assert 'value="1000.5"' in page
+    assert 'value="150"' in page
+
+
 @pytest.mark.parametrize(
     ("name", "problem"),
     [("", "This field is required."), ("Main", "You have a portfolio “Main” already."), ("x" * 101, "at most 100")],
