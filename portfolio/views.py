@@ -8,6 +8,7 @@ from django.views.decorators.http import require_GET, require_POST
 from portfolio.exports import download, export_own, export_values
 from portfolio.holdings import BY_VALUE, SORTS, fetches_in, statements, stocks_of
 from portfolio.models import Holding, Portfolio
+from portfolio.price_alerts.notices import unseen_notices
 from portfolio.refreshing import refresh_prices
 from portfolio.splits.notes import split_notes
 from portfolio.visit import visit_of
@@ -30,7 +31,8 @@ def portfolio(request: HttpRequest) -> HttpResponse:
 @require_GET
 def holdings(request: HttpRequest) -> HttpResponse:
     """The tables alone; the page compares itself with them where the server sends no changes."""
-    return render(request, "portfolio/holdings.html", _holdings_of(request))
+    shown = _holdings_of(request) | {"unseen": unseen_notices(signed_in(request))}
+    return render(request, "portfolio/holdings.html", shown)
 
 
 @login_required

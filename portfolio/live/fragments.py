@@ -12,16 +12,23 @@ from market.exchange_rates import rate_symbols
 from portfolio.holdings import Statement, Values, fetches_in, statements
 from portfolio.live.messages import element
 from portfolio.models import Preferences
+from portfolio.price_alerts.notices import unseen_notices
+from portfolio.splits.notes import split_notes
 from portfolio.time_zone import zone_of
 from portfolio.visit import visit_of
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The rows of some stocks, and the totals of all portfolios with their `values`. `shown`: all statements."""
+    """The rows of some stocks, the totals of all portfolios with their `values`, and the news about alerts and splits.
+
+    `news`: the number of new notices, and an element that differs from the page's if the page has to fetch its notes.
+    `shown`: all statements.
+    """
 
     rows: list[str]
     totals: list[str]
+    news: list[str]
     values: Values
     shown: list[Statement]
 
@@ -35,7 +42,7 @@ class Parts:
     def of(self, session: Mapping[str, Any]) -> list[str]:
         """All parts, and the summary of the session's login."""
         visit = {"visit": visit_of(session, fetches_in(self.shown))}
-        return [*self.rows, *self.totals, element(render_to_string("portfolio/visit.html", visit))]
+        return [*self.rows, *self.totals, *self.news, element(render_to_string("portfolio/visit.html", visit))]
 
 
 def rows(user: User, symbols: Collection[str], values: Values) -> list[str]:
@@ -52,7 +59,12 @@ def parts(user: User, symbols: Collection[str]) -> Parts:
             element(render_to_string("portfolio/totals.html", {"statement": one})) for one in shown if one.positions
         ]
         values = {one.portfolio.pk: one.summary.value for one in shown if one.summary.value is not None}
-        return Parts(_rows(shown, symbols), totals, values, shown)
+        return Parts(_rows(shown, symbols), totals, _news(user), values, shown)
+
+
+def _news(user: User) -> list[str]:
+    context = {"unseen": unseen_notices(user), "splits": split_notes(user)}
+    return [element(render_to_string(f"portfolio/{name}.html", context)) for name in ("unseen", "news")]
 
 
 def _rows(shown: Iterable[Statement], symbols: Collection[str]) -> list[str]:

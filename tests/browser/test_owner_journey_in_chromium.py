@@ -244,10 +244,12 @@ def read_of_a_split(page: Page, stock: Market) -> None:
     Holding.objects.update(as_of=timezone.now() - timedelta(days=9))  # the split comes days after the entry
     stock.split(4)
     page.get_by_role("button", name="Refresh prices").click()
-    expect(row(page, "ACMQ")).to_contain_text(stock.price)
-    wait_until(lambda: numbers("ACMQ") == (40, 10), "the split", timeout=PATIENCE)
-    page.reload()
+    expect(page.get_by_role("status").first).to_contain_text("Refresh: ")
     note = page.get_by_role("region", name="Splits of your stocks")
+    with without_a_reload(page):
+        expect(note).to_be_visible()
+        expect(row(page, "ACMQ")).to_contain_text(stock.price)
+        expect(row(page, "ACMQ").get_by_role("link", name="40 shares")).to_be_visible()
     expect(note).to_contain_text("Your 10 shares at $40.00 in Main became 40 shares at $10.00.")
     check(page, "split")
 
@@ -273,11 +275,12 @@ def set_an_alert(page: Page, threshold: float) -> None:
 def be_alerted(page: Page, stock: Market) -> None:
     page.get_by_role("link", name="stockqueue").click()
     page.get_by_role("button", name="Refresh prices").click()
-    expect(row(page, "NICE")).to_contain_text(stock.price)
-    page.reload()
-    expect(page.locator(".notices")).to_contain_text(f"NICE is at {stock.price} (+")
+    expect(page.get_by_role("status").first).to_contain_text("Refresh: ")
+    notices = page.get_by_role("region", name="Price alerts")
+    with without_a_reload(page):
+        expect(notices).to_contain_text(f"NICE is at {stock.price} (+")
     check(page, "notice")
-    page.get_by_role("link", name="Alerts").click()
+    page.get_by_role("link", name="Alerts 1 new").click()
     expect(page.get_by_role("table").last).to_contain_text(stock.price)
     check(page, "alerts")
 

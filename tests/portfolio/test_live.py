@@ -22,10 +22,12 @@ from portfolio.live.changes import NewEvents, shown_symbols
 from portfolio.live.fragments import Parts, parts
 from portfolio.live.pages import PAGES_OF_A_USER, OpenPage, OpenPages
 from portfolio.live.sessions import logged_in
-from portfolio.models import Holding, Portfolio
+from portfolio.models import Holding, Portfolio, PriceAlertNotice
+from portfolio.price_alerts.setting import set_alert
 from tasks.models import Job, JobEvent
 from tests.support.jobs import new_job, run_once
 from tests.support.live_stream import WEB_SERVER, Stream, cookie_of
+from tests.support.prices import store_closes
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -140,6 +142,20 @@ def test_an_error_for_one_user_leaves_the_pages_of_others_alone(user, hold, monk
     assert not pages[other.pk].has_ended
     assert "AAPL" in pages[other.pk].take()
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_raised_alert_is_announced_with_the_totals(site, owner, client):
+    set_alert(owner, store_closes("AAPL", 100, 100), "above", Decimal(110))
+    store_closes("AAPL", 100, 112)
+    notice = PriceAlertNotice.objects.get()
+    with Stream(site, owner.cookie) as stream:
+        fetch("MSFT")
+        events = stream.wait_for('<div id="news"')
+    assert any('id="unseen" class="badge stale">1<' in event.data for event in events)
+    assert f'data-notices="{notice.pk}" data-notes=""' in events[-1].data
+    client.force_login(owner)
+    assert events[-1].data in client.get("/").content.decode()
+    assert "AAPL is at $112.00" in client.get("/holdings/").content.decode()
 
 
 def test_the_page_of_a_stock_is_told_that_its_figures_have_changed(site, owner):

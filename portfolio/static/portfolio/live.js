@@ -109,7 +109,9 @@
       return;
     }
     showAges(shown);
-    if (morph(shown, fresh)) announce(shown);
+    if (!morph(shown, fresh)) return;
+    if (shown.id === "news") compare(); // notices and notes: their forms need the session's token
+    else announce(shown);
   }
 
   let comparing = false;
