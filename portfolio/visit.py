@@ -57,4 +57,5 @@ def visit_of(session: SessionBase | Mapping[str, Any], fetches: Iterable[Fetch])
         return None
     ended = [fetch.finished_at for fetch in since if fetch.finished_at is not None]
     took = max(ended) - at if login["stale"] and ended else None
-    return Visit(login["stocks"], login["stocks"] - login["stale"], len(since) - len(ended), took)
+    fetching = min(len(since) - len(ended), login["stale"])  # a fresh stock has another reason to be fetched
+    return Visit(login["stocks"], login["stocks"] - login["stale"], fetching, took)

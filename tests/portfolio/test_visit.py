@@ -34,6 +34,14 @@ def test_everything_was_ready(log_in):
     assert "2 of 2 prices were ready before you came." in log_in()()
 
 
+def test_a_refresh_right_after_the_login_does_not_change_what_was_ready(log_in, client):
+    Stock.objects.update(checked_at=timezone.now())
+    page = log_in()
+    client.post("/refresh/")
+    assert Job.objects.exists()
+    assert "2 of 2 prices were ready before you came.<" in page()
+
+
 def test_the_rest_is_fetched_and_then_said_to_be_fresh(log_in):
     Stock.objects.filter(symbol="AAPL").update(checked_at=timezone.now())
     page = log_in()
