@@ -64,7 +64,7 @@ def test_a_visitor_signs_up_by_keyboard_alone(browse, user, configure):
     page.get_by_label("Password", exact=False).first.fill("a long new password 7")
     page.get_by_label("Password confirmation", exact=False).fill("a long new password 7")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("status")).to_have_text("Welcome, anna.")
+    expect(page.locator(".message")).to_have_text("Welcome, anna.")
     expect(page.get_by_role("heading", name="You have no portfolio yet")).to_be_visible()
     assert violations(page) == []
 

@@ -38,7 +38,7 @@ def test_a_file_with_isins_is_imported_by_keyboard(browse, user, width, dark):
     assert not is_too_wide(page)
     page.get_by_role("button", name="Import").focus()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("status")).to_have_text("Imported degiro-portfolio.csv: 1 added; 0 unchanged; 2 notes.")
+    expect(page.locator(".message")).to_have_text("Imported degiro-portfolio.csv: 1 added; 0 unchanged; 2 notes.")
     assert shares(user) == {"NICE": "13"}
     assert violations(page) == []
     assert not is_too_wide(page)
