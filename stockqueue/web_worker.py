@@ -9,7 +9,8 @@ from gunicorn.workers.gasgi import ASGIWorker
 
 from portfolio.live import stream
 from portfolio.live.pages import open_pages
-from portfolio.live.stream import Application, Message, Receive, Send
+from portfolio.live.stream import Application, Receive, Send
+from stockqueue.slow_clients import RequestRefused, SlowClient, in_parts, refuse, whole_request
 
 
 class WebWorker(ASGIWorker):
@@ -41,28 +42,27 @@ class WebWorker(ASGIWorker):
 
 
 class Site:
-    """The ASGI application around the WSGI application."""
+    """The ASGI application around the WSGI application. No thread waits for a client."""
 
     def __init__(self, application: Any, threads: int) -> None:
-        self._pages = cast(Application, WSGIMiddleware(application, workers=threads))
+        # Without a limit of the queue: a thread that waited for a client's next part would wait for ever if the
+        # client left.
+        self._pages = cast(Application, WSGIMiddleware(application, workers=threads, send_queue_size=0))
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == stream.ADDRESS:
-            await stream.serve(self._answer, scope, receive, send)
-        else:
-            await self._answer(scope, receive, send)
+        if scope["type"] != "http":
+            await self._pages(scope, receive, send)
+            return
+        patient_send = in_parts(send)
+        try:
+            await self._answer(scope, await whole_request(scope, receive), patient_send)
+        except RequestRefused as refusal:
+            await refuse(patient_send, refusal)
+        except SlowClient:
+            pass  # gunicorn logs that the answer was not completed, and closes the connection
 
     async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        await self._pages(scope, _whole(receive), send)
-
-
-def _whole(receive: Receive) -> Receive:
-    """Raises an error if the client leaves before the end of the body; a2wsgi would take the part for the whole."""
-
-    async def receive_part() -> Message:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ConnectionAbortedError("the client left before the end of its request")
-        return message
-
-    return receive_part
+        if scope["path"] == stream.ADDRESS:
+            await stream.serve(self._pages, scope, receive, send)
+        else:
+            await self._pages(scope, receive, send)

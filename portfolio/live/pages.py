@@ -46,10 +46,13 @@ class OpenPage:
             wake()
 
     def send(self, texts: Sequence[str]) -> None:
+        """Add texts that wait. A page that has ended takes no more: its client may be too slow even for the last."""
         with self._lock:
+            if self.has_ended:
+                return
             self._waiting += texts
             self._backlog += sum(map(len, texts))
-            self.has_ended = self.has_ended or self._backlog > LONGEST_BACKLOG
+            self.has_ended = self._backlog > LONGEST_BACKLOG
         self._wake()
 
     def take(self) -> str:

@@ -386,3 +386,5 @@ def test_a_page_that_reads_too_slowly_is_ended_and_catches_up_later(monkeypatch)
     assert not page.has_ended
     page.send(["1"])
     assert page.has_ended
+    page.send(["more"])  # it would gather for as long as the client neither reads nor leaves
+    assert page.take() == "12345678901"
