@@ -16,7 +16,7 @@ from portfolio.price_alerts.forms import AlertForm
 from portfolio.price_alerts.setting import alerts_of
 from portfolio.refreshing import refresh_prices
 from portfolio.stock_page import find_stock, stock_page
-from stockqueue.signed_in import signed_in
+from stockqueue.signed_in import one_change_at_a_time, signed_in
 
 
 # plotly writes styles into the page. The types of django-csp know no views with arguments.
@@ -58,6 +58,7 @@ def stock_chart(request: HttpRequest, symbol: str) -> HttpResponse:
 
 @login_required
 @require_POST
+@one_change_at_a_time
 def stock_refresh(request: HttpRequest, symbol: str) -> HttpResponse:
     """Request fresh prices of the stock, unless the user has refreshed the stock a moment ago."""
     found = find_or_404(request, symbol)

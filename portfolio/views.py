@@ -12,7 +12,7 @@ from portfolio.price_alerts.notices import unseen_notices
 from portfolio.refreshing import refresh_prices
 from portfolio.splits.notes import split_notes
 from portfolio.visit import visit_of
-from stockqueue.signed_in import signed_in
+from stockqueue.signed_in import one_change_at_a_time, signed_in
 
 ROWS_AT_ONCE = 100
 """The rows of a portfolio in the page's first answer: the others follow, so that a large portfolio appears as soon."""
@@ -49,6 +49,7 @@ def rows(request: HttpRequest, pk: int) -> HttpResponse:
 
 @login_required
 @require_POST
+@one_change_at_a_time
 def refresh(request: HttpRequest) -> HttpResponse:
     """Request fresh prices of all stocks of the user, except stocks refreshed a moment ago."""
     user = signed_in(request)

@@ -46,9 +46,12 @@ def is_last_superuser(user: User) -> bool:
 def delete_user(user: User) -> None:
     """Delete the user with all data, unsent mails and sessions. Jobs stay without the user until they are old."""
     with transaction.atomic():
+        # The other key lock: what refers to the user is stored before the deletion, which finds it, or not at all.
+        found = User.objects.select_for_update().filter(pk=user.pk).first()
         if user.email:
             OutgoingMail.objects.filter(to__iexact=user.email).delete()
-        User.objects.get(pk=user.pk).delete()
+        if found is not None:
+            found.delete()
     _end_sessions(user.pk)
 
 

@@ -17,7 +17,7 @@ from portfolio.accounts.links import change_of_address, site_of
 from portfolio.mails import queue_letter, queue_mail
 from portfolio.models import OutgoingMail, Preferences
 from portfolio.references import request_references
-from stockqueue.signed_in import signed_in
+from stockqueue.signed_in import one_change_at_a_time, signed_in
 
 BENCHMARKS = {
     "^GSPC": "S&P 500",
@@ -42,6 +42,7 @@ _ADDRESS_PAGE = "accounts/address.html"
 @login_required
 @never_cache
 @require_http_methods(["GET", "POST"])
+@one_change_at_a_time
 def preferences(request: HttpRequest) -> HttpResponse:
     """Change the preferences. Rates and the benchmark of new choices are fetched at once."""
     user = signed_in(request)

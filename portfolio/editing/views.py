@@ -19,13 +19,13 @@ from market.symbols import LONGEST_SYMBOL
 from portfolio.editing.forms import HELD_ALREADY, EditedHoldingForm, NewHoldingForm, PortfolioForm
 from portfolio.fetching import fetch_new_stocks
 from portfolio.models import Holding, Portfolio
-from stockqueue.signed_in import signed_in
+from stockqueue.signed_in import one_change_at_a_time, signed_in
 
 _View = Callable[..., HttpResponse]
 
 
 def _page(view: _View) -> _View:
-    return login_required(never_cache(require_http_methods(["GET", "POST"])(view)))
+    return login_required(never_cache(require_http_methods(["GET", "POST"])(one_change_at_a_time(view))))
 
 
 @_page

@@ -23,7 +23,7 @@ from portfolio.imports.changes import ImportedFile, plan_import, with_known_symb
 from portfolio.imports.preview import change_groups
 from portfolio.imports.uploads import FileForm, Upload, import_confirmed, seal, unseal
 from portfolio.search.numbers import MOST_NUMBERS, NumberMatches, NumberQuestions
-from stockqueue.signed_in import signed_in
+from stockqueue.signed_in import lock_user, signed_in
 
 LINES_SHOWN = 200
 """Lines shown of each kind of change, and of problems; the rest is counted."""
@@ -89,7 +89,9 @@ def _import(request: HttpRequest, upload: Upload, content: FileContent, confirme
     The fetches have a transaction of their own, so that other writers wait for less. If they are lost in a crash, the
     schedule "Warm" fetches the stocks.
     """
-    imported = import_confirmed(upload, content, confirmed)
+    with transaction.atomic():
+        lock_user(signed_in(request))
+        imported = import_confirmed(upload, content, confirmed)
     if imported is None:
         return False
     left = fetch_new_stocks(held_stocks(upload.user), upload.user)

@@ -17,7 +17,7 @@ from portfolio.price_alerts.notices import dismiss, recent_notices
 from portfolio.price_alerts.setting import MOST_ALERTS, AlertRefused, alerts_of, set_alert
 from portfolio.price_alerts.texts import condition
 from portfolio.stock_views import find_or_404
-from stockqueue.signed_in import signed_in
+from stockqueue.signed_in import one_change_at_a_time, signed_in
 
 
 @login_required
@@ -33,6 +33,7 @@ def alerts(request: HttpRequest) -> HttpResponse:
 @login_required
 @never_cache
 @require_http_methods(["GET", "POST"])
+@one_change_at_a_time
 def new_alert(request: HttpRequest, symbol: str) -> HttpResponse:
     """Set an alert on a stock that the user may see, or show the form again with the reason of a refusal."""
     stock, user = find_or_404(request, symbol), signed_in(request)
