@@ -76,6 +76,7 @@ def test_a_fetch_sends_the_row_of_its_stock_and_the_totals(site, owner):
         assert stream.status == 200
         assert stream.headers["Content-Type"].startswith("text/event-stream")
         assert stream.headers["X-Accel-Buffering"] == "no"
+        assert stream.headers["Content-Encoding"] is None
         assert "no-cache" in stream.headers["Cache-Control"]
         fetch("AAPL")
         events = stream.wait_for('<div class="totals"')

@@ -37,7 +37,8 @@ class Stream:
     def __init__(self, site: str, cookie: str, **query: object) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(site).netloc, timeout=120)
         parameters = urlencode({"since": f"{time.time():.3f}"} | query)
-        self._connection.request("GET", f"/live/?{parameters}", headers={"Cookie": cookie})
+        headers = {"Cookie": cookie, "Accept-Encoding": "gzip"}  # as browsers say
+        self._connection.request("GET", f"/live/?{parameters}", headers=headers)
         self._socket = self._connection.sock
         self._answer = self._connection.getresponse()
         self.status = self._answer.status
