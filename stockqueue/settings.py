@@ -172,6 +172,8 @@ CONTENT_SECURITY_POLICY = {
     },
 }
 
+SESSION_ENGINE = "stockqueue.session_store"
+
 ROOT_URLCONF = "stockqueue.urls"
 WSGI_APPLICATION = "stockqueue.wsgi.application"
 LOGIN_REDIRECT_URL = "portfolio"

@@ -280,3 +280,10 @@ def test_the_receiver_returns_in_time_when_redis_stops_answering_later(user, hol
     new_redis.pause()
     with promptly():
         fetch_stale_holdings(user)
+
+
+@pytest.mark.parametrize("value", [r'"aaaaaaaaa\000"', r'"aaaaaaaaa\377"', "a" * 4_000, "", "short"])
+@pytest.mark.parametrize("address", ["/", "/accounts/login/", "/live/?since=1764000000"])
+def test_a_forged_session_cookie_is_no_session(client, db, address, value):
+    page = client.get(address, headers={"Cookie": f"sessionid={value}"})
+    assert page.status_code == 200 if address == "/accounts/login/" else page.url.startswith("/accounts/login/")
