@@ -11,7 +11,7 @@ from portfolio.imports.uploads import LARGEST_UPLOAD
 from tasks.models import Job
 from tests.support.jobs import new_job
 from tests.support.live_stream import WEB_SERVER, Stream, cookie_of
-from tests.support.servers import NginxServer
+from tests.support.nginx import NginxServer
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.servers]
 

@@ -29,7 +29,6 @@ from operations.local.child_processes import (
 )
 from tests.support.certificates import Authority, Certificate
 
-FRONT = Path(__file__).parents[2] / "deploy" / "nginx" / "stockqueue.conf"
 _PR_SET_PDEATHSIG = 1
 _IPC_RMID = 0
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -170,37 +169,6 @@ class Server(ABC):
             raise RuntimeError(f"{self.program} is not running")
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
-
-
-class NginxServer(Server):
-    """nginx with the shipped front of a web server at `upstream` (host and port)."""
-
-    program = "nginx"
-
-    def __init__(self, upstream: str) -> None:
-        super().__init__()
-        self._upstream = upstream
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
-
-    def _prepare(self) -> None:
-        temporary = "".join(
-            f"{name}_temp_path {self.folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
-        (self.folder / "nginx.conf").write_text(
-            f"daemon off; worker_processes 1; pid {self.folder}/pid; error_log stderr;"
-            + ("user root;" if os.geteuid() == 0 else "")
-            + f"events {{}} http {{ access_log off; {temporary} upstream stockqueue {{ server {self._upstream}; }}"
-            f" server {{ listen {self.host}:{self.port}; include {FRONT}; }} }}"
-        )
-
-    def _command(self) -> list[str]:
-        return [find_server(self.program), "-p", str(self.folder), "-c", str(self.folder / "nginx.conf")]
-
-    def _answers(self) -> bool:
-        return is_listening(self.host, self.port)
 
 
 class RedisServer(Server):
