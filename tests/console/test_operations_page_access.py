@@ -19,6 +19,10 @@ from tests.support.workers import new_worker
 pytestmark = pytest.mark.django_db
 
 
+def test_the_predecessors_address_leads_to_the_page(admin_client):
+    assert admin_client.get("/admin/stock_data_admin.php").url == PAGE
+
+
 def test_the_number_of_queries_does_not_grow(admin_client, server_health, user, hold):
     def ask_with(*symbols: str) -> int:
         hold(user, *symbols)
