@@ -12,6 +12,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from market.models import Stock
 from market.symbols import InvalidSymbol, parse_symbol
 from portfolio.fetching import fetch_new_stocks
 from portfolio.files.content import FileContent, FilePosition
@@ -68,7 +69,7 @@ def _answer(request: HttpRequest, upload: Upload, confirmed: str) -> HttpRespons
         if not unresolved:  # otherwise the page asks for symbols
             return _refuse(request, upload, refused.problems)
     if confirmed and planned and planned.changes_something:
-        if _import(request, upload, content, confirmed):
+        if _import(request, upload, content, planned, confirmed):
             return redirect("portfolio")
         messages.warning(request, "The portfolio has changed since the preview. This is the new preview.")
     numbers = NumberQuestions.ask(enumerate(unresolved[:LINES_SHOWN], 1), user)
@@ -84,12 +85,13 @@ def _answer(request: HttpRequest, upload: Upload, confirmed: str) -> HttpRespons
     return render(request, "portfolio/import_preview.html", context)
 
 
-def _import(request: HttpRequest, upload: Upload, content: FileContent, confirmed: str) -> bool:
+def _import(request: HttpRequest, upload: Upload, content: FileContent, planned: ImportedFile, confirmed: str) -> bool:
     """Import the file if its changes are still the confirmed changes, and fetch the largest of the new stocks.
 
-    The fetches have a transaction of their own, so that other writers wait for less. If they are lost in a crash, the
-    schedule "Warm" fetches the stocks.
+    The new stocks and the fetches have transactions of their own, so that other writers wait for less. If the fetches
+    are lost in a crash, the schedule "Warm" fetches the stocks.
     """
+    Stock.objects.find_or_create(planned.new_stocks)
     with transaction.atomic():
         lock_user(signed_in(request))
         imported = import_confirmed(upload, content, confirmed)
