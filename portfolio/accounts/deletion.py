@@ -5,17 +5,21 @@ from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
+from psycopg.errors import DeadlockDetected
 
 from portfolio.accounts.forms import PasswordForm
 from portfolio.models import OutgoingMail, Portfolio
 from stockqueue.signed_in import signed_in
+
+_ATTEMPTS = 5
+"""The dispatch of a job of the user locks the job and then the user, and the deletion the other way round."""
 
 
 @sensitive_post_parameters()
@@ -45,14 +49,24 @@ def is_last_superuser(user: User) -> bool:
 
 def delete_user(user: User) -> None:
     """Delete the user with all data, unsent mails and sessions. Jobs stay without the user until they are old."""
-    with transaction.atomic():
-        # The other key lock: what refers to the user is stored before the deletion, which finds it, or not at all.
-        found = User.objects.select_for_update().filter(pk=user.pk).first()
-        if user.email:
-            OutgoingMail.objects.filter(to__iexact=user.email).delete()
-        if found is not None:
-            found.delete()
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            _delete(user)
+            break
+        except OperationalError as error:
+            if not left or not isinstance(error.__cause__, DeadlockDetected):
+                raise
     _end_sessions(user.pk)
+
+
+@transaction.atomic
+def _delete(user: User) -> None:
+    # The other key lock: what refers to the user is stored before the deletion, which finds it, or not at all.
+    found = User.objects.select_for_update().filter(pk=user.pk).first()
+    if user.email:
+        OutgoingMail.objects.filter(to__iexact=user.email).delete()
+    if found is not None:
+        found.delete()
 
 
 def _end_sessions(user_id: int) -> None:
