@@ -77,10 +77,11 @@ def main() -> None:
         playwright.chromium.launch(executable_path=program, args=["--no-sandbox"]) as browser,
     ):
         owner = _log_in(browser, address, "demo", viewport={"width": 1000, "height": 620})
-        expect(owner.get_by_text("updating…")).to_have_count(0)
+        expect(owner.locator("#visit")).to_contain_text("all were fresh")
+        owner.reload()
         _take(owner, "portfolio")
         owner.set_viewport_size({"width": 1000, "height": 1250})
-        owner.get_by_role("link", name="AAPL").click()
+        owner.get_by_role("link", name="AAPL", exact=True).click()
         expect(owner.locator("#technical")).to_contain_text("confidence")
         expect(owner.locator("#chart-state")).to_contain_text("days until")
         _take(owner, "stock")
