@@ -16,7 +16,6 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from market.calendar.exchanges import exchange_of
-from market.jobs.requests import request_fetches
 from market.models import Stock, StockSplit
 from market.sources.base import History, Split
 from tasks.delivery import light_tasks
@@ -174,8 +173,6 @@ def _follow(split: StockSplit) -> bool:
             if not any(are_unfinished):
                 held.followed_at = timezone.now()
                 held.save(update_fields=["followed_at"])
-                # Open pages learn of the new numbers by the events of a job.
-                request_fetches([held.stock], Job.Trigger.MAINTENANCE)
     except (InterfaceError, OperationalError):
         raise
     except Exception:

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Sequence
 
 from django.db.models import Exists, OuterRef, QuerySet
 
+from market.jobs.requests import request_fetches
 from market.models import StockSplit
 from market.splits import days_of
 from portfolio.models import Holding, HoldingSplit
 from portfolio.splits.numbers import Numbers, adjust
+from tasks.models import Job
 
 BATCH = 500
 """Holdings in a transaction."""
@@ -18,9 +20,14 @@ State = HoldingSplit.State
 def adjust_holdings(split: StockSplit) -> bool:
     """Adjust a batch of holdings to a split, or back if the split is withdrawn; whether more may be left.
 
-    Five queries at most. The caller has locked the split, so no other process adjusts its holdings.
+    Five queries at most, before the last batch. The caller has locked the split, so no other process adjusts its
+    holdings.
     """
-    return _adjust_back(split) if split.withdrawn_at else _adjust(split)
+    is_unfinished = _adjust_back(split) if split.withdrawn_at else _adjust(split)
+    if not is_unfinished and split.holdings.exists():
+        # Open pages learn of the new numbers by the events of a job.
+        request_fetches([split.stock], Job.Trigger.MAINTENANCE)
+    return is_unfinished
 
 
 def open_holdings(split: StockSplit) -> QuerySet[Holding]:

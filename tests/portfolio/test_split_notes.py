@@ -150,6 +150,13 @@ def test_open_pages_learn_of_the_new_numbers_by_a_fetch(own):
     assert Job.objects.get().symbol == "AAPL"
 
 
+def test_a_split_of_a_stock_that_nobody_holds_requests_no_fetch():
+    StockSplit.objects.create(stock=Stock.objects.create(symbol="FREE"), date=DAY, numerator=4, denominator=1)
+    follow()
+    assert StockSplit.objects.filter(followed_at__isnull=False).exists()
+    assert not Job.objects.exists()
+
+
 # Corrections
 
 
