@@ -103,7 +103,7 @@ def _rates_on(days: Sequence[date], currencies: Iterable[str], base: str) -> dic
     """The price of a unit of each currency in the base currency on each day. A currency without a rate has none."""
     majors = {major_unit(name).currency for name in currencies}
     symbols = rate_symbols(majors)
-    pairs = PriceBar.objects.trusted().filter(stock__symbol__in=symbols).order_by("stock__symbol", "date")
+    pairs = PriceBar.objects.trusted().filter(stock__symbol__in=symbols, close__gt=0).order_by("stock__symbol", "date")
     rows = pairs.values_list("stock__symbol", "date", "close") if symbols else []
     per_dollar = {
         symbol: _on_each(days, [(day, close) for _, day, close in of_pair])

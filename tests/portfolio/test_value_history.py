@@ -75,6 +75,12 @@ def test_a_currency_without_a_rate_is_left_out_and_named(portfolio):
     assert (list(found.values), found.unconverted) == ([10, 20], ["GBP", "SEK", "an unknown currency"])
 
 
+def test_a_rate_of_zero_is_left_out(portfolio):
+    held(portfolio, priced("SAP.DE", "EUR", on(9, 9)))
+    priced("EUR=X", "EUR", on(0, 0.5))
+    assert list(value_history(portfolio, "USD", date.min).values) == [180, 180]
+
+
 def test_the_range_begins_at_its_first_day(portfolio):
     held(portfolio, priced("AAPL", "USD", on(1, 2, 3, 4)))
     assert list(value_history(portfolio, "USD", DAYS[2]).values) == [30, 40]
