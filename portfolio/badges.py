@@ -30,7 +30,6 @@ class Fetch:
     created_at: datetime
     finished_at: datetime | None
     run_at: datetime | None
-    retries: int
     waiting_for: str
     error: str
 
@@ -60,7 +59,7 @@ class Badge:
 def newest_fetch(symbol: str) -> Subquery:
     """The newest ordinary fetch of the stock, for `Fetch.read`. `symbol` is the path to the symbol from the row."""
     why_old = Case(When(result__source=CACHED, then=KT("result__reason")), default="error")
-    fields = {name: F(name) for name in ("status", "created_at", "finished_at", "run_at", "retries", "waiting_for")}
+    fields = {name: F(name) for name in ("status", "created_at", "finished_at", "run_at", "waiting_for")}
     newest = ordinary_fetches(OuterRef(symbol)).order_by("-created_at")
     return Subquery(newest.values(told=JSONObject(**fields, error=why_old))[:1])
 

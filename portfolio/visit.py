@@ -17,17 +17,23 @@ _REQUESTED_WITHIN = timedelta(seconds=5)
 
 @dataclass(frozen=True)
 class Visit:
-    """The prices of a login: `fetching` of them are still on their way, and `took` is the time until the last one."""
+    """The prices of a login: `fetching` of them are still on their way, and `failed` could not be fetched.
+
+    `took` is the time until the last fetch ended.
+    """
 
     stocks: int
     ready: int
     fetching: int
+    failed: int
     took: timedelta | None
 
     def __str__(self) -> str:
         ready = f"{self.ready} of {self.stocks} prices were ready before you came"
         if self.fetching:
             return f"{ready}; {self.fetching} {'is' if self.fetching == 1 else 'are'} being fetched."
+        if self.failed:
+            return f"{ready}; {self.failed} could not be fetched."
         if self.took is not None:
             return f"{ready}; all were fresh {describe_duration(self.took)} after you logged in."
         return f"{ready}."
@@ -58,4 +64,5 @@ def visit_of(session: SessionBase | Mapping[str, Any], fetches: Iterable[Fetch])
     ended = [fetch.finished_at for fetch in since if fetch.finished_at is not None]
     took = max(ended) - at if login["stale"] and ended else None
     fetching = min(len(since) - len(ended), login["stale"])  # a fresh stock has another reason to be fetched
-    return Visit(login["stocks"], login["stocks"] - login["stale"], fetching, took)
+    failed = sum(not fetch.is_active and bool(fetch.error) for fetch in since)
+    return Visit(login["stocks"], login["stocks"] - login["stale"], fetching, failed, took)

@@ -50,6 +50,16 @@ def test_the_rest_is_fetched_and_then_said_to_be_fresh(log_in):
     assert "1 of 2 prices were ready before you came; all were fresh 0.8" in page()
 
 
+def test_a_price_that_could_not_be_fetched_is_not_said_to_be_fresh(log_in):
+    Stock.objects.filter(symbol="AAPL").update(checked_at=timezone.now())
+    page = log_in()
+    ended(0.8)
+    Job.objects.update(status="failed", error="Yahoo Finance cannot be reached")
+    shown = page()
+    assert "1 of 2 prices were ready before you came; 1 could not be fetched." in shown
+    assert "all were fresh" not in shown
+
+
 def test_a_later_fetch_ends_the_message(log_in):
     page = log_in()
     ended(1)
