@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import Case, F, OuterRef, Subquery, When
 from django.db.models.fields.json import KT
 from django.db.models.functions import JSONObject
+from django.utils import timezone
 
 from market.freshness import Freshness
 from market.jobs.requests import ordinary_fetches
@@ -76,7 +77,9 @@ def badge_of(stock: Stock, price_date: date | None, fetch: Fetch | None, freshne
         return Badge("stale", "unconfirmed price", title=_UNCONFIRMED)
     if freshness.is_stale(stock):
         return Badge("stale", "stale")
-    return Badge("fresh", "market closed" if freshness.closed_since(stock) else "fresh")
+    if closed := freshness.closed_since(stock):
+        return Badge("fresh", "market closed", title=f"since {timezone.localtime(closed):%Y-%m-%d %H:%M %Z}")
+    return Badge("fresh", "fresh")
 
 
 def _badge_of_fetch(fetch: Fetch, now: datetime) -> Badge:

@@ -39,7 +39,6 @@ class Position:
     previous: Decimal | None
     price_date: date | None
     rate: Decimal | None
-    closed_since: datetime | None
     due_at: datetime | None
     badge: Badge
     fetch: Fetch | None
@@ -159,7 +158,6 @@ def _position(holding: Any, freshness: Freshness, rates: Rates, base: str) -> Po
         previous=_price(holding.previous, unit.parts),
         price_date=holding.close_date,
         rate=rates.convert(Decimal(1), unit.currency, base),
-        closed_since=freshness.closed_since(stock),
         due_at=freshness.due_at(stock),
         badge=badge_of(stock, holding.close_date, fetch, freshness),
         fetch=fetch,

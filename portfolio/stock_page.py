@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -61,7 +61,6 @@ class StockPage:
     stock: Stock
     quote: Quote | None
     badge: Badge
-    closed_since: datetime | None
     fetch: Fetch | None
     is_analysing: bool
     held: Decimal
@@ -126,7 +125,6 @@ def stock_page(stock: Stock, user: User) -> StockPage:
         stock=found,
         quote=quote,
         badge=badge_of(found, quote.date if quote else None, fetch, freshness),
-        closed_since=freshness.closed_since(found),
         fetch=fetch,
         is_analysing=found.analysing,
         held=held["held"] or Decimal(0),

@@ -12,7 +12,7 @@ from market.calendar.exchanges import EXCHANGES, NOT_KNOWN, exchange_of
 from market.calendar.sessions import keep_sessions
 from market.freshness import STATES, Freshness
 from market.jobs.requests import request_batches, request_fetches
-from market.models import Stock, TradingSession
+from market.models import PriceBar, Stock, TradingSession
 from portfolio.models import Holding, Portfolio
 from stockqueue.config.jobs import FreshnessSchedule
 from tasks.models import Job
@@ -332,12 +332,15 @@ def test_a_batch_passes_over_what_cannot_have_changed(closed_market, yahoo):
 def test_a_login_asks_for_nothing_while_the_market_is_closed_and_the_page_says_why(closed_market, client, user):
 
     portfolio = Portfolio.objects.create(user=user, name="Main")
-    Holding.objects.create(portfolio=portfolio, stock=settled("AAPL"), shares=1, buy_price=1)
+    stock = settled("AAPL")
+    PriceBar.objects.create(stock=stock, date=stock.last_bar_on, close=1.0)
+    Holding.objects.create(portfolio=portfolio, stock=stock, shares=1, buy_price=1)
     assert client.login(username=user.username, password="secret")
     assert not Job.objects.exists()
     page = client.get("/").content.decode()
     assert "fresh" in page
-    assert "market closed" in page
+    assert page.count("market closed") == 1
+    assert f'title="since {closed_market:%Y-%m-%d %H:%M} UTC"' in page
 
 
 def test_a_parked_stock_is_fetched_by_hand_alone_and_the_page_says_that_it_is(yahoo, client, user):
