@@ -333,6 +333,7 @@ def test_a_login_asks_for_nothing_while_the_market_is_closed_and_the_page_says_w
 
     portfolio = Portfolio.objects.create(user=user, name="Main")
     stock = settled("AAPL")
+    assert stock.last_bar_on
     PriceBar.objects.create(stock=stock, date=stock.last_bar_on, close=1.0)
     Holding.objects.create(portfolio=portfolio, stock=stock, shares=1, buy_price=1)
     assert client.login(username=user.username, password="secret")
