@@ -124,8 +124,10 @@ class Freshness:
         return closed if stock.checked_at >= closed + SETTLED_AFTER else None
 
     def due_at(self, stock: Checked) -> datetime | None:
-        """When the next price is due: as the exchange opens, or as the last check gets stale. None for a parked stock,
-        and for a stock that is not checked yet."""
+        """The time of the next price: as the exchange opens, or as the last check gets stale.
+
+        None for a parked stock, and before the first check.
+        """
         if stock.status != Stock.Status.ACTIVE or stock.checked_at is None:
             return None
         market = self._market_at(stock.exchange)

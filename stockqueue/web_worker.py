@@ -20,7 +20,7 @@ class WebWorker(ASGIWorker):
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
-        """Nothing: the base class warns that it uses no threads."""
+        """Checks nothing. The base class would warn about `--threads`, which this worker uses."""
 
     def init_process(self) -> None:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
